@@ -1,0 +1,5 @@
+"""The `surform` command: a thin front that imports neither torch nor lightning (see main.py)."""
+
+from surform.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,94 @@
+"""Names to objects, lazily: tables of strings, so that listing imports nothing heavy.
+
+Third parties add entries through entry points: `surform.models` (name -> "module:Class") and
+`surform.recipes` (name -> a package whose folder holds YAML recipes).
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+__all__ = ["BUILT_IN", "create_model", "find", "import_object", "list_models", "lookup", "names"]
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    # plain nn.Modules, by the name that recipes, saved models and `create_model` use
+    "models": {
+        "galerkin1d": "surform.operators.galerkin:GalerkinTransformer1d",
+        "galerkin2d": "surform.operators.galerkin:GalerkinTransformer2d",
+        "factformer2d": "surform.operators.factformer:FactFormer2d",
+        "factformer2d_steady": "surform.operators.factformer:FactFormerSteady2d",
+        "factformer3d": "surform.operators.factformer:FactFormer3d",
+    },
+    # a network with its normalisers and the description of its data: what is saved and rolled out
+    "surrogates": {"fields": "surform.operators.surrogate:FieldSurrogate"},
+    # LightningModules: how a domain's batch becomes a prediction
+    "tasks": {"fields": "surform.operators.task:FieldTask"},
+    # LightningDataModules
+    "data": {"fields": "surform.data.fields_module:FieldsData"},
+    # official code bases whose checkpoints and golden fixtures we read
+    "official": {
+        "galerkin": "surform.hub.official.galerkin:SYSTEM",
+        "factformer": "surform.hub.official.factformer:SYSTEM",
+    },
+    "losses": {
+        "relative_l2": "surform.training.losses:RelativeL2",
+        "relative_l2_h1": "surform.training.losses:RelativeL2H1",
+    },
+}
+
+# The module whose absence tells which extra to install.
+_EXTRAS: dict[str, str] = {}
+
+
+@cache
+def _entries(kind: str) -> dict[str, str]:
+    found = {point.name: point.value for point in entry_points(group=f"surform.{kind}")}
+    return BUILT_IN.get(kind, {}) | {n: v for n, v in found.items() if n not in BUILT_IN[kind]}
+
+
+def names(kind: str) -> dict[str, str]:
+    """All entries of one kind, name -> "module:attribute"; the built-in ones win over third parties."""
+    return dict(_entries(kind))
+
+
+def lookup(kind: str, name: str) -> str:
+    """Where `name` lives ("module:attribute"); ValueError names the closest valid names."""
+    entries = _entries(kind)
+    if name in entries:
+        return entries[name]
+    near = difflib.get_close_matches(name, entries, n=3) or sorted(entries)
+    raise ValueError(f"unknown {kind.rstrip('s')} {name!r}: did you mean {', '.join(near)}?")
+
+
+def import_object(path: str) -> Any:
+    """Import "module:attribute"; a missing extra is named instead of a traceback."""
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in _EXTRAS:
+            raise ImportError(
+                f"{path} needs {missing}: pip install 'surform[{_EXTRAS[missing]}]'"
+            ) from error
+        raise
+
+
+def find(kind: str, name: str) -> Any:
+    """The object that `name` stands for, imported now."""
+    return import_object(lookup(kind, name))
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Registered model names that match a shell pattern, sorted; imports no model."""
+    return sorted(fnmatch.filter(_entries("models"), pattern))
+
+
+def create_model(name: str, **arguments: Any) -> Any:
+    """Build a registered model with fresh weights; `arguments` are its published hyper-parameters."""
+    return find("models", name)(**arguments)
