@@ -52,7 +52,7 @@ def _entries(kind: str) -> dict[str, str]:
 
 
 def names(kind: str) -> dict[str, str]:
-    """All entries of one kind, name -> "module:attribute"; the built-in ones win over third parties."""
+    """All entries of one kind, name -> "module:attribute"; built-in ones win over third parties."""
     return dict(_entries(kind))
 
 
@@ -90,5 +90,5 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def create_model(name: str, **arguments: Any) -> Any:
-    """Build a registered model with fresh weights; `arguments` are its published hyper-parameters."""
+    """Build a registered model, fresh weights; `arguments` are its published hyper-parameters."""
     return find("models", name)(**arguments)

@@ -1,0 +1,52 @@
+# Every target sets up what it needs: a virtual environment in .venv with surform and its development tools.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-dev
+USER_STAMP := $(VENV)/.installed
+
+.PHONY: demo test test-fast lint docs bench clean help
+
+help:
+	@echo "make demo   train a FactFormer on Kolmogorov flow, roll it out, write a report (10 minutes on 2 cores)"
+	@echo "make test   run all tests"
+	@echo "make lint   format check, lint, types, import contract"
+	@echo "make docs   build the documentation into site/"
+	@echo "make bench  measure speed, memory and accuracy; write benchmarks/results/"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("surform needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(USER_STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@ $(USER_STAMP)
+
+demo: $(USER_STAMP)
+	$(BIN)/surform demo --out demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check surform tests benchmarks
+	$(BIN)/ruff check surform tests benchmarks
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(STAMP)
+	$(BIN)/surform bench
+
+clean:
+	rm -rf build dist site .pytest_cache .hypothesis .ruff_cache
