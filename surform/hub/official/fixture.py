@@ -1,0 +1,161 @@
+"""What a golden fixture holds, what a replay returns, and what one official code base must provide.
+
+A fixture is `<case>.json` beside `<case>.safetensors`: official constructor arguments, parameters,
+inputs, outputs and gradients. Nothing may depend on a case's name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from surform.registry import create_model
+
+__all__ = ["Fixture", "Replay", "System"]
+
+_MODES = ("eval", "train", "init")
+_FIELDS = ("system", "kind", "constructor", "dtype", "rtol", "atol")
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """One recorded call of an official model: `tensors` keeps the file's keys (param/, in/, ...)."""
+
+    system: str
+    kind: str
+    options: dict[str, Any]
+    constructor: dict[str, Any]
+    mode: str
+    dtype: torch.dtype
+    rtol: float
+    atol: float
+    path: Path
+    tensors: State
+
+    @classmethod
+    def load(cls, path: str | Path) -> Fixture:
+        """Read `<case>.json` and its tensors; ValueError or FileNotFoundError names the file."""
+        path = Path(path).with_suffix(".json")
+        header = _read_header(path)
+        weights = path.with_suffix(".safetensors")
+        if not weights.is_file():
+            raise FileNotFoundError(f"{path} has no tensors beside it: {weights.name} is missing")
+        try:
+            tensors = load_file(weights)
+        except SafetensorError as error:
+            raise ValueError(f"{weights} is not a readable safetensors file: {error}") from error
+        return cls(
+            system=header["system"],
+            kind=header["kind"],
+            options=header.get("options") or {},
+            constructor=header["constructor"],
+            mode=header.get("mode", "eval"),
+            dtype=getattr(torch, header["dtype"]),
+            rtol=float(header["rtol"]),
+            atol=float(header["atol"]),
+            path=path,
+            # Tensors mapped from a file may start at odd addresses, on which complex views crash.
+            tensors={name: tensor.clone() for name, tensor in tensors.items()},
+        )
+
+    def named(self, prefix: str) -> State:
+        """The tensors below `prefix/`, keys without it."""
+        start = f"{prefix}/"
+        return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
+
+    def inputs(self, dtype: torch.dtype) -> State:
+        """Inputs as fresh leaves; floating ones in `dtype` and requiring a gradient."""
+        values = {n: v for n, v in self.named("in").items() if not _is_cotangent(n)}
+        return {n: _cast(v, dtype).requires_grad_(v.is_floating_point()) for n, v in values.items()}
+
+    def cotangent(self, output: str, dtype: torch.dtype) -> Tensor | None:
+        """The weights of L = sum(out * cot) for one output; None when the file has none."""
+        value = self.tensors.get(f"in/cot_{output}", self.tensors.get("in/cot"))
+        return None if value is None else _cast(value, dtype)
+
+    def parameters(self, dtype: torch.dtype) -> State:
+        """The official state dict, floating tensors in `dtype`; copies."""
+        return {name: _cast(value, dtype) for name, value in self.named("param").items()}
+
+
+@dataclass
+class Replay:
+    """What our model gave for a fixture, under the fixture's names.
+
+    outputs: `out/<name>`; inputs: the leaves that went in (for `grad/in/<name>`); mid: `mid/<name>`;
+    loss: overrides sum(out * cot); to_official: overrides the system's map (our parameter names ->
+    official keys) for replays of a part of a model.
+    """
+
+    outputs: State
+    inputs: State
+    model: nn.Module
+    loss: Tensor | None = None
+    mid: State = field(default_factory=dict)
+    to_official: Callable[[State], State] | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """One official code base: its kinds of fixture and the maps between its models and ours.
+
+    arguments(constructor, *, kind=None, options=None) -> (registered name, our arguments); `kind`
+        is None for a checkpoint that did not say: deduce it or raise ValueError naming the kinds.
+    to_ours(state, constructor), to_official(state, constructor): linear (rename, reshape, slice,
+        concatenate), because gradients go the same way; `constructor` is always the official one.
+    dropped: shell patterns of official keys that are left out on purpose -> the reason.
+    infer(state) -> official constructor arguments read off the shapes of a bare state dict.
+    """
+
+    name: str
+    kinds: Mapping[str, Callable[[Fixture, torch.dtype], Replay]]
+    arguments: Callable[..., tuple[str, dict[str, Any]]]
+    to_ours: Callable[[State, dict[str, Any]], State]
+    to_official: Callable[[State, dict[str, Any]], State]
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    infer: Callable[[State], dict[str, Any]] | None = None
+
+    def build(self, fixture: Fixture, dtype: torch.dtype) -> nn.Module:
+        """Our registered model with the fixture's parameters, in its dtype and mode."""
+        name, arguments = self.arguments(
+            fixture.constructor, kind=fixture.kind, options=fixture.options
+        )
+        model = create_model(name, **arguments).to(dtype)
+        model.load_state_dict(self.to_ours(fixture.parameters(dtype), fixture.constructor))
+        return model.train(fixture.mode == "train")
+
+
+def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
+
+
+def _is_cotangent(name: str) -> bool:
+    return name == "cot" or name.startswith("cot_")
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no golden fixture at {path}")
+    try:
+        header = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} must hold a JSON object, not {type(header).__name__}")
+    missing = [name for name in _FIELDS if name not in header]
+    if missing:
+        raise ValueError(f"{path} is not a golden fixture: it lacks {', '.join(missing)}")
+    if header.get("mode", "eval") not in _MODES:
+        raise ValueError(f"{path}: mode must be one of {', '.join(_MODES)}, not {header['mode']!r}")
+    if header["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"{path}: dtype must be float32 or float64, not {header['dtype']!r}")
+    return header
