@@ -1,0 +1,79 @@
+"""What a data loader yields: named tensors in physical units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["FieldBatch"]
+
+
+@dataclass(eq=False)
+class FieldBatch:
+    """Fields on one regular grid, in physical units: what the data give and what is to be predicted.
+
+    Treat it as immutable; it is not a frozen dataclass only because Lightning's "64-true" and
+    "bf16-true" precisions rebuild batches field by field and refuse frozen ones.
+
+    Args:
+        inputs: `(B, *grid, C)`, or `(B, T_in, *grid, C)` for time windows, oldest frame first.
+            Channels are the input variables followed by the parameters, constant over the grid.
+        targets: `(B, *grid, C_out)` or `(B, T_out, *grid, C_out)`.
+        coordinates: positions of the grid points, one `(n_i,)` per axis, in the axis' units.
+        auxiliary: further fields for losses, `(B, *grid)` or `(B, T_out, *grid)`, e.g. "du_dx".
+        index: `(B,)` int64, the number of each window in its split.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    coordinates: tuple[Tensor, ...]
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)
+    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def __post_init__(self) -> None:
+        axes = len(self.coordinates)
+        if self.inputs.ndim not in (axes + 2, axes + 3) or self.targets.ndim != self.inputs.ndim:
+            raise ValueError(
+                f"a batch on {axes} axes has inputs and targets of {axes + 2} dimensions, "
+                f"or {axes + 3} with time; got {tuple(self.inputs.shape)} and "
+                f"{tuple(self.targets.shape)}"
+            )
+        grid = tuple(len(c) for c in self.coordinates)
+        for name, value in (("inputs", self.inputs), ("targets", self.targets)):
+            found = tuple(value.shape[-axes - 1 : -1])
+            if found != grid:
+                raise ValueError(f"{name} lie on a grid {found}, the coordinates on {grid}")
+        if len(self.targets) != len(self.inputs):
+            raise ValueError(
+                f"{len(self.inputs)} inputs but {len(self.targets)} targets in a batch"
+            )
+
+    def __len__(self) -> int:
+        """The number of windows in the batch."""
+        return len(self.inputs)
+
+    @property
+    def time_window(self) -> bool:
+        """Whether inputs and targets carry a time axis."""
+        return self.inputs.ndim == len(self.coordinates) + 3
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> FieldBatch:
+        """The batch with `function` applied to every tensor."""
+        return FieldBatch(
+            inputs=function(self.inputs),
+            targets=function(self.targets),
+            coordinates=tuple(function(c) for c in self.coordinates),
+            auxiliary={name: function(value) for name, value in self.auxiliary.items()},
+            index=function(self.index),
+        )
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> FieldBatch:
+        """The batch on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> FieldBatch:
+        """The batch in page-locked memory, as data loaders ask for."""
+        return self.map(lambda tensor: tensor.pin_memory())

@@ -1,0 +1,83 @@
+"""What a model must know of the data it was trained on: names, grid, units, time step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["FieldsDescription"]
+
+
+@dataclass(frozen=True)
+class FieldsDescription:
+    """Variables, grid and units of fields on a regular grid, after sub-sampling; plain values only.
+
+    Args:
+        inputs: input variables, in channel order.
+        targets: target variables, in channel order.
+        parameters: scalars per sample; as channels they follow the input variables.
+        axes: names of the spatial axes, in array order.
+        shape: number of points per axis.
+        coordinates: positions of the points per axis, in `units[axis]`.
+        periodic: per axis, whether the field is periodic along it.
+        units: unit strings of variables, parameters and axes ("1" = dimensionless).
+        input_steps: frames per input window (T_in); None for steady problems.
+        target_steps: frames per target window (T_out); None for steady problems.
+        time_step: time between two frames of a window, in `units["time"]`; None when steady.
+        source: provenance: "fingerprint" (sha256), "path", "solver", "version", ...
+    """
+
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    coordinates: dict[str, list[float]] = field(default_factory=dict)
+    periodic: dict[str, bool] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    input_steps: int | None = None
+    target_steps: int | None = None
+    time_step: float | None = None
+    source: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of `FieldBatch.inputs`: variables, then parameters."""
+        return len(self.inputs) + len(self.parameters)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of `FieldBatch.targets`."""
+        return len(self.targets)
+
+    def coordinate_tensors(
+        self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+    ) -> tuple[Tensor, ...]:
+        """Positions of the grid points, one `(n_i,)` tensor per axis."""
+        return tuple(
+            torch.tensor(self.coordinates[axis], device=device, dtype=dtype) for axis in self.axes
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Lists, dicts, strings and numbers only: ready for JSON."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FieldsDescription:
+        """The inverse of `to_dict`; ValueError names unknown or missing keys."""
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown keys in a fields description: {', '.join(unknown)}")
+        missing = sorted({"inputs", "targets"} - set(values))
+        if missing:
+            raise ValueError(f"a fields description lacks the keys {', '.join(missing)}")
+        tuples = ("inputs", "targets", "parameters", "axes", "shape")
+        return cls(**{n: tuple(v) if n in tuples else v for n, v in values.items()})
