@@ -7,6 +7,7 @@ inputs, outputs and gradients. Nothing may depend on a case's name.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +22,13 @@ from surform.registry import create_model
 
 __all__ = ["Fixture", "Replay", "System"]
 
-_MODES = ("eval", "train", "init")
 _FIELDS = ("system", "kind", "constructor", "dtype", "rtol", "atol")
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Fixture:
-    """One recorded call of an official model: `tensors` keeps the file's keys (param/, in/, ...)."""
+    """One recorded call of an official model; `tensors` keeps the file's keys (param/, in/)."""
 
     system: str
     kind: str
@@ -58,8 +58,8 @@ class Fixture:
             kind=header["kind"],
             options=header.get("options") or {},
             constructor=header["constructor"],
-            mode=header.get("mode", "eval"),
-            dtype=getattr(torch, header["dtype"]),
+            mode=_first_word(header.get("mode", ""), ("eval", "train", "init"), "eval"),
+            dtype=getattr(torch, _first_word(header["dtype"], ("float32", "float64"), "float64")),
             rtol=float(header["rtol"]),
             atol=float(header["atol"]),
             path=path,
@@ -91,7 +91,7 @@ class Fixture:
 class Replay:
     """What our model gave for a fixture, under the fixture's names.
 
-    outputs: `out/<name>`; inputs: the leaves that went in (for `grad/in/<name>`); mid: `mid/<name>`;
+    outputs: `out/<name>`; inputs: the leaves that went in (`grad/in/<name>`); mid: `mid/<name>`;
     loss: overrides sum(out * cot); to_official: overrides the system's map (our parameter names ->
     official keys) for replays of a part of a model.
     """
@@ -154,8 +154,10 @@ def _read_header(path: Path) -> dict[str, Any]:
     missing = [name for name in _FIELDS if name not in header]
     if missing:
         raise ValueError(f"{path} is not a golden fixture: it lacks {', '.join(missing)}")
-    if header.get("mode", "eval") not in _MODES:
-        raise ValueError(f"{path}: mode must be one of {', '.join(_MODES)}, not {header['mode']!r}")
-    if header["dtype"] not in ("float32", "float64"):
-        raise ValueError(f"{path}: dtype must be float32 or float64, not {header['dtype']!r}")
     return header
+
+
+def _first_word(value: str, choices: tuple[str, ...], default: str) -> str:
+    """The header's value may carry a remark ("eval (dropout off)"): its first word decides."""
+    word = re.match(r"\w*", value)
+    return word.group() if word and word.group() in choices else default
