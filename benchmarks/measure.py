@@ -1,0 +1,103 @@
+"""How everything here is timed: alternating runs in one process, in units of the machine's own GEMM.
+
+A time on a shared laptop says little; a ratio of two times taken in turns says much. Every speed
+row therefore carries its time, the ratio to the competitor that ran in between, and its cost in
+units of one 2048^3 float32 matrix product of the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from surform.data.atomic import replacing
+
+__all__ = ["RESULTS", "alternating", "gemm", "machine", "peak_memory", "save"]
+
+RESULTS = Path(__file__).parent / "results"
+GEMM_SIZE = 2048
+
+
+def gemm() -> Callable[[], object]:
+    """The unit of cost: one 2048^3 float32 matrix product, 17.18 GFLOP."""
+    a = torch.randn(GEMM_SIZE, GEMM_SIZE)
+    b = torch.randn(GEMM_SIZE, GEMM_SIZE)
+    return lambda: a @ b
+
+
+def alternating(
+    runs: dict[str, Callable[[], object]], repeats: int = 7, warmup: int = 1
+) -> dict[str, float]:
+    """Median seconds of each run, taken in turns so that drift hits all of them alike."""
+    for _ in range(warmup):
+        for run in runs.values():
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def peak_memory(code: str) -> float:
+    """Peak resident memory [MB] that `code` adds in a fresh process.
+
+    `code` must define `run()`; what it imports and builds before that call is not counted.
+    """
+    program = (
+        f"{code}\n"
+        "import threading, time, psutil\n"
+        "process = psutil.Process(); base = process.memory_info().rss; peak = base; done = False\n"
+        "def watch():\n"
+        "    global peak\n"
+        "    while not done:\n"
+        "        peak = max(peak, process.memory_info().rss); time.sleep(0.001)\n"
+        "thread = threading.Thread(target=watch); thread.start()\n"
+        "run()\n"
+        "done = True; thread.join(); print((peak - base) / 1e6)\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return float(out.stdout.split()[-1])
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers were taken."""
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def save(name: str, rows: list[dict[str, Any]], **notes: Any) -> Path:
+    """Write one benchmark's rows, with the machine, to `results/<name>.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    with replacing(path) as partial:
+        Path(partial).write_text(
+            json.dumps({"machine": machine(), **notes, "rows": rows}, indent=1) + "\n"
+        )
+    return path
