@@ -1,0 +1,104 @@
+"""A trained network with everything needed to use it again: the base class of every domain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from surform.data.normalizers import Normalizer
+
+__all__ = ["Pretrained"]
+
+
+class Pretrained(nn.Module):
+    """A network, its normalisers, the description of its data and its measured figures.
+
+    Subclasses set `kind` (their name in the registry "surrogates"), keep their normalisers as
+    attributes, and override `settings` and `read_description`.
+
+    Attributes:
+        net: the network, in normalised units.
+        description: what the network was trained on; has `to_dict()`; None when unknown.
+        metrics: measured figures by name, e.g. {"relative_l2": 0.012}.
+        protocols: protocol label ("clean" or "paper") of a figure; those not named are "clean".
+        card: values for the model card: "summary", "paper", "data", "command", "limits".
+    """
+
+    kind: ClassVar[str] = ""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.description: Any = None
+        self.metrics: dict[str, float] = {}
+        self.protocols: dict[str, str] = {}
+        self.card: dict[str, str] = {}
+
+    def settings(self) -> dict[str, Any]:
+        """This class' own constructor arguments beside `net`: plain values."""
+        return {}
+
+    @classmethod
+    def read_description(cls, values: dict[str, Any]) -> Any:
+        """The description that `description.to_dict()` gave; ValueError when it is not one."""
+        return values
+
+    def normalizers(self) -> dict[str, Normalizer]:
+        """All normalisers by their name inside the state dict."""
+        return {n: m for n, m in self.named_modules() if isinstance(m, Normalizer)}
+
+    def require_statistics(self) -> None:
+        """ValueError when a normaliser has none: such a model gives silent garbage."""
+        empty = [name for name, module in self.normalizers().items() if not bool(module.fitted)]
+        if empty:
+            raise ValueError(
+                f"{' and '.join(empty)} have no statistics: fit them on the training data first"
+            )
+
+    def save_pretrained(self, folder: str | Path, *, model_card: str | None = None) -> Path:
+        """Write `model.safetensors`, `config.json` and `README.md` into `folder`, all or nothing.
+
+        Args:
+            folder: made or replaced as a whole; returned.
+            model_card: text of README.md; by default made from the configuration and metrics.
+
+        Raises:
+            ValueError: without statistics, or when an argument of the network is no plain value.
+        """
+        from surform.hub.saving import save
+
+        return save(self, folder, model_card=model_card)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Self:
+        """`surform.load_model(source)`, checked to be of this class."""
+        from surform.hub.loading import load_model
+
+        model = load_model(source)
+        if not isinstance(model, cls):
+            raise TypeError(f"{source} holds a {type(model).__name__}, not a {cls.__name__}")
+        return model
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        private: bool = False,
+        token: str | None = None,
+        message: str = "Upload a surform model",
+    ) -> str:
+        """Create the repository when needed and upload the saved model; returns the commit's URL.
+
+        The endpoint is huggingface_hub's (`HF_ENDPOINT`), and so is the stored login.
+        """
+        from surform.hub.remote import push
+
+        return push(self, repo_id, revision=revision, private=private, token=token, message=message)
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """The state dict as contiguous copies on the CPU, as it is written to disk."""
+        state = self.state_dict()
+        return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}

@@ -1,0 +1,124 @@
+"""A PDE operator in physical units: network, normalisers, boundary and description."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surform.data.description import FieldsDescription
+from surform.data.normalizers import Normalizer
+from surform.hub.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["FieldSurrogate"]
+
+
+class FieldSurrogate(Pretrained):
+    """Fields on a regular grid in, fields out, both in physical units.
+
+    Args:
+        net: a registered model. Steady: `net(u, coordinates)`, u `(B, *grid, C)`. With
+            `net.time_window` true: `net(u, coordinates, steps)`, u `(B, T_in, *grid, C)`.
+        boundary: "free" leaves the output alone; "zero" sets it to zero (physical units) on the
+            first and last point of every axis that is not periodic.
+    """
+
+    kind: ClassVar[str] = "fields"
+    description: FieldsDescription | None
+
+    def __init__(self, net: nn.Module, *, boundary: Literal["free", "zero"] = "free") -> None:
+        super().__init__(net)
+        if boundary not in ("free", "zero"):
+            raise ValueError(f"boundary must be 'free' or 'zero', not {boundary!r}")
+        self.boundary = boundary
+        self.input_normalizer = Normalizer()
+        self.target_normalizer = Normalizer()
+
+    @property
+    def time_window(self) -> bool:
+        """Whether inputs and outputs carry a time axis."""
+        return bool(getattr(self.net, "time_window", False))
+
+    def settings(self) -> dict[str, Any]:
+        return {"boundary": self.boundary}
+
+    @classmethod
+    def read_description(cls, values: dict[str, Any]) -> FieldsDescription:
+        return FieldsDescription.from_dict(values)
+
+    def fit_to(
+        self,
+        description: FieldsDescription,
+        input_normalizer: Normalizer,
+        target_normalizer: Normalizer,
+    ) -> None:
+        """Take over the description and the fitted normalisers of the training data."""
+        if self.time_window != (description.input_steps is not None):
+            asked, given = ("time windows", "steady fields")[:: 1 if self.time_window else -1]
+            raise ValueError(f"{type(self.net).__name__} needs {asked}, the data are {given}")
+        if self.boundary == "zero" and all(description.periodic.get(a) for a in description.axes):
+            raise ValueError("boundary='zero' needs an axis that is not periodic")
+        self.description = description
+        self.input_normalizer = input_normalizer
+        self.target_normalizer = target_normalizer
+        self.require_statistics()
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "b *grid c"],
+        coordinates: tuple[Tensor, ...],
+        steps: int | None = None,
+    ) -> Float[Tensor, "b *out_grid c_out"]:
+        """Predict: physical units in, physical units out.
+
+        Args:
+            inputs: `(B, *grid, C)` or `(B, T_in, *grid, C)`, oldest frame first; channels are the
+                input variables, then the parameters.
+            coordinates: one `(n_i,)` tensor per axis.
+            steps: how many frames to predict (time windows only); None = the model's maximum.
+        """
+        output = self.normalized(inputs, coordinates, steps)
+        return self.apply_boundary(self.target_normalizer.denormalize(output))
+
+    def normalized(
+        self, inputs: Tensor, coordinates: tuple[Tensor, ...], steps: int | None = None
+    ) -> Tensor:
+        """As `forward`, but the raw output of the network, in normalised units."""
+        inputs = self.input_normalizer.normalize(inputs)
+        if self.time_window:
+            return self.net(inputs, coordinates, steps)
+        if steps is not None:
+            raise ValueError(f"{type(self.net).__name__} is steady: it takes no `steps`")
+        return self.net(inputs, coordinates)
+
+    def apply_boundary(self, output: Tensor) -> Tensor:
+        """Zero on the rim of the axes that are not periodic, when `boundary` says so."""
+        if self.boundary == "free":
+            return output
+        first = 2 if self.time_window else 1
+        grid = output.shape[first:-1]
+        for axis, (name, points) in enumerate(zip(self._axis_names(len(grid)), grid, strict=True)):
+            if self.description is not None and self.description.periodic.get(name):
+                continue
+            inside = output.new_ones(points)
+            inside[0] = inside[-1] = 0
+            shape = [1] * output.ndim
+            shape[first + axis] = points
+            output = output * inside.view(shape)
+        return output
+
+    def predict(
+        self, dataset: xr.Dataset, steps: int | None = None, *, batch_size: int = 8
+    ) -> xr.Dataset:
+        """Labelled arrays in, labelled arrays out; see `surform.operators.labelled`."""
+        from surform.operators.labelled import predict
+
+        return predict(self, dataset, steps, batch_size=batch_size)
+
+    def _axis_names(self, count: int) -> tuple[str, ...]:
+        axes = self.description.axes if self.description else ()
+        return tuple(axes) if len(axes) == count else ("",) * count
