@@ -1,0 +1,158 @@
+"""Files and folders that appear complete or not at all, and one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["disk_full_error", "replacing", "writer_lock"]
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a sibling `<name>.partial-<pid>` to write to; it becomes `path` when the block ends.
+
+    The block may create a file or a folder under the yielded path. On an error whatever it wrote
+    is removed and `path` stays as it was. Missing parent folders are made.
+
+    Raises:
+        OSError: the disk is full (nothing was written under the final name).
+        FileNotFoundError: the block ended without writing anything.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = final.with_name(f"{final.name}.partial-{os.getpid()}")
+    _remove(partial)
+    try:
+        yield partial
+        if not partial.exists():
+            raise FileNotFoundError(f"nothing was written for {final}")
+        _move(partial, final)
+    except BaseException as error:
+        _remove(partial)
+        full = disk_full_error(error, final)
+        if full is not None:
+            raise full from error
+        raise
+
+
+def disk_full_error(error: BaseException, path: str | os.PathLike[str]) -> OSError | None:
+    """Return the error to show for `path` if `error` means "no space left", otherwise None.
+
+    Libraries hide the error number (HDF5 keeps it in its text, torch raises RuntimeError), so the
+    causes and the texts are searched as well.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        number = seen.errno if isinstance(seen, OSError) else None
+        if number in _FULL or any(os.strerror(code) in str(seen) for code in _FULL):
+            message = f"no space left to write {path}; nothing was written under that name"
+            full = OSError(message)
+            full.errno = number or errno.ENOSPC
+            return full
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+@contextmanager
+def writer_lock(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the only right to write `path`, through a sibling `<name>.lock`.
+
+    The operating system frees the lock when its process ends, however it ends, so a lock file
+    left by a killed process stops nobody.
+
+    Raises:
+        BlockingIOError: another writer, in this or another process, holds the lock.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    lock = final.with_name(f"{final.name}.lock")
+    descriptor = _acquire(lock, final)
+    try:
+        yield
+    finally:
+        # Removed while still held: whoever opened the old file finds in _acquire that it is gone.
+        with suppress(OSError):
+            lock.unlink()
+        os.close(descriptor)
+
+
+def _acquire(lock: Path, final: Path) -> int:
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+        if not _try_lock(descriptor):
+            owner = os.read(descriptor, 200).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise BlockingIOError(
+                f"{final} is being written by {owner or 'another process'}; "
+                "wait until it ends or choose another name"
+            )
+        if _still_there(lock, descriptor):
+            break
+        os.close(descriptor)
+    os.ftruncate(descriptor, 0)
+    # A full disk must not stop the lock: the owner's name is only for the message.
+    with suppress(OSError):
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    return descriptor
+
+
+def _still_there(lock: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(lock), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return _try_lock_windows(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _try_lock_windows(descriptor: int) -> bool:
+    import msvcrt
+
+    # A byte far behind the text, so that others can still read who holds the lock.
+    os.lseek(descriptor, 1 << 20, os.SEEK_SET)
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # pyright: ignore[reportAttributeAccessIssue]
+    except OSError:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return False
+    return True
+
+
+def _move(partial: Path, final: Path) -> None:
+    """Rename `partial` to `final`; an existing folder is set aside first, as renames need it."""
+    if not final.is_dir():
+        os.replace(partial, final)
+        return
+    old = partial.with_name(f"{partial.name}.old")
+    os.replace(final, old)
+    try:
+        os.replace(partial, final)
+    except BaseException:
+        os.replace(old, final)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from surform.data.atomic import disk_full_error, replacing, writer_lock
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_half(path, error):
+    with replacing(path) as partial:
+        partial.write_text("half")
+        raise error
+
+
+def write_nothing(path):
+    with replacing(path):
+        pass
+
+
+def test_file_appears_only_when_the_block_ends(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as partial:
+        partial.write_text("new")
+        assert partial.parent == tmp_path
+        assert partial.name == f"a.txt.partial-{os.getpid()}"
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_folder_replaces_an_older_folder(tmp_path):
+    path = tmp_path / "store.zarr"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with replacing(path) as partial:
+        partial.mkdir()
+        (partial / "new").write_text("new")
+        assert names(path) == ["old"]
+    assert names(path) == ["new"]
+    assert names(tmp_path) == ["store.zarr"]
+
+
+def test_error_keeps_the_old_file_and_removes_the_partial_one(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="boom"):
+        write_half(path, RuntimeError("boom"))
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_parent_folders_are_made(tmp_path):
+    with replacing(tmp_path / "x" / "y" / "a.txt") as partial:
+        partial.write_text("1")
+    assert (tmp_path / "x" / "y" / "a.txt").read_text() == "1"
+
+
+def test_writing_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing was written for .*a\.txt"):
+        write_nothing(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_disk_full_is_one_sentence_that_names_the_path(tmp_path, number):
+    path = tmp_path / "a.txt"
+    with pytest.raises(OSError) as raised:
+        write_half(path, OSError(number, os.strerror(number)))
+    assert (
+        str(raised.value) == f"no space left to write {path}; nothing was written under that name"
+    )
+    assert raised.value.errno == number
+    assert names(tmp_path) == []
+
+
+def test_disk_full_is_recognised_inside_other_errors(tmp_path):
+    hidden = RuntimeError("Unable to flush file (errno = 28, 'No space left on device')")
+    assert disk_full_error(hidden, "a.h5") is not None
+    wrapped = RuntimeError("writer failed")
+    wrapped.__cause__ = OSError(errno.ENOSPC, "x")
+    assert disk_full_error(wrapped, "a.h5") is not None
+    assert disk_full_error(OSError(errno.EACCES, "x"), "a.h5") is None
+
+
+def test_file_size_limit_leaves_nothing_behind(tmp_path):
+    code = (
+        "import resource, signal, sys\n"
+        "from surform.data.atomic import replacing\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    with replacing(sys.argv[1]) as partial:\n"
+        "        partial.write_bytes(bytes(5000))\n"
+        "except OSError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.bin")], capture_output=True, text=True
+    )
+    assert "no space left to write" in done.stdout
+    assert names(tmp_path) == []
+
+
+def test_second_writer_is_refused_and_told_who_writes(tmp_path):
+    path = tmp_path / "a.zarr"
+    with (
+        writer_lock(path),
+        pytest.raises(BlockingIOError, match=rf"a\.zarr is being written by process {os.getpid()}"),
+        writer_lock(path),
+    ):
+        pass
+    with writer_lock(path):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_lock_of_a_killed_process_is_recovered(tmp_path):
+    path = tmp_path / "a.zarr"
+    code = (
+        "import sys, time\n"
+        "from surform.data.atomic import writer_lock\n"
+        "with writer_lock(sys.argv[1]):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"held\n"
+    with pytest.raises(BlockingIOError, match=f"process {child.pid}"), writer_lock(path):
+        pass
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert (tmp_path / "a.zarr.lock").exists()
+    started = time.monotonic()
+    with writer_lock(path):
+        assert time.monotonic() - started < 5
+    assert names(tmp_path) == []
