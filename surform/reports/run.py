@@ -1,0 +1,59 @@
+"""The page that a finished training run ends with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surform.reports.losses import loss_curves, read_metrics
+from surform.reports.page import Number, Page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["fit_report"]
+
+
+def fit_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    subtitle: str = "",
+    headline: Sequence[Number] = (),
+    text: str = "",
+    metrics: str | os.PathLike[str] | Sequence[Mapping[str, float]] = (),
+    results: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
+    figures: Mapping[str, Figure | bytes] | None = None,
+    data: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
+    config: str = "",
+) -> Path:
+    """Write `report.html` of a run: headline, loss curves, results, pictures, data, environment.
+
+    Every part but the title may be left out, and then its section is.
+
+    Args:
+        metrics: path of the logger's metrics.csv, or its rows; drawn as loss curves.
+        results: final metrics as rows or as {name: value}.
+        figures: {caption: matplotlib figure or PNG bytes}, e.g. from `reports.fields`.
+        data, environment: {name: value} tables (fingerprint, solver; versions, device, seconds).
+        config: the resolved configuration as YAML; folded away.
+    """
+    page = Page(title, subtitle).headline(headline).text(text)
+    rows = read_metrics(metrics) if isinstance(metrics, str | os.PathLike) else list(metrics)
+    if any("loss" in key for row in rows for key in row):
+        page.section("Training").figure(loss_curves(rows), "Loss over optimizer steps.")
+    if results:
+        page.section("Results").table(results)
+    if figures:
+        page.section("Predictions")
+        for caption, figure in figures.items():
+            page.figure(figure, caption)
+    for name, table in (("Data", data), ("Environment", environment)):
+        if table:
+            page.section(name).table(table)
+    if config:
+        page.section("Configuration").code(config, "The resolved configuration of this run")
+    return page.write(path)
