@@ -21,12 +21,10 @@ def record_arguments(init: Init) -> Init:
 
     @functools.wraps(init)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
-        outermost = "arguments" not in self.__dict__
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
-        if (
-            outermost
-        ):  # nn.Module.__setattr__ is not ready before super().__init__(), hence __dict__
+        # nn.Module.__setattr__ is not ready before super().__init__(), hence __dict__.
+        if "arguments" not in self.__dict__:
             self.__dict__["arguments"] = {k: v for k, v in bound.arguments.items() if k != "self"}
         init(self, *args, **kwargs)
 
