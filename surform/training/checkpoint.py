@@ -1,0 +1,103 @@
+"""What a training checkpoint says about itself, in plain values, and how to read it back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+
+import surform
+from surform.hub.recorded import plain, recorded
+from surform.registry import find, import_object, lookup
+
+__all__ = ["load_surrogate", "read_checkpoint", "training_state"]
+
+FORMAT_VERSION = 1
+
+
+def training_state(task: Any) -> dict[str, Any]:
+    """`surform_config` of a checkpoint: enough to build the surrogate again and to resume.
+
+    The same for a task built in Python and one built by the command line, which adds its resolved
+    configuration under "config". Nothing in it needs unpickling.
+    """
+    surrogate = task.surrogate
+    description = surrogate.description
+    return {
+        "format_version": FORMAT_VERSION,
+        "surform_version": surform.__version__,
+        "kind": surrogate.kind,
+        "net": _recorded(task),
+        "settings": plain(surrogate.settings(), "settings"),
+        "description": None if description is None else description.to_dict(),
+        "config": task.config,
+        "seed": task.run_seed,
+        "world_size": task.trainer.world_size,
+        "protocol": task.protocol,
+    }
+
+
+def _recorded(task: Any) -> dict[str, Any]:
+    net = task.surrogate.net
+    if "arguments" in net.__dict__:
+        return recorded(net)
+    # A third party's class without `record_arguments`: what the command line built it from.
+    given = task.config.get("model", {}).get("init_args", {}).get("net")
+    if given:
+        module, _, name = given["class_path"].rpartition(".")
+        return {"class_path": f"{module}:{name}", "arguments": given.get("init_args") or {}}
+    cls = type(net)
+    return {"class_path": f"{cls.__module__}:{cls.__qualname__}", "arguments": None}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint of ours, on the CPU; nothing in it is executed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: truncated, not a checkpoint, or not written by surform.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    if not is_zipfile(path):
+        raise ValueError(f"{path} is not a checkpoint, or it is truncated")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors and plain values: nothing of it was executed; "
+            "surform reads only its own checkpoints"
+        ) from error
+    except (RuntimeError, EOFError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(checkpoint, dict) or "surform_config" not in checkpoint:
+        raise ValueError(f"{path} was not written by surform: it has no surform_config")
+    version = checkpoint["surform_config"].get("format_version", 0)
+    if version > FORMAT_VERSION:
+        raise ValueError(f"{path} has format {version}, this surform reads up to {FORMAT_VERSION}")
+    return checkpoint
+
+
+def load_surrogate(path: str | Path) -> Any:
+    """The surrogate that a training checkpoint holds, in eval mode, with its statistics."""
+    checkpoint = read_checkpoint(path)
+    stored = checkpoint["surform_config"]
+    net, kind = stored["net"], find("surrogates", stored["kind"])
+    if net["arguments"] is None:
+        raise ValueError(f"{path} does not say how its {net['class_path']} was built")
+    target = lookup("models", net["name"]) if "name" in net else net["class_path"]
+    surrogate = kind(import_object(target)(**net["arguments"]), **stored["settings"])
+    if stored["description"] is not None:
+        surrogate.description = kind.read_description(stored["description"])
+    prefix = "surrogate."
+    state = {
+        n.removeprefix(prefix): v
+        for n, v in checkpoint["state_dict"].items()
+        if n.startswith(prefix)
+    }
+    surrogate.load_state_dict(state)
+    return surrogate.eval()

@@ -1,0 +1,41 @@
+"""`torch.compile` where the machine can do it, plain running with one warning where it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import warnings
+
+from torch import nn
+
+__all__ = ["compile_in_place", "missing_compiler"]
+
+
+def missing_compiler() -> str | None:
+    """Why `torch.compile` cannot build code on this machine; None when it can.
+
+    Both the CPU backend and Triton's launcher need a C++ compiler.
+    """
+    if sys.platform == "win32":
+        found = shutil.which(os.environ.get("CXX", "cl"))
+    elif os.environ.get("CXX"):
+        found = shutil.which(os.environ["CXX"].split()[0])
+    else:
+        found = next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
+    if found:
+        return None
+    named = os.environ.get("CXX")
+    return f"CXX={named} is not a program" if named else "there is no C++ compiler (g++ or clang++)"
+
+
+def compile_in_place(net: nn.Module) -> bool:
+    """Compile `net.forward`, keeping the names in its state dict; says whether it did."""
+    reason = missing_compiler()
+    if reason is not None:
+        warnings.warn(
+            f"compile: {reason}, so the model runs uncompiled; see surform doctor", stacklevel=2
+        )
+        return False
+    net.compile()
+    return True

@@ -1,0 +1,86 @@
+"""Figures of merit per sample: functions `metric(prediction, batch) -> (B,)`, physical units in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surform.training.differences import gradient, spacings
+from surform.training.losses import relative_l2
+from surform.training.prediction import Prediction
+
+__all__ = ["METRICS", "ROOT_OF_MEAN", "frame_errors"]
+
+
+def relative_error(prediction: Prediction, batch: Any) -> Tensor:
+    """||output - target|| / ||target|| over time and space, per channel, channels averaged."""
+    return relative_l2(prediction, "none", separate=True)
+
+
+def mean_square(prediction: Prediction, batch: Any) -> Tensor:
+    """Mean squared error; its dataset value is the root of the mean (RMSE), in field units."""
+    error = prediction.float().squared_error
+    return error.flatten(1).mean(1)
+
+
+def variance_scaled(prediction: Prediction, batch: Any) -> Tensor:
+    """VRMSE: sqrt(mean (output - target)^2 / (variance of the target + 1e-7)).
+
+    Means and variance over space, then averaged over channels and time (The Well,
+    arXiv 2412.00568); 1 is as good as predicting the mean.
+    """
+    prediction = prediction.float()
+    axes = len(batch.coordinates)
+    dims = list(range(prediction.output.ndim - 1 - axes, prediction.output.ndim - 1))
+    error = prediction.squared_error.mean(dims)
+    spread = prediction.target.var(dims, correction=0)
+    return (error / (spread + 1e-7)).sqrt().flatten(1).mean(1)
+
+
+def gradient_error(prediction: Prediction, batch: Any) -> Tensor:
+    """H1 seminorm: ||grad(output - target)|| / ||grad target||, over time, space and channels."""
+    prediction = prediction.float()
+    steps = spacings(batch.coordinates)
+
+    def norm(field: Tensor) -> Tensor:
+        fields = field.movedim(-1, 1)  # (B, C, [T,] *grid)
+        slopes = gradient(fields.reshape(-1, *fields.shape[-len(steps) :]), steps)
+        return slopes.reshape(len(field), -1).norm(dim=1)
+
+    return norm(prediction.output - prediction.target) / norm(prediction.target)
+
+
+def correlation(prediction: Prediction, batch: Any) -> Tensor:
+    """Pearson correlation of output and target over time, space and channels."""
+    prediction = prediction.float()
+    output, target = prediction.output.flatten(1), prediction.target.flatten(1)
+    output = output - output.mean(1, keepdim=True)
+    target = target - target.mean(1, keepdim=True)
+    product = output.norm(dim=1) * target.norm(dim=1)
+    return (output * target).sum(1) / product.clamp(min=torch.finfo(product.dtype).tiny)
+
+
+def frame_errors(prediction: Prediction, batch: Any) -> Tensor:
+    """Relative L2 of every frame, `(B, T)`, channels averaged; time windows only."""
+    prediction = prediction.float()
+    count = prediction.output.shape[1]
+    frames = [
+        relative_l2(Prediction(prediction.output[:, t], prediction.target[:, t]), "none", True)
+        for t in range(count)
+    ]
+    return torch.stack(frames, dim=1)
+
+
+METRICS: dict[str, Callable[[Prediction, Any], Tensor]] = {
+    "relative_l2": relative_error,
+    "rmse": mean_square,
+    "vrmse": variance_scaled,
+    "h1": gradient_error,
+    "correlation": correlation,
+}
+
+# Metrics whose dataset value is the square root of the mean over samples.
+ROOT_OF_MEAN = frozenset({"rmse"})

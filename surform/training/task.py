@@ -1,0 +1,199 @@
+"""The one training loop: a LightningModule that every domain's task extends by one method."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from surform.training.averaging import ExponentialAverage
+from surform.training.checkpoint import training_state
+from surform.training.compiling import compile_in_place
+from surform.training.evaluation import Evaluation
+from surform.training.metrics import METRICS, frame_errors
+from surform.training.prediction import Prediction
+from surform.training.randomness import seed_step
+from surform.training.schedules import OneCycle, Schedule
+
+__all__ = ["OptimizerFactory", "Task"]
+
+OptimizerFactory = Callable[[Iterable], Optimizer]
+
+
+class Task(LightningModule):
+    """Train and evaluate a surrogate; a domain overrides `predict_batch`.
+
+    Args:
+        surrogate: network, normalisers and description: what is trained, saved and used.
+        loss: module `loss(prediction, batch) -> scalar`.
+        optimizer: makes the optimizer from the trained parameters.
+        schedule: the learning rate over the run.
+        ema_decay: decay of the moving average of the weights; 0 keeps none.
+        compile: run the network through `torch.compile` (needs a C++ compiler; without one the
+            model runs as it is, with a warning).
+        metrics: names from `surform.training.metrics.METRICS`, logged for whole splits.
+        monitor: the metric by which the best checkpoint is chosen (smaller is better).
+    """
+
+    def __init__(
+        self,
+        surrogate: nn.Module,
+        loss: nn.Module,
+        optimizer: OptimizerFactory = lambda params: AdamW(params, lr=1e-3, weight_decay=1e-4),
+        schedule: Schedule | None = None,
+        ema_decay: float = 0.0,
+        compile: bool = False,
+        metrics: Sequence[str] = ("relative_l2", "rmse", "vrmse", "correlation"),
+        monitor: str = "relative_l2",
+    ) -> None:
+        super().__init__()
+        unknown = [name for name in metrics if name not in METRICS]
+        if unknown:
+            raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
+        if monitor not in (*metrics, "loss"):
+            raise ValueError(f"monitor {monitor!r} is not among the metrics {', '.join(metrics)}")
+        if not 0 <= ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {ema_decay}")
+        self.surrogate = surrogate
+        self.loss = loss
+        self.optimizer_factory = optimizer
+        self.schedule = schedule or OneCycle()
+        self.ema_decay = ema_decay
+        self.compile_net = compile
+        self.metrics = tuple(metrics)
+        self.monitor = monitor
+        self.config: dict[str, Any] = {}
+        self.run_seed: int | None = None
+        self.protocol = "clean"
+        self.frame_errors: dict[str, list[float]] = {}
+        self._evaluation = Evaluation()
+
+    # -- for domains -----------------------------------------------------------------------
+
+    @abstractmethod
+    def predict_batch(self, batch: Any) -> Prediction:
+        """Output and target of one batch: for the loss in training, physical otherwise."""
+
+    def evaluate_batch(self, batch: Any) -> Prediction:
+        """Output and target in physical units, as the metrics want them."""
+        return self.predict_batch(batch)
+
+    # -- steps -----------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        prediction = self.predict_batch(batch)
+        loss = self.loss(prediction, batch)
+        self._require_finite(loss, batch_idx)
+        size = len(prediction.target)
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.evaluate_batch(batch).output
+
+    def _evaluate(self, batch: Any) -> None:
+        prediction = self.evaluate_batch(batch)
+        values = {name: METRICS[name](prediction, batch) for name in self.metrics}
+        samples = len(prediction.target)
+        values["loss"] = self.loss(prediction, batch).expand(samples)
+        if prediction.target.ndim == len(batch.coordinates) + 3:
+            values["frames"] = frame_errors(prediction, batch)
+        self._evaluation.add(values)
+
+    def _require_finite(self, loss: Tensor, batch_idx: int) -> None:
+        # Reading the loss stalls a GPU, so it is looked at every step on the CPU only.
+        if (loss.device.type == "cpu" or batch_idx % 50 == 0) and not torch.isfinite(loss):
+            raise ValueError(
+                f"the training loss became {loss.item()} at step {self.global_step}: "
+                "lower the learning rate, or check the data with surform info"
+            )
+
+    # -- whole splits ----------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self._evaluation = Evaluation(self.protocol)
+
+    def on_test_epoch_start(self) -> None:
+        self._evaluation = Evaluation(self.protocol)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_results("validation")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_results("test")
+
+    def _log_results(self, stage: str) -> None:
+        results = self._evaluation.results(self._sum_over_processes)
+        frames = results.pop("frames", None)
+        if frames is not None:
+            self.frame_errors[stage] = frames.tolist()
+        for name, value in results.items():
+            self.log(self.metric_key(stage, name), value.float(), prog_bar=name == self.monitor)
+
+    def metric_key(self, stage: str, name: str) -> str:
+        """The logged name of a figure: stage/metric/protocol."""
+        return f"{stage}/{name}/{self.protocol}"
+
+    def _sum_over_processes(self, total: Tensor) -> Tensor:
+        if self.trainer.world_size == 1:
+            return total
+        return self.trainer.strategy.reduce(total.clone(), reduce_op="sum")
+
+    # -- setup -----------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        data: Any = getattr(self.trainer, "datamodule", None)
+        self.protocol = getattr(data, "protocol", "clean")
+        fit_to = getattr(self.surrogate, "fit_to", None)
+        if fit_to is not None and hasattr(data, "normalizers"):
+            fit_to(data.description(), *data.normalizers())
+        if self.compile_net:
+            compile_in_place(self.surrogate.net)  # type: ignore[arg-type]
+
+    def on_fit_start(self) -> None:
+        if self.run_seed is None:
+            self.run_seed = torch.initial_seed()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        seed_step(self.run_seed or 0, self.batches_seen, self.global_rank)
+
+    @property
+    def batches_seen(self) -> int:
+        """Training batches since the run began, over all epochs and resumptions."""
+        return max(0, self.trainer.fit_loop.epoch_loop.total_batch_idx)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise ValueError("the schedule needs an end: set trainer.max_epochs or max_steps")
+        scheduler = self.schedule.build(optimizer, int(total))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [ExponentialAverage(self.ema_decay)] if self.ema_decay else []
+
+    # -- checkpoints -----------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["surform_config"] = training_state(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        stored = checkpoint.get("surform_config")
+        if stored is None:
+            raise ValueError("this checkpoint was not written by surform: it has no surform_config")
+        self.run_seed = stored["seed"]

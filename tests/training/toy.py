@@ -1,0 +1,164 @@
+"""A small problem that trains in moments: a random linear map on a line, or a decaying window."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from surform.data.batches import FieldBatch
+from surform.data.description import FieldsDescription
+from surform.data.normalizers import Normalizer
+from surform.layers.arguments import record_arguments
+
+POINTS = 12
+
+
+class Smooth(nn.Module):
+    """Steady `(B, N, C_in) -> (B, N, C_out)` with dropout."""
+
+    time_window = False
+
+    @record_arguments
+    def __init__(
+        self, in_channels: int = 1, out_channels: int = 1, dim: int = 8, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(in_channels, dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(dim, out_channels),
+        )
+
+    def forward(self, u: Tensor, coordinates: tuple[Tensor, ...]) -> Tensor:
+        return self.body(u)
+
+
+class Decay(nn.Module):
+    """Time windows `(B, T_in, N, 1) -> (B, steps, N, 1)`: powers of one learned factor."""
+
+    time_window = True
+
+    @record_arguments
+    def __init__(self, factor: float = 0.5) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(
+        self, u: Tensor, coordinates: tuple[Tensor, ...], steps: int | None = None
+    ) -> Tensor:
+        powers = self.factor ** torch.arange(1, (steps or 4) + 1, dtype=u.dtype)
+        return u[:, -1:] * powers.view(1, -1, 1, 1)
+
+
+class ToyData(LightningDataModule):
+    """Steady pairs, or windows of frames that decay by 0.8; batches as a function of (epoch, k)."""
+
+    protocol = "clean"
+
+    def __init__(
+        self,
+        samples: int = 20,
+        batch_size: int = 4,
+        frames: int = 0,
+        validation: int = 7,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.batch_size, self.frames = batch_size, frames
+        draw = torch.Generator().manual_seed(seed)
+        shape = (samples + validation, POINTS, 1)
+        start = torch.randn(shape, generator=draw, dtype=torch.float64).float()
+        if frames:
+            powers = 0.8 ** torch.arange(frames + 2, dtype=torch.float32)
+            states = start[:, None] * powers.view(1, -1, 1, 1)
+            self.inputs, self.targets = states[:, :2], states[:, 2:]
+        else:
+            self.inputs, self.targets = start, 3 * start.square() - start + 5
+        self.train_samples = samples
+        self.start = (0, 0)
+
+    def description(self) -> FieldsDescription:
+        return FieldsDescription(
+            inputs=("u",),
+            targets=("u",) if self.frames else ("v",),
+            axes=("x",),
+            shape=(POINTS,),
+            coordinates={"x": torch.linspace(0, 1, POINTS).tolist()},
+            periodic={"x": False},
+            input_steps=2 if self.frames else None,
+            target_steps=self.frames or None,
+            source={"fingerprint": "toy"},
+        )
+
+    def normalizers(self) -> tuple[Normalizer, Normalizer]:
+        def fit(values: Tensor) -> Normalizer:
+            return Normalizer(values.mean().reshape(1), values.std().reshape(1))
+
+        inputs = fit(self.inputs[: self.train_samples])
+        return inputs, inputs if self.frames else fit(self.targets[: self.train_samples])
+
+    def resume_at(self, epoch: int, batch: int) -> None:
+        self.start = (epoch, batch)
+
+    def collate(self, items: list[int]) -> FieldBatch:
+        index = torch.tensor(items)
+        return FieldBatch(
+            self.inputs[index], self.targets[index], (torch.linspace(0, 1, POINTS),), {}, index
+        )
+
+    def train_dataloader(self) -> Any:
+        sampler = Order(self.train_samples, self.batch_size, self.start)
+        return DataLoader(
+            range(self.train_samples),  # type: ignore[arg-type]
+            batch_sampler=sampler,
+            collate_fn=self.collate,
+        )
+
+    def val_dataloader(self) -> Any:
+        items = range(self.train_samples, len(self.inputs))
+        return DataLoader(items, batch_size=self.batch_size, collate_fn=self.collate)  # type: ignore[arg-type]
+
+    test_dataloader = val_dataloader
+    predict_dataloader = val_dataloader
+
+
+class Order:
+    """Batches as a pure function of (epoch, k); the first pass may begin in the middle."""
+
+    def __init__(self, samples: int, batch_size: int, start: tuple[int, int]) -> None:
+        self.samples, self.batch_size = samples, batch_size
+        self.epoch, self.skip = start
+        self.first = start
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.samples // self.batch_size
+
+    def __iter__(self) -> Any:
+        order = torch.randperm(
+            self.samples, generator=torch.Generator().manual_seed(self.epoch)
+        ).tolist()
+        skip = self.first[1] if self.epoch == self.first[0] else 0
+        for k in range(skip, len(self)):
+            yield order[k * self.batch_size : (k + 1) * self.batch_size]
+
+
+def trainer(folder: Any, **options: Any) -> Trainer:
+    """A silent trainer on the CPU."""
+    quiet = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "default_root_dir": str(folder),
+        "log_every_n_steps": 1,
+    }
+    return Trainer(**(quiet | options))
