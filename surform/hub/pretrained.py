@@ -57,6 +57,9 @@ class Pretrained(nn.Module):
                 f"{' and '.join(empty)} have no statistics: fit them on the training data first"
             )
 
+    def check_statistics(self) -> None:
+        """ValueError when the statistics do not fit the description's channels and grid."""
+
     def save_pretrained(self, folder: str | Path, *, model_card: str | None = None) -> Path:
         """Write `model.safetensors`, `config.json` and `README.md` into `folder`, all or nothing.
 

@@ -66,6 +66,24 @@ class FieldSurrogate(Pretrained):
         self.input_normalizer = input_normalizer
         self.target_normalizer = target_normalizer
         self.require_statistics()
+        self.check_statistics()
+
+    def check_statistics(self) -> None:
+        """ValueError when the statistics do not broadcast against the described fields."""
+        about = self.description
+        if about is None:
+            return
+        channels_of = {
+            "input_normalizer": about.in_channels,
+            "target_normalizer": about.out_channels,
+        }
+        for name, channels in channels_of.items():
+            found = tuple(self.normalizers()[name].mean.shape)
+            full = (*about.shape, channels)
+            if len(found) > len(full) or any(
+                n not in (1, m) for n, m in zip(found[::-1], full[::-1], strict=False)
+            ):
+                raise ValueError(f"the statistics of {name} have shape {found}, the data {full}")
 
     def forward(
         self,

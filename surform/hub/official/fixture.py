@@ -113,6 +113,7 @@ class System:
     to_ours(state, constructor), to_official(state, constructor): linear (rename, reshape, slice,
         concatenate), because gradients go the same way; `constructor` is always the official one.
     dropped: shell patterns of official keys that are left out on purpose -> the reason.
+    surrogate: registered surrogate that wraps a converted network.
     infer(state) -> official constructor arguments read off the shapes of a bare state dict.
     """
 
@@ -123,6 +124,7 @@ class System:
     to_official: Callable[[State, dict[str, Any]], State]
     dropped: Mapping[str, str] = field(default_factory=dict)
     infer: Callable[[State], dict[str, Any]] | None = None
+    surrogate: str = "fields"
 
     def build(self, fixture: Fixture, dtype: torch.dtype) -> nn.Module:
         """Our registered model with the fixture's parameters, in its dtype and mode."""

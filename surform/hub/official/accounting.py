@@ -1,0 +1,84 @@
+"""Every key of an official checkpoint accounted for: used, dropped with a reason, or wrong."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from surform.hub.weights import some
+
+__all__ = ["Accounting", "account"]
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """What becomes of the keys.
+
+    Args:
+        used: official keys whose values are in our model.
+        dropped: official key -> why it is left out.
+        missing: official keys that our model needs and the checkpoint lacks.
+        unknown: official keys that our model has no place for.
+        misshapen: official key -> (shape in the checkpoint, shape needed).
+    """
+
+    used: tuple[str, ...]
+    dropped: dict[str, str]
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the model can be built from the checkpoint."""
+        return not (self.missing or self.unknown or self.misshapen)
+
+    def require_complete(self, where: str) -> None:
+        """ValueError that lists what does not fit."""
+        if self.complete:
+            return
+        shapes = [f"{k} {a} instead of {b}" for k, (a, b) in self.misshapen.items()]
+        problems = {
+            "missing": list(self.missing),
+            "unknown": list(self.unknown),
+            "of another shape": shapes,
+        }
+        found = [f"{len(keys)} {what}: {some(keys)}" for what, keys in problems.items() if keys]
+        raise ValueError(
+            f"{where} does not fit the model that its constructor arguments describe; "
+            + "; ".join(found)
+        )
+
+
+def account(
+    state: dict[str, Tensor], needed: dict[str, Tensor], dropped: dict[str, str]
+) -> Accounting:
+    """Compare a checkpoint with the official keys that our model stands for.
+
+    Args:
+        state: the official state dict.
+        needed: our model's state dict under official keys.
+        dropped: shell patterns of official keys that are left out -> reason.
+    """
+    reasons = {
+        key: reason
+        for key in state
+        if key not in needed
+        for pattern, reason in dropped.items()
+        if fnmatch.fnmatchcase(key, pattern)
+    }
+    common = [key for key in state if key in needed]
+    misshapen = {
+        key: (tuple(state[key].shape), tuple(needed[key].shape))
+        for key in common
+        if state[key].shape != needed[key].shape
+    }
+    return Accounting(
+        used=tuple(key for key in common if key not in misshapen),
+        dropped=reasons,
+        missing=tuple(sorted(set(needed) - set(state))),
+        unknown=tuple(sorted(set(state) - set(needed) - set(reasons))),
+        misshapen=misshapen,
+    )

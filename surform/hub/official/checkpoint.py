@@ -1,0 +1,79 @@
+"""Tensors out of an official checkpoint file, without ever running what a pickle asks for."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surform.hub.weights import read_tensors
+
+__all__ = ["read_checkpoint"]
+
+# Where training scripts keep the state dict inside their checkpoint.
+_HOLDERS = ("state_dict", "model_state_dict", "model", "net", "module", "params", "weights")
+_PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The state dict of a .pt, .pth, .ckpt or .safetensors file, on the CPU.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it needs unpickling of objects, is damaged, or holds no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    return _without_prefix(_find_state(_read(path), path))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is refused: it is no plain state dict, and surform never unpickles objects "
+            f"({_reason(error)}); where you trust the file, load it with its own code and save "
+            "model.state_dict() again"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged or no torch checkpoint: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The line of torch's long message that names the culprit."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
+    return (named or lines or [type(error).__name__])[0][:200].rstrip(".")
+
+
+def _find_state(value: Any, path: Path) -> Mapping[str, Tensor]:
+    for _ in range(3):
+        if not isinstance(value, Mapping):
+            break
+        if value and all(isinstance(item, Tensor) for item in value.values()):
+            return value
+        holder = next((h for h in _HOLDERS if isinstance(value.get(h), Mapping)), None)
+        if holder is None:
+            break
+        value = value[holder]
+    keys = ", ".join(str(key) for key in list(value)[:6]) if isinstance(value, Mapping) else ""
+    found = (
+        f"its keys are {keys or 'empty'}" if isinstance(value, Mapping) else type(value).__name__
+    )
+    raise ValueError(f"{path} holds no state dict ({found}); looked under {', '.join(_HOLDERS)}")
+
+
+def _without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    plain = {name: tensor.clone() for name, tensor in state.items()}
+    for prefix in _PREFIXES:
+        if plain and all(name.startswith(prefix) for name in plain):
+            plain = {name.removeprefix(prefix): tensor for name, tensor in plain.items()}
+    return plain
