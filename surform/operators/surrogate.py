@@ -130,12 +130,17 @@ class FieldSurrogate(Pretrained):
         return output
 
     def predict(
-        self, dataset: xr.Dataset, steps: int | None = None, *, batch_size: int = 8
+        self,
+        dataset: xr.Dataset,
+        steps: int | None = None,
+        *,
+        batch_size: int = 8,
+        any_grid: bool = False,
     ) -> xr.Dataset:
-        """Labelled arrays in, labelled arrays out; see `surform.operators.labelled`."""
+        """Labelled arrays in, labelled arrays out; see `surform.operators.labelled.predict`."""
         from surform.operators.labelled import predict
 
-        return predict(self, dataset, steps, batch_size=batch_size)
+        return predict(self, dataset, steps, batch_size=batch_size, any_grid=any_grid)
 
     def _axis_names(self, count: int) -> tuple[str, ...]:
         axes = self.description.axes if self.description else ()

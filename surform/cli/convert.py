@@ -1,0 +1,85 @@
+"""`surform convert`: an official checkpoint into a safe model folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surform.hub.official.accounting import Accounting
+
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+
+HELP = (
+    "Convert an official checkpoint into model.safetensors + config.json + README.md, with every "
+    "key accounted for. Nothing is unpickled."
+)
+EXAMPLE = "surform convert --system galerkin official.pt out/ --constructor arguments.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """CHECKPOINT OUT and the options."""
+    parser.add_argument("checkpoint", help=".pt, .pth, .ckpt or .safetensors of the official code")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument(
+        "--system", required=True, help="the official code base: surform list official"
+    )
+    parser.add_argument(
+        "--constructor", metavar="FILE", help="JSON file with the official constructor's arguments"
+    )
+    parser.add_argument("--kind", help="kind of model, where the arguments leave it open")
+    parser.add_argument("--options", metavar="JSON", default="{}", help="options of that kind")
+    parser.add_argument("--json", action="store_true", help="print the key accounting as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert; every problem is an error."""
+    from surform.hub.convert import from_official
+
+    constructor = _read_json(Path(args.constructor)) if args.constructor else None
+    options = _parse(args.options, "--options")
+    made = from_official(args.checkpoint, args.system, constructor, args.kind, options)
+    made.model.save_pretrained(args.out)
+    if args.json:
+        sys.stdout.write(json.dumps(vars(made.accounting), indent=2) + "\n")
+    else:
+        _show(made.accounting, args.out)
+    return 0
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path} with the constructor's arguments")
+    values = _parse(path.read_text(), str(path))
+    # A golden fixture's header serves as well: it holds the same arguments.
+    inner = values.get("constructor")
+    return inner if isinstance(inner, dict) and "system" in values else values
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} must be a JSON object of arguments")
+    return values
+
+
+def _show(accounting: Accounting, out: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    if accounting.dropped:
+        table = Table("dropped official key", "reason")
+        for key, reason in accounting.dropped.items():
+            table.add_row(key, reason)
+        console.print(table)
+    console.print(
+        f"{len(accounting.used)} keys used, {len(accounting.dropped)} dropped, 0 missing, 0 unknown"
+    )
+    console.print(f"wrote {out}", soft_wrap=True)
