@@ -1,0 +1,85 @@
+"""The rollout itself: a model that sees its own predictions, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["rollout"]
+
+
+def rollout(
+    model: Callable[..., Tensor],
+    inputs: Tensor,
+    coordinates: tuple[Tensor, ...],
+    steps: int,
+    *,
+    gradients: bool = False,
+) -> Iterator[Tensor]:
+    """Yield `steps` predicted frames, `(B, *grid, C_out)` each, in the model's physical units.
+
+    After every call the window drops its oldest frames and takes the predicted ones. Channels
+    beyond the predicted `C_out` (parameters, static fields) are carried along unchanged. The
+    memory needed does not depend on `steps`.
+
+    Args:
+        model: physical units in and out, `model(inputs, coordinates)`; a time-window model returns
+            one or more frames, `(B, T, *grid, C_out)`, any other one frame, `(B, *grid, C_out)`.
+        inputs: `(B, T_in, *grid, C)`, oldest frame first, or `(B, *grid, C)` for one-step models.
+        coordinates: one `(n_i,)` tensor per axis.
+        gradients: keep the graph of the steps, to differentiate through the rollout.
+
+    Raises:
+        ValueError: shapes that are no fields on this grid, or more channels out than in.
+    """
+    axes = len(coordinates)
+    if inputs.ndim not in (axes + 2, axes + 3):
+        raise ValueError(
+            f"inputs on {axes} axes have {axes + 2} dimensions, or {axes + 3} with time, "
+            f"not {inputs.ndim}"
+        )
+    if steps < 1:
+        raise ValueError(f"a rollout takes at least one step, not {steps}")
+    windowed = inputs.ndim == axes + 3
+    window = inputs if windowed else inputs.unsqueeze(1)
+    while steps > 0:
+        # Only around the call: a setting held across a yield would leak into the caller's code.
+        with torch.set_grad_enabled(gradients):
+            frames = model(window if windowed else window[:, -1], coordinates)
+        frames = _with_time(frames, window)
+        yield from frames[:, :steps].unbind(1)
+        steps -= frames.shape[1]
+        window = _slide(window, frames)
+
+
+def _with_time(frames: Tensor, window: Tensor) -> Tensor:
+    """Predicted frames as `(B, T, *grid, C_out)`, checked against the window they continue."""
+    if frames.ndim == window.ndim - 1:
+        frames = frames.unsqueeze(1)
+    grid = window.shape[2:-1]
+    if frames.ndim != window.ndim or frames.shape[2:-1] != grid:
+        raise ValueError(
+            f"the model turns a window {tuple(window.shape)} into {tuple(frames.shape)}: a model "
+            "can be rolled out when its output lies on the grid of its input"
+        )
+    if frames.shape[-1] > window.shape[-1]:
+        raise ValueError(
+            f"the model predicts {frames.shape[-1]} channels from {window.shape[-1]}: a model "
+            "can be rolled out when its inputs hold all its targets"
+        )
+    return frames
+
+
+def _slide(window: Tensor, frames: Tensor) -> Tensor:
+    """Append the frames (with the carried channels) and drop as many of the oldest."""
+    carried = window[:, -1:, ..., frames.shape[-1] :]
+    if carried.shape[-1]:
+        frames = torch.cat([frames, carried.expand(-1, frames.shape[1], *_any(carried))], dim=-1)
+    return torch.cat([window, frames], dim=1)[:, -window.shape[1] :]
+
+
+def _any(tensor: Tensor) -> list[Any]:
+    return [-1] * (tensor.ndim - 2)

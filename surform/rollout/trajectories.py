@@ -1,0 +1,217 @@
+"""Labelled trajectories as a model sees them: where a rollout starts, and the truth beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from surform.data.description import FieldsDescription
+from surform.data.faults import closest
+from surform.data.units import same_unit
+
+__all__ = ["Trajectories", "coordinates"]
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """A dataset on the model's time step and grid, checked against the model's description.
+
+    Build it with `Trajectories.of(dataset, description)`. Finer data are sub-sampled in time to
+    the model's step, and in space where that gives the grid the model was trained on.
+
+    Attributes:
+        dataset: dims ("sample", "time", *axes); loaded piece by piece.
+        grid: the description, with the dataset's own grid.
+        start: number of the first frame of the input window, in steps of the model.
+    """
+
+    dataset: xr.Dataset
+    grid: FieldsDescription
+    start: int
+
+    @classmethod
+    def of(
+        cls, dataset: xr.Dataset, description: FieldsDescription, start: int = 0
+    ) -> Trajectories:
+        """Check and sub-sample; ValueError says what does not fit."""
+        _check_feedback(description, dataset)
+        _check_variables(dataset, description)
+        if "sample" not in dataset.dims:
+            dataset = dataset.expand_dims("sample")
+        dataset = _space(_time(dataset, description), description)
+        window = description.input_steps or 1
+        have = dataset.sizes.get("time", 1)
+        if start < 0 or start + window > have:
+            raise ValueError(
+                f"a rollout from frame {start} needs {window} frames, the data have {have}"
+            )
+        axes = description.axes
+        coordinates = {a: np.asarray(dataset[a].values, float).tolist() for a in axes}
+        shape = tuple(dataset.sizes[axis] for axis in axes)
+        return cls(dataset, replace(description, coordinates=coordinates, shape=shape), start)
+
+    @property
+    def samples(self) -> int:
+        """The number of trajectories."""
+        return self.dataset.sizes["sample"]
+
+    @property
+    def known(self) -> int:
+        """How many frames after the window the dataset knows."""
+        return max(self.dataset.sizes.get("time", 1) - self._first, 0)
+
+    def inputs(self, samples: slice) -> Tensor:
+        """The initial windows `(B, T_in, *grid, C)`, or `(B, *grid, C)` for one-step models."""
+        names = (*self.grid.inputs, *self.grid.parameters)
+        values = self._read(names, samples, self.start, self._first)
+        return torch.from_numpy(values if self.grid.input_steps is not None else values[:, -1])
+
+    def last_known(self, samples: slice) -> Tensor:
+        """The targets in the last frame of the window, `(B, *grid, C_out)`."""
+        return torch.from_numpy(
+            self._read(self.grid.targets, samples, self._first - 1, self._first)[:, 0]
+        )
+
+    def truth(self, samples: slice, first: int, count: int) -> Tensor | None:
+        """Frames first..first+count after the window, as many as known; None when none is."""
+        begin = self._first + first
+        end = min(begin + count, self._first + self.known)
+        if end <= begin:
+            return None
+        return torch.from_numpy(self._read(self.grid.targets, samples, begin, end))
+
+    def lead_times(self, steps: int) -> np.ndarray:
+        """Times since the last known frame, `(steps,)`."""
+        return self.time_step * np.arange(1, steps + 1)
+
+    @property
+    def initial_time(self) -> float:
+        """The time of the last known frame."""
+        if "time" not in self.dataset.coords:
+            return float(self._first - 1) * self.time_step
+        return float(self.dataset["time"][self._first - 1])
+
+    @property
+    def time_step(self) -> float:
+        """The model's time step; 1 for one-step models of data without times."""
+        if self.grid.time_step is not None:
+            return self.grid.time_step
+        if self.dataset.sizes.get("time", 1) > 1 and "time" in self.dataset.coords:
+            return float(self.dataset["time"][1] - self.dataset["time"][0])
+        return 1.0
+
+    @property
+    def _first(self) -> int:
+        return self.start + (self.grid.input_steps or 1)
+
+    def _read(self, names: tuple[str, ...], samples: slice, begin: int, end: int) -> np.ndarray:
+        piece = self.dataset.isel(sample=samples)
+        shape = (piece.sizes["sample"], end - begin, *self.grid.shape, len(names))
+        values = np.empty(shape, np.float32 if not self._double(names) else np.float64)
+        for channel, name in enumerate(names):
+            array = piece[name]
+            if "time" in array.dims:
+                array = array.isel(time=slice(begin, end))
+            values[..., channel] = _broadcast(array, ("sample", "time", *self.grid.axes))
+        return values
+
+    def _double(self, names: tuple[str, ...]) -> bool:
+        return any(self.dataset[name].dtype == np.float64 for name in names)
+
+
+def coordinates(course: Trajectories, steps: int) -> dict[str, Any]:
+    """Coordinates of the predicted frames: the data's, with time going on from the last frame."""
+    data, grid = course.dataset, course.grid
+    known = dict(data["time"].attrs) if "time" in data.coords else {}
+    attrs = {"units": grid.units.get("time", "1")} | known
+    lead = course.lead_times(steps)
+    labels: dict[str, Any] = {
+        "time": (("time",), course.initial_time + lead, attrs),
+        "lead_time": (("time",), lead, attrs),
+    }
+    for axis in grid.axes:
+        units = {"units": grid.units.get(axis, "1")}
+        labels[axis] = ((axis,), np.asarray(grid.coordinates[axis]), units | data[axis].attrs)
+    if "sample" in data.coords:
+        labels["sample"] = (("sample",), data["sample"].values, {})
+    return labels
+
+
+def _broadcast(array: xr.DataArray, dims: tuple[str, ...]) -> np.ndarray:
+    """Values in the order of `dims`, length 1 where the array lacks one."""
+    ordered = array.transpose(*(dim for dim in dims if dim in array.dims))
+    index = tuple(slice(None) if dim in array.dims else None for dim in dims)
+    return ordered.values[index]
+
+
+def _check_feedback(description: FieldsDescription, dataset: xr.Dataset) -> None:
+    count = len(description.targets)
+    if description.inputs[:count] != description.targets:
+        raise ValueError(
+            f"a model that predicts {', '.join(description.targets)} from "
+            f"{', '.join(description.inputs)} cannot be rolled out: its inputs must begin with "
+            "its targets"
+        )
+    for name in description.inputs[count:]:
+        if name in dataset and "time" in dataset[name].dims:
+            raise ValueError(
+                f"the model needs {name!r} at every time but does not predict it, so it cannot "
+                "be rolled out"
+            )
+
+
+def _check_variables(dataset: xr.Dataset, description: FieldsDescription) -> None:
+    for name in (*description.inputs, *description.parameters):
+        if name not in dataset:
+            hint = closest(name, map(str, dataset.data_vars))
+            raise ValueError(f"no variable {name!r} in the data: {hint}")
+        extra = set(dataset[name].dims) - {"sample", "time", *description.axes}
+        if extra:
+            raise ValueError(
+                f"variable {name!r} has the unknown dims {', '.join(map(str, extra))}; the model "
+                f"knows sample, time, {', '.join(description.axes)}"
+            )
+    for name in (*description.inputs, *description.parameters, *description.axes):
+        if name not in dataset.variables:
+            raise ValueError(f"the data have no coordinate {name!r}, an axis of the model's grid")
+        found, expected = dataset[name].attrs.get("units"), description.units.get(name)
+        if found and expected and not same_unit(str(found), expected):
+            raise ValueError(
+                f"{name!r} is in {found!r} in the data, the model was trained in {expected!r}"
+            )
+
+
+def _time(dataset: xr.Dataset, description: FieldsDescription) -> xr.Dataset:
+    """Every n-th frame, so that the data's time step is the model's."""
+    if "time" not in dataset.dims:
+        if description.input_steps is not None:
+            raise ValueError("the data have no time axis, the model needs a window of frames")
+        return dataset
+    if description.time_step is None or "time" not in dataset.coords or dataset.sizes["time"] < 2:
+        return dataset
+    step = float(dataset["time"][1] - dataset["time"][0])
+    ratio = description.time_step / step
+    stride = round(ratio)
+    if stride < 1 or abs(ratio - stride) > 1e-3 * ratio:
+        raise ValueError(
+            f"the data have a time step of {step:g}, the model one of {description.time_step:g}: "
+            "the model's must be a whole multiple of the data's"
+        )
+    return dataset.isel(time=slice(None, None, stride))
+
+
+def _space(dataset: xr.Dataset, description: FieldsDescription) -> xr.Dataset:
+    """Every n-th point, where that gives the model's own grid; otherwise the data's grid."""
+    strides = {}
+    for axis, points in zip(description.axes, description.shape, strict=True):
+        stride = max(round(dataset.sizes[axis] / points), 1)
+        trained = np.asarray(description.coordinates.get(axis, ()))
+        found = dataset[axis].values[::stride]
+        if len(found) == len(trained) and np.allclose(found, trained, atol=1e-4 * np.ptp(found)):
+            strides[axis] = slice(None, None, stride)
+    return dataset.isel(strides) if len(strides) == len(description.axes) else dataset
