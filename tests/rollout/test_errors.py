@@ -48,7 +48,7 @@ COSINE = np.broadcast_to(np.cos(X)[:, None], (32, 8)).copy()
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_relative_l2_of_a_tenth_more_is_a_tenth(observe, dtype):
     found = observe(RelativeL2(), [SINE.astype(dtype) * 1.1], [SINE.astype(dtype)])
-    assert float(found["vorticity_relative_l2"]) == pytest.approx(0.1, rel=1e-5)
+    assert found["vorticity_relative_l2"].item() == pytest.approx(0.1, rel=1e-5)
     assert found["vorticity_relative_l2"].attrs["units"] == "1"
 
 
