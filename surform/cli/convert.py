@@ -38,10 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert; every problem is an error."""
     from surform.hub.convert import from_official
+    from surform.hub.official.accounting import KeyMismatch
 
     constructor = _read_json(Path(args.constructor)) if args.constructor else None
     options = _parse(args.options, "--options")
-    made = from_official(args.checkpoint, args.system, constructor, args.kind, options)
+    try:
+        made = from_official(args.checkpoint, args.system, constructor, args.kind, options)
+    except KeyMismatch as error:
+        _show_mismatch(error.accounting)
+        raise
     made.model.save_pretrained(args.out)
     if args.json:
         sys.stdout.write(json.dumps(vars(made.accounting), indent=2) + "\n")
@@ -67,6 +72,21 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{where} must be a JSON object of arguments")
     return values
+
+
+def _show_mismatch(accounting: Accounting) -> None:
+    """Every key that does not fit, on stderr: the one-line error names only the first few."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("official key", "problem")
+    for key in accounting.missing:
+        table.add_row(key, "missing")
+    for key in accounting.unknown:
+        table.add_row(key, "unknown")
+    for key, (found, needed) in accounting.misshapen.items():
+        table.add_row(key, f"shape {found}, needed {needed}")
+    Console(stderr=True, width=None if sys.stderr.isatty() else 120).print(table)
 
 
 def _show(accounting: Accounting, out: str) -> None:

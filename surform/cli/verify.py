@@ -84,12 +84,13 @@ def _show(reports: list[CaseReport], *, quiet: bool) -> None:
 
 
 def _summary(reports: list[CaseReport]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("case", "kind", "precision", "tensors", "largest error", "where", "s", "")
     for r in reports:
         worst = r.worst
-        error, where = (f"{worst.error:.1e}", worst.name) if worst else ("", r.problem)
+        error, where = (f"{worst.error:.1e}", worst.name) if worst else ("", escape(r.problem))
         table.add_row(
             _name(r),
             r.kind,
@@ -104,6 +105,7 @@ def _summary(reports: list[CaseReport]) -> Table:
 
 
 def _details(reports: list[CaseReport]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("case", "tensor", "shape", "error", "tolerance", "")
@@ -112,7 +114,7 @@ def _details(reports: list[CaseReport]) -> Table:
         head = f"[bold]{_name(r)}[/bold] ({r.kind}, {r.dtype}, {r.seconds:.1f} s)"
         table.add_row(head, "", "", "", "", _mark(r.passed))
         if r.problem:
-            table.add_row("", f"[red]{r.problem}[/red]", "", "", "", "")
+            table.add_row("", f"[red]{escape(r.problem)}[/red]", "", "", "", "")
         for row in r.rows:
             shape = " x ".join(map(str, row.shape)) or "scalar"
             error = row.remark if row.remark and not row.passed else f"{row.error:.1e}"

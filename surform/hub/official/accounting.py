@@ -9,7 +9,15 @@ from torch import Tensor
 
 from surform.hub.weights import some
 
-__all__ = ["Accounting", "account"]
+__all__ = ["Accounting", "KeyMismatch", "account"]
+
+
+class KeyMismatch(ValueError):  # noqa: N818
+    """A checkpoint whose keys do not fit; carries the whole accounting."""
+
+    def __init__(self, message: str, accounting: Accounting) -> None:
+        super().__init__(message)
+        self.accounting = accounting
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class Accounting:
         return not (self.missing or self.unknown or self.misshapen)
 
     def require_complete(self, where: str) -> None:
-        """ValueError that lists what does not fit."""
+        """KeyMismatch, a ValueError that lists what does not fit."""
         if self.complete:
             return
         shapes = [f"{k} {a} instead of {b}" for k, (a, b) in self.misshapen.items()]
@@ -46,9 +54,10 @@ class Accounting:
             "of another shape": shapes,
         }
         found = [f"{len(keys)} {what}: {some(keys)}" for what, keys in problems.items() if keys]
-        raise ValueError(
+        raise KeyMismatch(
             f"{where} does not fit the model that its constructor arguments describe; "
-            + "; ".join(found)
+            + "; ".join(found),
+            self,
         )
 
 

@@ -1,0 +1,162 @@
+"""`surform info NAME`: what it is and what it takes, from its source; nothing is imported."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surform.cli.catalog import catalog, recipe_header
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+
+HELP = "Describe a model, a solver, a recipe, pretrained weights, a saved model or a data file."
+EXAMPLE = "surform info galerkin1d"
+
+# Arguments that mean the same in every model and are not explained again in each.
+_COMMON = {
+    "dim": "width of the tokens",
+    "depth": "number of blocks",
+    "heads": "attention heads per block",
+    "mlp_ratio": "width of the feed-forward over `dim`",
+    "patch_size": "points per side of a patch",
+    "drop_path": "probability of skipping a residual branch in training",
+    "in_channels": "input variables and parameters",
+    "out_channels": "predicted variables",
+    "input_steps": "frames in the input window",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """NAME and the options."""
+    parser.add_argument("name", help="a name from `surform list`, a saved model's folder, or data")
+    parser.add_argument(
+        "--build",
+        metavar="JSON",
+        nargs="?",
+        const="{}",
+        help="also build the model (imports torch), with these arguments, and count parameters",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Describe what the name stands for."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 110, highlight=False, markup=False)
+    tables = catalog()
+    section = next((s for s, table in tables.items() if args.name in table), None)
+    if section in ("models", "solvers"):
+        _show_source(console, args.name, section, tables[section][args.name])
+        if args.build is not None:
+            _show_size(console, args.name, section, args.build)
+    elif args.build is not None:
+        raise ValueError(f"--build is for models: {args.name!r} is none")
+    elif section == "recipes":
+        _show_recipe(console, args.name, Path(tables[section][args.name]))
+    elif section == "official":
+        console.print(
+            f"{args.name}: official checkpoints and fixtures, {tables[section][args.name]}"
+        )
+    elif section == "pretrained":
+        _show_saved(console, Path(tables[section][args.name]))
+    elif (Path(args.name) / "config.json").is_file():
+        _show_saved(console, Path(args.name))
+    elif Path(args.name).exists() or "://" in args.name:
+        _show_data(console, args.name)
+    else:
+        known = [name for table in tables.values() for name in table]
+        near = difflib.get_close_matches(args.name, known, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "`surform list` shows every name"
+        raise ValueError(f"nothing is called {args.name!r}, and no such file or folder: {hint}")
+    return 0
+
+
+def _show_source(console: Console, name: str, section: str, where: str) -> None:
+    from rich.table import Table
+
+    from surform.cli.source import read_source
+
+    source = read_source(where)
+    console.print(f"{name}: {source.summary}", style="bold")
+    if source.body:
+        console.print(f"\n{source.body}")
+    table = Table("argument", "type", "default", "meaning", box=None, pad_edge=False)
+    hidden = "samples" if section == "solvers" else ""  # given by `generate`, not by its user
+    for argument in source.arguments:
+        if argument.name != hidden:
+            default = "required" if argument.default is None else argument.default
+            meaning = argument.doc or _COMMON.get(argument.name, "")
+            table.add_row(argument.name, argument.annotation, default, meaning)
+    console.print()
+    console.print(table)
+    console.print(f"\n{where}  ({source.file}:{source.line})", soft_wrap=True)
+
+
+def _show_size(console: Console, name: str, section: str, text: str) -> None:
+    if section != "models":
+        raise ValueError(f"--build is for models: {name!r} is none")
+    try:
+        arguments = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--build needs a JSON object of arguments: {error}") from error
+    from surform.hub.building import build_net
+
+    net = build_net({"name": name, "arguments": arguments}, "--build")
+    count = sum(p.numel() for p in net.parameters())
+    size = sum(p.numel() * p.element_size() for p in net.parameters())
+    console.print(f"{count:,} parameters, {size / 1e6:.1f} MB")
+
+
+def _show_recipe(console: Console, name: str, file: Path) -> None:
+    console.print(name, style="bold")
+    console.print("\n".join(recipe_header(str(file))))
+    console.print(f"\nsurform fit --config {name}\n{file}", soft_wrap=True)
+
+
+def _show_saved(console: Console, folder: Path) -> None:
+    from surform.hub.config import CARD, WEIGHTS, read_config
+
+    config = read_config(folder)
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    console.print(_without_front_matter(text) or f"{config.kind}: {config.architecture}")
+    weights = folder / WEIGHTS
+    size = f"{weights.stat().st_size:,} bytes" if weights.is_file() else "weights are missing"
+    console.print(f"\n{config.architecture}({_call(config.net['arguments'])})")
+    console.print(
+        f"{size}, format {config.stored_version}, surform {config.surform_version}, {folder}",
+        soft_wrap=True,
+    )
+
+
+def _show_data(console: Console, path: str) -> None:
+    from rich.table import Table
+
+    from surform.data.fields import open_fields
+
+    data = open_fields(path)
+    console.print(f"{path}: " + ", ".join(f"{n} {d}" for d, n in data.sizes.items()), style="bold")
+    table = Table("variable", "dims", "units", "type", box=None, pad_edge=False)
+    for name, array in data.variables.items():
+        dims = ", ".join(map(str, array.dims))
+        units = str(array.attrs.get("units", ""))
+        table.add_row(str(name), dims, units, str(array.dtype))
+    console.print(table)
+    for name, value in data.attrs.items():
+        console.print(f"{name}: {value}"[:200])
+
+
+def _without_front_matter(text: str) -> str:
+    parts = text.split("---\n", 2)
+    return (parts[2] if text.startswith("---\n") and len(parts) == 3 else text).strip()
+
+
+def _call(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
