@@ -13,7 +13,7 @@ __all__ = ["FieldBatch"]
 
 @dataclass(eq=False)
 class FieldBatch:
-    """Fields on one regular grid, in physical units: what the data give and what is to be predicted.
+    """Fields on one regular grid in physical units: what is given and what is to be predicted.
 
     Treat it as immutable; it is not a frozen dataclass only because Lightning's "64-true" and
     "bf16-true" precisions rebuild batches field by field and refuse frozen ones.

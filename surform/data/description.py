@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from surform.data.units import conversion_factor, same_unit
 
 __all__ = ["FieldsDescription"]
 
@@ -62,6 +65,36 @@ class FieldsDescription:
             torch.tensor(self.coordinates[axis], device=device, dtype=dtype) for axis in self.axes
         )
 
+    def require_match(self, found: FieldsDescription, where: str) -> None:
+        """Raise unless data described by `found` suit a model that was trained on this.
+
+        Grids may differ: operators carry over to other resolutions.
+
+        Raises:
+            ValueError: other variables, axes, units or time step; `where` names the data.
+        """
+        for role in ("inputs", "targets", "parameters", "axes", "input_steps"):
+            mine, theirs = getattr(self, role), getattr(found, role)
+            if mine != theirs:
+                raise ValueError(
+                    f"the model was trained with {role} {_listed(mine)}, {where} has "
+                    f"{_listed(theirs)}"
+                )
+        for name in (*self.inputs, *self.targets, *self.parameters, *self.axes):
+            mine, theirs = self.units.get(name, "1"), found.units.get(name, "1")
+            if not same_unit(mine, theirs):
+                factor = conversion_factor(theirs, mine)
+                advice = f"multiply by {factor:g}" if factor else "they do not convert"
+                raise ValueError(
+                    f"the model was trained with {name} in {mine!r}, {where} gives it in "
+                    f"{theirs!r}: {advice}"
+                )
+        if self.time_step and found.time_step and not _close(self.time_step, found.time_step):
+            raise ValueError(
+                f"the model was trained with a time step of {self.time_step:g}, {where} has "
+                f"{found.time_step:g}: set time_stride"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Lists, dicts, strings and numbers only: ready for JSON."""
         return {
@@ -80,4 +113,13 @@ class FieldsDescription:
         if missing:
             raise ValueError(f"a fields description lacks the keys {', '.join(missing)}")
         tuples = ("inputs", "targets", "parameters", "axes", "shape")
-        return cls(**{n: tuple(v) if n in tuples else v for n, v in values.items()})
+        plain: dict[str, Any] = {n: tuple(v) if n in tuples else v for n, v in values.items()}
+        return cls(**plain)
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-3)

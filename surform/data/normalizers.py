@@ -91,7 +91,8 @@ class Normalizer(nn.Module):
                 `temporal_std` (scalar), `pointwise_mean`, `pointwise_std` (grid).
             kind: "none" (identity), "channel" (one mean and std per variable over samples, time
                 and space), "pointwise" (per grid point, over samples and time), or "temporal"
-                (std = mean over space and samples of the standard deviation in time; FactFormer).
+                (std = mean over space and samples of the standard deviation in time; FactFormer;
+                variables without time keep their ordinary one).
             eps: added to std; default 1e-5 for "pointwise" and 0 otherwise.
 
         A variable that is constant over the whole data set has std 1, so that it becomes 0.
@@ -103,6 +104,11 @@ class Normalizer(nn.Module):
         missing = [name for name in variables if name not in statistics]
         if missing:
             raise ValueError(f"no statistics for {', '.join(missing)}")
+        if kind == "temporal" and all(statistics[n].temporal_std is None for n in variables):
+            raise ValueError(
+                f"'temporal' normalisation of {', '.join(variables)} needs a time axis: use "
+                "'channel'"
+            )
         pairs = [_mean_and_std(name, statistics[name], kind) for name in variables]
         shape = np.broadcast_shapes(*(np.shape(mean) for mean, _ in pairs))
         mean, std = (
@@ -140,12 +146,10 @@ def _mean_and_std(name: str, values: Any, kind: str) -> tuple[np.ndarray, np.nda
         mean, std = values.pointwise_mean, values.pointwise_std
         constant = np.max(std) <= _rounding(np.max(np.abs(mean)))
     else:
-        mean, std = values.mean, values.temporal_std if kind == "temporal" else values.std
-        if std is None:
-            raise ValueError(
-                f"{name} has no time axis: 'temporal' normalisation needs one, use 'channel'"
-            )
-        constant = std <= _rounding(abs(mean))
+        # parameters and static fields beside fields in time keep their ordinary deviation
+        in_time = kind == "temporal" and values.temporal_std is not None
+        mean, std = values.mean, values.temporal_std if in_time else values.std
+        constant = bool(np.all(std <= _rounding(abs(mean))))
     mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
     return mean, np.ones_like(std) if constant else std
 

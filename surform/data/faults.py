@@ -1,0 +1,50 @@
+"""What is wrong with a path or a name, in one sentence."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["closest", "is_url", "refuse_unreadable"]
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest valid one, and all there are."""
+    names = sorted(names)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listing = ", ".join(names) or "nothing"
+    return f"did you mean {near[0]!r}? It holds {listing}" if near else f"it holds {listing}"
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` is an fsspec URL such as "s3://bucket/flow.zarr"."""
+    return "://" in path
+
+
+def refuse_unreadable(path: str) -> None:
+    """Raise for local paths that are missing, unreadable, or a web page or LFS pointer."""
+    if is_url(path):
+        return
+    if not os.path.exists(path):
+        folder = Path(path).resolve().parent
+        beside = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        near = difflib.get_close_matches(Path(path).name, beside, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise FileNotFoundError(f"no data at {path}{hint}")
+    if not os.access(path, os.R_OK):
+        raise PermissionError(f"no permission to read {path}")
+    if os.path.isdir(path):
+        return
+    with open(path, "rb") as file:
+        head = file.read(128)
+    if not head:
+        raise OSError(f"{path} is empty (0 bytes)")
+    start = head.lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        raise OSError(f"{path} is a web page, not data: the download failed, fetch it again")
+    if start.startswith(b"version https://git-lfs"):
+        raise OSError(f"{path} is a Git LFS pointer, not data: run `git lfs pull`")
+    if start.startswith(b"cdf"):
+        raise OSError(f"{path} is a NetCDF 3 file: convert it with `nccopy -k nc4 IN OUT`")

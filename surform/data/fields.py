@@ -1,0 +1,236 @@
+"""Open fields on regular grids: Zarr, NetCDF, HDF5; local or remote; one file or many; lazily."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import h5py
+import numpy as np
+import xarray as xr
+
+from surform.data.faults import is_url, refuse_unreadable
+from surform.data.lazy_arrays import Concatenated, Part, Readable, lazy_variable
+from surform.data.pdebench import is_pdebench, open_pdebench
+from surform.data.the_well import is_the_well, open_the_well
+
+__all__ = ["expand_paths", "is_zarr", "open_fields"]
+
+_HDF5 = (".h5", ".hdf5", ".he5", ".nc", ".nc4", ".cdf")
+_HINTS = {
+    ".npy": "; see 'your own data' in the documentation for the lines that make a .zarr of it",
+    ".npz": "; see 'your own data' in the documentation for the lines that make a .zarr of it",
+    ".mat": "; read it with scipy.io.loadmat or h5py and write a .zarr",
+}
+
+
+def open_fields(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> xr.Dataset:
+    """Open fields lazily: nothing but coordinates is read before it is indexed.
+
+    Reads Zarr (v2 and v3), NetCDF 4, and HDF5 in the layouts of PDEBench and The Well; local
+    paths, fsspec URLs ("s3://...", "memory://..."), glob patterns and lists of them. Several files
+    are joined along "sample".
+
+    Returns:
+        Variables over `("sample", "time", *axes)`, without "time" where they are static, or over
+        `("sample",)` for scalars; `attrs["units"]` as stored. `encoding["files"]` lists
+        (path, number of samples) of each file.
+
+    Raises:
+        FileNotFoundError, PermissionError, OSError: what cannot be read (missing, truncated, ...).
+        ValueError: unsupported format, or files that do not fit together.
+    """
+    paths = expand_paths(path)
+    datasets = [_with_samples(_open_one(p), p) for p in paths]
+    joined = datasets[0] if len(datasets) == 1 else _join(datasets, paths)
+    joined.encoding["files"] = [
+        (p, d.sizes["sample"]) for p, d in zip(paths, datasets, strict=True)
+    ]
+    return joined
+
+
+def expand_paths(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The files that a path, pattern or list of them stands for, sorted within each pattern."""
+    if not isinstance(path, (str, os.PathLike)):
+        found = [p for item in path for p in expand_paths(item)]
+        if not found:
+            raise ValueError("an empty list of data files")
+        return found
+    text = os.fspath(path)
+    if not any(c in text for c in "*?["):
+        return [text]
+    if is_url(text):
+        system, pattern = fsspec.core.url_to_fs(text)
+        found = sorted(system.unstrip_protocol(p) for p in system.glob(pattern))
+    else:
+        found = sorted(glob.glob(text))
+    if not found:
+        raise FileNotFoundError(f"no file matches {text}")
+    return found
+
+
+def is_zarr(path: str) -> bool:
+    """Whether a path names a Zarr store (a folder, or anything ending in .zarr)."""
+    return path.rstrip("/").endswith(".zarr") or os.path.isdir(path)
+
+
+def _open_one(path: str) -> xr.Dataset:
+    suffix = Path(path).suffix.lower()
+    if not is_zarr(path) and suffix not in _HDF5:
+        hint = _HINTS.get(suffix, "")
+        raise ValueError(f"cannot open {path}: supported are .zarr, {', '.join(_HDF5)}{hint}")
+    refuse_unreadable(path)
+    return _open_zarr(path) if is_zarr(path) else _open_hdf5(path)
+
+
+def _open_zarr(path: str) -> xr.Dataset:
+    # Without consolidated metadata (a v3 store usually has none) the members are listed instead.
+    errors = []
+    for consolidated in (True, False):
+        try:
+            # A fill value of 0 is a number, not a hole: Zarr v2 arrays would be masked there.
+            return xr.open_zarr(
+                path,
+                chunks=None,
+                consolidated=consolidated,
+                decode_times=False,
+                use_zarr_fill_value_as_mask=False,
+                cache=False,
+            )
+        except PermissionError as error:
+            raise PermissionError(f"no permission to read {path}") from error
+        except ImportError as error:
+            raise ImportError(f"cannot open {path}: {_first_line(error)}") from error
+        except Exception as error:  # zarr, fsspec and xarray raise many kinds
+            errors.append(error)
+    missing = isinstance(errors[-1], FileNotFoundError) or "No group found" in str(errors[-1])
+    reason = "no Zarr group there" if missing else _first_line(errors[-1])
+    raise (FileNotFoundError if missing else OSError)(f"cannot open {path}: {reason}")
+
+
+def _open_hdf5(path: str) -> xr.Dataset:
+    file = _hdf5_file(path)
+    try:
+        for accepts, reader in _LAYOUTS:
+            if accepts(file):
+                dataset = reader(file, path)
+                dataset.set_close(file.close)
+                return dataset
+        named = any("DIMENSION_LIST" in d.attrs for d in file.values())
+        contents = ", ".join(file) or "nothing"
+    except KeyError as error:
+        raise ValueError(f"{path} lacks {error.args[0]}, which its layout needs") from error
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"cannot read {path}: {_first_line(error)}") from error
+    file.close()
+    if not named:
+        raise ValueError(
+            f"{path} is HDF5 without axis names and neither in a PDEBench layout nor in that of "
+            f"The Well: it holds {contents}"
+        )
+    source: Any = _remote(path) if is_url(path) else path
+    return xr.open_dataset(source, engine="h5netcdf", decode_times=False, chunks=None, cache=False)
+
+
+_LAYOUTS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], xr.Dataset]], ...] = (
+    (is_the_well, open_the_well),
+    (is_pdebench, open_pdebench),
+)
+
+
+def _hdf5_file(path: str) -> Any:
+    source: Any = path
+    if is_url(path):
+        source = _remote(path)
+    try:
+        return h5py.File(source, "r")
+    except OSError as error:
+        text = str(error)
+        if "truncated" in text:
+            raise OSError(
+                f"{path} is truncated: it ends before the data do, copy or download it again"
+            ) from error
+        if "signature not found" in text:
+            raise OSError(f"{path} is not an HDF5 or NetCDF 4 file") from error
+        raise OSError(f"cannot open {path}: {_first_line(error)}") from error
+
+
+def _remote(url: str) -> Any:
+    system, path = fsspec.core.url_to_fs(url)
+    try:
+        return system.open(path, "rb")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no data at {url}") from error
+
+
+def _with_samples(dataset: xr.Dataset, path: str) -> xr.Dataset:
+    """Numeric variables only, each led by "sample"; a file without it is one sample."""
+    samples = dataset.sizes.get("sample", 1)
+    if "sample" in dataset.coords:
+        dataset = dataset.drop_vars("sample")
+    variables = {}
+    for label, variable in dataset.data_vars.variables.items():
+        name = str(label)
+        if not (np.issubdtype(variable.dtype, np.floating) or variable.dtype.kind in "iub"):
+            continue
+        if "sample" not in variable.dims:
+            part = Part(variable, (None, *range(variable.ndim)), (samples, *variable.shape))
+            variable = lazy_variable(("sample", *map(str, variable.dims)), part, variable.attrs)
+        elif _misordered(variable.dims):
+            raise ValueError(
+                f"{path}: variable {name} has axes {variable.dims}; transpose it to "
+                '("sample", "time", *axes)'
+            )
+        variables[name] = variable
+    if not variables:
+        raise ValueError(f"{path} holds no numeric variables")
+    coords = {
+        str(n): c.variable for n, c in dataset.coords.items() if c.ndim == 1 and c.dims == (n,)
+    }
+    return xr.Dataset(variables, coords, dataset.attrs)
+
+
+def _misordered(dims: Sequence[Any]) -> bool:
+    return dims[0] != "sample" or ("time" in dims and dims[1] != "time")
+
+
+def _join(datasets: Sequence[xr.Dataset], paths: Sequence[str]) -> xr.Dataset:
+    first, variables = datasets[0], {}
+    for dataset, path in zip(datasets[1:], paths[1:], strict=True):
+        _require_same_layout(first, dataset, paths[0], path)
+    for label, variable in first.data_vars.variables.items():
+        parts: list[Readable] = [
+            Part(d.variables[label], range(variable.ndim), d.variables[label].shape)
+            for d in datasets
+        ]
+        dims = tuple(map(str, variable.dims))
+        variables[label] = lazy_variable(dims, Concatenated(parts), variable.attrs)
+    return xr.Dataset(variables, first.coords, first.attrs)
+
+
+def _require_same_layout(one: xr.Dataset, other: xr.Dataset, path: str, other_path: str) -> None:
+    for name in one.data_vars:
+        if name not in other:
+            raise ValueError(f"{other_path} lacks the variable {name}, which {path} has")
+        found, expected = other[name], one[name]
+        if found.dims != expected.dims or found.shape[1:] != expected.shape[1:]:
+            raise ValueError(
+                f"{other_path}: variable {name} has axes {dict(found.sizes)}, in {path} it has "
+                f"{dict(expected.sizes)}; only the number of samples may differ"
+            )
+        if found.attrs.get("units", "1") != expected.attrs.get("units", "1"):
+            raise ValueError(
+                f"{other_path}: variable {name} is in {found.attrs.get('units', '1')!r}, in {path} "
+                f"in {expected.attrs.get('units', '1')!r}"
+            )
+    for name, coordinate in one.coords.items():
+        if name in other.coords and not np.allclose(coordinate.values, other[name].values):
+            raise ValueError(f"{other_path}: coordinate {name} differs from that in {path}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,107 @@
+"""Which windows make which batch: a pure function of (seed, epoch, batch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import DistributedSampler
+
+__all__ = ["BatchOrder", "order"]
+
+
+def order(seed: int, epoch: int, windows: int) -> np.ndarray:
+    """The shuffled window numbers of one epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(windows)
+
+
+class BatchOrder(DistributedSampler):
+    """The batches of one process, as lists of window numbers.
+
+    The windows of an epoch are cut into joint batches of `batch_size` times `ranks`; each rank
+    takes its part of every joint batch, so that several processes together see what one process
+    with the joint batch size sees.
+
+    Training shuffles every epoch and leaves out the last, incomplete joint batch. Evaluation
+    keeps the order and neither drops nor repeats a window: where the windows do not fill the last
+    joint batches, all ranks still make the same number of batches, some one window shorter than
+    others, and figures must be averaged with the number of windows as weight.
+
+    It is a `DistributedSampler` so that Lightning leaves it alone and tells it the epoch. Use it
+    as `DataLoader(windows, sampler=BatchOrder(...), batch_size=None)`.
+
+    Args:
+        windows: how many there are.
+        batch_size: per process.
+        seed: of the shuffling.
+        training: shuffle and drop the incomplete batch.
+        rank: of this process.
+        ranks: how many processes.
+    """
+
+    def __init__(
+        self,
+        windows: int,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        training: bool = True,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        super().__init__(range(windows), ranks, rank, shuffle=training, seed=seed)  # type: ignore[arg-type]
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if windows < ranks:
+            raise ValueError(f"{windows} windows cannot be shared by {ranks} processes")
+        self.windows, self.training = windows, training
+        # fewer windows than one joint batch: one smaller batch instead of none
+        self.batch_size = min(batch_size, windows // ranks) if training else batch_size
+        self._first = (0, 0)
+
+    def start(self, epoch: int, batch: int) -> None:
+        """Begin `epoch` with batch number `batch`; other epochs begin with their first."""
+        if not 0 <= batch <= len(self):
+            raise ValueError(f"batch {batch} of {len(self)} in epoch {epoch}")
+        self._first = (epoch, batch)
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches in a whole epoch, the same for every rank."""
+        joint = self.batch_size * self.num_replicas
+        if self.training:
+            return self.windows // joint
+        return min(-(-self.windows // joint), self.windows // self.num_replicas)
+
+    def batches(self, epoch: int) -> Iterator[list[int]]:
+        """All batches of this rank in one epoch."""
+        sequence = (
+            order(self.seed, epoch, self.windows) if self.training else np.arange(self.windows)
+        )
+        ranks, joint = self.num_replicas, self.batch_size * self.num_replicas
+        if self.training:
+            ends = np.arange(len(self) * ranks + 1) * (joint // ranks)
+        else:
+            ends = self._even_ends(joint)
+        for batch in range(len(self)):
+            part = batch * ranks + self.rank
+            yield sequence[ends[part] : ends[part + 1]].tolist()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, first = self._first
+        begin = first if epoch == self.epoch else 0
+        for batch, windows in enumerate(self.batches(self.epoch)):
+            if batch >= begin:
+                yield windows
+
+    def _even_ends(self, joint: int) -> np.ndarray:
+        """Full joint batches as long as every later batch still gets a window per rank."""
+        sizes, left = [], self.windows
+        for later in range(len(self) - 1, -1, -1):
+            size = max(min(joint, left - later * self.num_replicas), 0) if later else left
+            sizes += [
+                size // self.num_replicas + (rank < size % self.num_replicas)
+                for rank in range(self.num_replicas)
+            ]
+            left -= size
+        return np.concatenate([[0], np.cumsum(sizes)])

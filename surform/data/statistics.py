@@ -1,0 +1,175 @@
+"""Means and standard deviations of fields in one streaming pass, in float64."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from surform.data.atomic import replacing
+from surform.data.layout import Layout
+
+__all__ = ["VariableStatistics", "field_statistics", "load_statistics", "save_statistics"]
+
+_BLOCK_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class VariableStatistics:
+    """Statistics of one variable over the training samples, in its own units; float64.
+
+    Standard deviations are those of the population (divided by n).
+
+    Args:
+        mean: over samples, time and space.
+        std: likewise.
+        temporal_std: mean over space and samples of the deviation in time; None without time.
+        pointwise_mean: `(*grid)`, over samples and time; None unless asked for.
+        pointwise_std: likewise.
+    """
+
+    mean: float
+    std: float
+    temporal_std: float | None = None
+    pointwise_mean: np.ndarray | None = None
+    pointwise_std: np.ndarray | None = None
+
+
+class Reader(Protocol):
+    """What the pass needs of a source of fields."""
+
+    layout: Layout
+
+    def read(self, name: str, sample: int, start: int = 0, frames: int | None = None) -> np.ndarray:
+        """`(frames, *grid)`, or `(*grid)` for variables without time."""
+        ...
+
+    def read_parameter(self, name: str) -> np.ndarray:
+        """`(samples,)`."""
+        ...
+
+
+@dataclass
+class _Moments:
+    """Count, mean and sum of squared deviations, merged as in Chan, Golub & LeVeque (1983)."""
+
+    count: int
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, axis: int | None) -> _Moments:
+        values = values.astype(np.float64)
+        count = values.size if axis is None else values.shape[axis]
+        mean = values.mean(axis=axis)
+        values -= mean
+        if axis is None:
+            flat = values.ravel()
+            return cls(count, mean, np.dot(flat, flat))
+        return cls(count, mean, np.square(values, out=values).sum(axis=axis))
+
+    def merge(self, other: _Moments) -> _Moments:
+        count = self.count + other.count
+        step = other.mean - self.mean
+        mean = self.mean + step * (other.count / count)
+        squares = self.squares + other.squares + step**2 * (self.count * other.count / count)
+        return _Moments(count, mean, squares)
+
+    def over_space(self) -> _Moments:
+        """Pointwise moments as moments of all values."""
+        spread = _Moments.of(self.mean, None)
+        squares = self.squares.sum() + self.count * spread.squares
+        return _Moments(self.count * self.mean.size, spread.mean, squares)
+
+    @property
+    def std(self) -> np.ndarray:
+        return np.sqrt(self.squares / self.count)
+
+
+def field_statistics(
+    reader: Reader,
+    variables: Sequence[str],
+    parameters: Sequence[str],
+    samples: Sequence[int],
+    *,
+    per_point: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, VariableStatistics]:
+    """Statistics of `variables` and scalar `parameters` over `samples`, reading each value once.
+
+    Args:
+        reader: a `FieldSource` or fields in memory.
+        variables: names of fields.
+        parameters: names of scalars per sample.
+        samples: the training samples.
+        per_point: also the deviations in time and per grid point (more memory and time).
+        progress: called with the number of samples done.
+    """
+    totals: dict[str, _Moments] = {}
+    in_time: dict[str, float] = dict.fromkeys(variables, 0.0)
+    for done, sample in enumerate(samples, start=1):
+        for name in variables:
+            found = _of_sample(reader, name, sample, per_point)
+            in_time[name] += float(found.std.mean()) / len(samples)
+            totals[name] = totals[name].merge(found) if name in totals else found
+        if progress is not None:
+            progress(done)
+    statistics = {}
+    for name, total in totals.items():
+        overall = total.over_space() if per_point else total
+        statistics[name] = VariableStatistics(
+            mean=float(overall.mean),
+            std=float(overall.std),
+            temporal_std=in_time[name] if per_point and name in reader.layout.timed else None,
+            pointwise_mean=total.mean if per_point else None,
+            pointwise_std=total.std if per_point else None,
+        )
+    for name in parameters:
+        moments = _Moments.of(reader.read_parameter(name)[np.asarray(samples)], None)
+        mean, std = float(moments.mean), float(moments.std)
+        point = (np.asarray(mean), np.asarray(std)) if per_point else (None, None)
+        statistics[name] = VariableStatistics(mean, std, None, *point)
+    return statistics
+
+
+def _of_sample(reader: Reader, name: str, sample: int, per_point: bool) -> _Moments:
+    if name not in reader.layout.timed:
+        values = reader.read(name, sample)
+        return _Moments.of(values[None], 0) if per_point else _Moments.of(values, None)
+    frames = reader.layout.frames
+    block = max(1, _BLOCK_BYTES // (8 * int(np.prod(reader.layout.shape))))
+    total = None
+    for start in range(0, frames, block):
+        values = reader.read(name, sample, start, min(block, frames - start))
+        found = _Moments.of(values, 0 if per_point else None)
+        total = found if total is None else total.merge(found)
+    assert total is not None  # a layout has at least one frame
+    return total
+
+
+def save_statistics(path: str | os.PathLike[str], found: Mapping[str, VariableStatistics]) -> None:
+    """Write statistics as one safetensors file."""
+    arrays = {
+        f"{name}/{key}": np.atleast_1d(np.asarray(value, np.float64))
+        if np.ndim(value) == 0
+        else np.ascontiguousarray(value)
+        for name, values in found.items()
+        for key, value in vars(values).items()
+        if value is not None
+    }
+    with replacing(path) as partial:
+        save_file(arrays, str(partial))
+
+
+def load_statistics(path: str | os.PathLike[str]) -> dict[str, VariableStatistics]:
+    """The inverse of `save_statistics`."""
+    values: dict[str, dict[str, float | np.ndarray]] = {}
+    for key, array in load_file(os.fspath(path)).items():
+        name, _, quantity = key.rpartition("/")
+        scalar = quantity in ("mean", "std", "temporal_std")
+        values.setdefault(name, {})[quantity] = float(array[0]) if scalar else array
+    return {name: VariableStatistics(**found) for name, found in values.items()}  # type: ignore[arg-type]

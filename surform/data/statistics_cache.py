@@ -1,0 +1,55 @@
+"""Keep statistics of large data sets between runs, where the user has named a folder for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from surform.data.faults import is_url
+from surform.data.fingerprint import fingerprint
+from surform.data.source import FieldSource
+from surform.data.statistics import VariableStatistics, load_statistics, save_statistics
+
+__all__ = ["VARIABLE", "remembered_statistics"]
+
+VARIABLE = "SURFORM_CACHE"
+
+
+def remembered_statistics(
+    source: FieldSource,
+    samples: Sequence[int],
+    per_point: bool,
+    compute: Callable[[], dict[str, VariableStatistics]],
+) -> dict[str, VariableStatistics]:
+    """`compute()`, or what it gave before for the same data, in the folder `$SURFORM_CACHE`.
+
+    Without that variable nothing is written anywhere. A file that was modified since then has
+    other statistics; of remote data that cannot be known, so they are computed anew.
+    """
+    folder = os.environ.get(VARIABLE)
+    if not folder or any(is_url(path) for path in source.paths):
+        return compute()
+    key = [
+        fingerprint(source),
+        [_modified(path) for path in source.paths],
+        [samples[0], len(samples)],
+        per_point,
+    ]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    path = Path(folder) / "statistics" / f"{name}.safetensors"
+    if path.exists():
+        return load_statistics(path)
+    found = compute()
+    save_statistics(path, found)
+    return found
+
+
+def _modified(path: str) -> list[int]:
+    if not os.path.isdir(path):
+        status = os.stat(path)
+        return [status.st_mtime_ns, status.st_size]
+    # a Zarr chunk is replaced by renaming, which changes the time of its folder
+    return [max(os.stat(folder).st_mtime_ns for folder, _, _ in os.walk(path))]
