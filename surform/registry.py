@@ -48,7 +48,7 @@ _EXTRAS: dict[str, str] = {}
 @cache
 def _entries(kind: str) -> dict[str, str]:
     found = {point.name: point.value for point in entry_points(group=f"surform.{kind}")}
-    return BUILT_IN.get(kind, {}) | {n: v for n, v in found.items() if n not in BUILT_IN[kind]}
+    return found | BUILT_IN.get(kind, {})
 
 
 def names(kind: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights: trained raw, evaluated, stored and exported averaged."""
+"""Exponential moving average of the weights: evaluated, stored and exported in their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses on fields, in the exact forms of the papers: modules `loss(prediction, batch) -> scalar`."""
+"""Losses on fields, in the exact forms of the papers: `loss(prediction, batch) -> scalar`."""
 
 from __future__ import annotations
 

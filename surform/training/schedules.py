@@ -1,4 +1,4 @@
-"""Learning-rate schedules, stepped after every optimizer step, as plain descriptions to build from."""
+"""Learning-rate schedules, stepped after every optimizer step: plain descriptions to build."""
 
 from __future__ import annotations
 

@@ -1,0 +1,93 @@
+"""`surform fit | validate | test | predict`: own options first, heavy imports only to run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+__all__ = ["EXAMPLES", "OWN", "run_raw"]
+
+EXAMPLES = {
+    "fit": "surform fit --config operators/quickstart --model.net.dim 48 --trainer.max_steps 200",
+    "validate": "surform validate --ckpt_path best --config operators/quickstart",
+    "test": "surform test --ckpt_path best --config operators/quickstart",
+    "predict": "surform predict --ckpt_path best --config operators/quickstart --out flow.zarr",
+}
+
+OWN = ("config", "ckpt_path", "out", "override", "print_config", "no_report", "every_n_steps")
+
+_WHAT = {
+    "fit": "Train a model. The run folder ends with the best model, metrics and report.html.",
+    "validate": "Evaluate a checkpoint on the validation split, every window counted.",
+    "test": "Evaluate a checkpoint on the test split, every window counted.",
+    "predict": "Write the predictions of a checkpoint on the data's predict split.",
+}
+
+_OVERRIDES = """any option of the recipe can be given on the command line:
+  --model.net factformer2d     a registered model (its former options are dropped)
+  --model.net.dim 64           an option of the network
+  --model.loss relative_l2     a registered loss
+  --model.compile true         torch.compile
+  --data.batch_size 4          an option of the data
+  --trainer.max_steps 100      an option of Lightning's Trainer: --trainer.devices 2, ...
+  --trainer.callbacks+=Timer   append to a list
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def run_raw(command: str, argv: Sequence[str]) -> int:
+    """Run one of the four commands with the rest of the command line as it stands."""
+    parser = _parser(command)
+    try:
+        args, rest = parser.parse_known_args(list(argv))
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
+    from surform.cli.lightning_cli import run
+
+    return run(command, args, rest)
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"surform {command}",
+        description=_WHAT[command],
+        epilog=f"{_OVERRIDES}\nexample:\n  {EXAMPLES[command]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        default=[],
+        metavar="NAME|FILE",
+        help="a recipe by name or a YAML file; several are merged, later ones win",
+    )
+    parser.add_argument(
+        "--ckpt_path",
+        metavar="last|best|FILE|RUN",
+        help="continue (fit) or use this checkpoint; its configuration is the default",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="run folder, or file of predictions"
+    )
+    parser.add_argument(
+        "--override",
+        action="store_true",
+        help="let the command line win over what the checkpoint says",
+    )
+    parser.add_argument(
+        "--print_config", action="store_true", help="print the resolved configuration and stop"
+    )
+    if command == "fit":
+        parser.add_argument(
+            "--every_n_steps", type=int, metavar="N", help="save last.ckpt after so many steps, too"
+        )
+        parser.add_argument("--no_report", action="store_true", help="skip report.html at the end")
+    return parser

@@ -1,0 +1,60 @@
+"""What a run says while it runs: a bar on a terminal, one line per epoch elsewhere, no noise."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Mapping
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+__all__ = ["ProgressLines", "quiet", "show_bar", "table"]
+
+# Advice that does not apply here, by the beginning of its text.
+_NOISE = (
+    r".*does not have many workers",
+    r".*ended before the epoch ended and your dataloader is not resumable",  # ours is, by step
+    r".*is smaller than the logging interval",
+    r".*Starting from v1.9.0, `tensorboardX`",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r".*exists and is not empty",
+    r".*treespec, LeafSpec",
+    r".*skip_none parameter was deprecated",
+)
+
+
+class ProgressLines(Callback):
+    """One line per validation on stderr where there is no bar."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.progress_bar_callback or not trainer.is_global_zero:
+            return
+        key = pl_module.metric_key("validation", pl_module.monitor)  # type: ignore[operator]
+        found = trainer.callback_metrics
+        parts = [f"epoch {trainer.current_epoch + 1}", f"step {trainer.global_step}"]
+        if "train/loss" in found:
+            parts.append(f"loss {float(found['train/loss']):.4g}")
+        if key in found:
+            parts.append(f"{key} {float(found[key]):.4g}")
+        print(", ".join(parts), file=sys.stderr, flush=True)
+
+
+def quiet() -> None:
+    """Silence Lightning's advertisements and advice; warnings that matter still come through."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in _NOISE:
+        warnings.filterwarnings("ignore", text)
+
+
+def show_bar() -> bool:
+    """Whether a progress bar makes sense: stderr is a terminal."""
+    return sys.stderr.isatty()
+
+
+def table(figures: Mapping[str, float]) -> str:
+    """Figures in aligned columns: name, value, protocol."""
+    rows = [(*name.rsplit("/", 1), value) for name, value in figures.items() if "/" in name]
+    width = max((len(name) for name, _, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value:<12.6g} {label}" for name, label, value in rows)

@@ -1,0 +1,212 @@
+"""LightningCLI behind the front: our configuration in, its type checks, classes and trainer out."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.cli import LightningCLI
+
+from surform.cli.fit_check import check_names, explain
+from surform.cli.fit_config import apply_overrides, merge, read_config
+from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
+from surform.cli.fit_resume import check_agreement, find_checkpoint, run_folder_of
+from surform.data.atomic import replacing
+from surform.training.checkpoint import read_checkpoint
+from surform.training.checkpoints import Checkpoints
+from surform.training.logger import MetricsLogger
+from surform.training.resume import ExactResume
+from surform.training.run_folder import RunFolder
+from surform.training.task import Task
+
+__all__ = ["SurformCLI", "run"]
+
+_FOLDER_VARIABLE = "SURFORM_RUN_FOLDER"  # so that processes that DDP starts share the folder
+
+
+class SurformCLI(LightningCLI):
+    """One parser for model, data and trainer, fed with a merged configuration.
+
+    Lightning's own merging of a checkpoint over the command line is off: it decides silently.
+
+    Args:
+        config: nested dict, as `surform.cli.fit_config` makes it.
+        callbacks, loggers: added to those of the configuration.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], callbacks: Any = (), loggers: Any = (), build: bool = True
+    ) -> None:
+        self.own_callbacks, self.own_loggers, self.build = list(callbacks), list(loggers), build
+        super().__init__(
+            Task,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"exit_on_error": False},
+            args=config,
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        try:
+            self.config = parser.parse_object(copy.deepcopy(args))
+        except ArgumentError as error:
+            raise ValueError(explain(error, args)) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Off: `surform.cli.fit_resume` compares checkpoint and command line instead."""
+
+    def _set_seed(self) -> None:
+        if self.build:
+            super()._set_seed()
+
+    def instantiate_classes(self) -> None:
+        if self.build:
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = dict(self._get(self.config_init, "trainer", default={}))
+        wanted = config.get("logger")
+        extra = (
+            wanted
+            if isinstance(wanted, list)
+            else [wanted]
+            if wanted not in (None, True, False)
+            else []
+        )
+        own = [] if wanted is False else self.own_loggers
+        config["logger"] = [*own, *extra] or False
+        if config.get("enable_model_summary") is None:
+            config["enable_model_summary"] = False
+        if config.get("enable_progress_bar") is None:
+            config["enable_progress_bar"] = show_bar()
+        if config.get("enable_checkpointing") is None:
+            config["enable_checkpointing"] = any(
+                isinstance(c, Checkpoints) for c in self.own_callbacks
+            )
+        return self._instantiate_trainer(config, self.own_callbacks)
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration with all defaults, as plain values."""
+        text = self.parser.dump(self.config, skip_none=False, skip_validation=True)
+        return {k: v for k, v in yaml.safe_load(text).items() if k != "config"}
+
+
+def resolve(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """All defaults filled in, overrides applied, names and types checked."""
+    try:  # defaults first, so that --model.schedule.pct_start finds the default schedule
+        base = SurformCLI(config, build=False).resolved()
+    except Exception:  # incomplete without the overrides: their error, if any, comes below
+        base = config
+    given = apply_overrides(base, overrides)
+    check_names(given)
+    return SurformCLI(given, build=False).resolved()
+
+
+def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
+    """Run fit, validate, test or predict; returns the exit code."""
+    quiet()
+    name = _recipe_name(args.config)
+    checkpoint = _checkpoint(command, args, name)
+    stored = read_checkpoint(checkpoint)["surform_config"] if checkpoint else {}
+    layers: dict[str, Any] = copy.deepcopy(stored.get("config") or {})
+    for source in args.config:
+        layers = merge(layers, read_config(source))
+    config = resolve(layers, overrides)
+    if args.print_config:
+        print(yaml.safe_dump(config, sort_keys=False), end="")
+        return 0
+    if stored.get("config") and not args.override:
+        fit = command == "fit"
+        bound = ("model", "data", "trainer", "seed_everything") if fit else ("model",)
+        check_agreement(stored["config"], config, bound)
+    if command == "fit":
+        return _fit(args, config, name, checkpoint)
+    return _evaluate(command, args, config, checkpoint)
+
+
+def _fit(
+    args: argparse.Namespace, config: dict[str, Any], name: str, checkpoint: Path | None
+) -> int:
+    folder = _run_folder(args.out, name, checkpoint)
+    callbacks = [
+        RunFolder(folder, title=name, report=not args.no_report),
+        ExactResume(args.override),
+        ProgressLines(),
+        Checkpoints(every_n_steps=args.every_n_steps),
+    ]
+    cli = SurformCLI(config, callbacks, [MetricsLogger()])
+    cli.model.config = config
+    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
+    if cli.trainer.interrupted:
+        raise KeyboardInterrupt
+    if cli.trainer.is_global_zero:
+        print(f"run folder: {folder}")
+        if (folder / "report.html").is_file():
+            print(f"report: {folder / 'report.html'}")
+    return 0
+
+
+def _evaluate(
+    command: str, args: argparse.Namespace, config: dict[str, Any], checkpoint: Path | None
+) -> int:
+    cli = SurformCLI(config, [ExactResume(args.override)])
+    cli.model.config = config
+    start = {"model": cli.model, "datamodule": cli.datamodule, "ckpt_path": checkpoint}
+    if command == "predict":
+        from surform.training.predictions import write_predictions
+
+        batches = cli.trainer.predict(**start, weights_only=True)
+        out = args.out or run_folder_of(Path(str(checkpoint))) / "predictions.zarr"
+        print(f"predictions: {write_predictions(out, cli.model, batches)}")
+        return 0
+    found = getattr(cli.trainer, command)(**start, verbose=False, weights_only=True)
+    if cli.trainer.is_global_zero:
+        figures = found[0] | {"checkpoint": str(checkpoint)}
+        out = (args.out or run_folder_of(Path(str(checkpoint)))) / f"{command}.json"
+        with replacing(out) as partial:
+            partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        print(table(found[0]))
+    return 0
+
+
+def _checkpoint(command: str, args: argparse.Namespace, name: str) -> Path | None:
+    if args.ckpt_path is None:
+        if command != "fit" and not args.print_config:
+            raise ValueError(f"surform {command} needs weights: --ckpt_path best, or a file")
+        return None
+    folder = args.out if args.out and args.out.is_dir() else Path("runs") / (name or "")
+    return find_checkpoint(args.ckpt_path, folder)
+
+
+def _recipe_name(configs: list[str]) -> str:
+    if not configs:
+        return ""
+    first = configs[0]
+    return Path(first).stem if first.endswith((".yaml", ".yml")) else first
+
+
+def _run_folder(out: Path | None, name: str, checkpoint: Path | None) -> Path:
+    if out is not None:
+        return out
+    if checkpoint is not None:
+        return run_folder_of(checkpoint)
+    if _FOLDER_VARIABLE not in os.environ:
+        folder = Path("runs") / (name or "run") / time.strftime("%Y%m%d-%H%M%S")
+        while folder.exists():
+            folder = folder.with_name(f"{folder.name}-{os.getpid()}")
+        os.environ[_FOLDER_VARIABLE] = str(folder)
+    return Path(os.environ[_FOLDER_VARIABLE])

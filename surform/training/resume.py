@@ -1,0 +1,65 @@
+"""Continue a run exactly where its checkpoint was written, or say why that is impossible."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+__all__ = ["ExactResume"]
+
+
+class ExactResume(Callback):
+    """Start the data where the checkpoint stopped, and refuse what would not continue the run.
+
+    The data module's `resume_at(epoch, batch)` makes the next pass over the training data begin
+    in the middle; the order itself is a function of (seed, epoch, batch).
+
+    Args:
+        override: accept another number of processes or other data than those of the checkpoint.
+    """
+
+    def __init__(self, override: bool = False) -> None:
+        self.override = override
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn != "fit":
+            return
+        stored = checkpoint["surform_config"]
+        if not self.override:
+            _same("processes", stored["world_size"], trainer.world_size)
+            _same("data fingerprint", _fingerprint(stored["description"]), _own(pl_module))
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if not hasattr(data, "resume_at"):
+            return
+        epoch, batch = position(checkpoint)
+        data.resume_at(epoch, batch)
+
+
+def position(checkpoint: dict[str, Any]) -> tuple[int, int]:
+    """(epoch, batch) of the first training batch after a checkpoint."""
+    loop = checkpoint["loops"]["fit_loop"]
+    batches, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]["current"]
+    begun = epochs["ready"]  # epochs begun, the present one included
+    if batches["is_last_batch"] or epochs["processed"] == begun:
+        return begun, 0
+    return begun - 1, batches["current"]["processed"]
+
+
+def _fingerprint(description: dict[str, Any] | None) -> str | None:
+    return (description or {}).get("source", {}).get("fingerprint")
+
+
+def _own(pl_module: LightningModule) -> str | None:
+    description: Any = getattr(pl_module.surrogate, "description", None)
+    return None if description is None else description.source.get("fingerprint")
+
+
+def _same(what: str, stored: Any, given: Any) -> None:
+    if stored is not None and given is not None and stored != given:
+        raise ValueError(
+            f"the checkpoint was written with {what} {stored}, this run has {given}: "
+            "use the same, or continue inexactly with --override"
+        )
