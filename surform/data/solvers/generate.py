@@ -1,0 +1,125 @@
+"""Make a data set with a solver: resumable, sharded, with its provenance in the attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from surform.data.atomic import disk_full_error, writer_lock
+from surform.data.solvers.options import default_batch, find_solver
+from surform.data.solvers.partial import Partial
+from surform.data.solvers.progress import progress_bar
+from surform.data.solvers.request import Request, shard_path
+from surform.data.solvers.samples import Samples
+from surform.data.solvers.written import read_attributes
+
+__all__ = ["generate"]
+
+
+def generate(
+    name: str,
+    out: str | Path,
+    samples: int,
+    seed: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    batch: int | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    progress: bool | Callable[[float], None] | None = None,
+    overwrite: bool = False,
+    **parameters: Any,
+) -> Path:
+    """Make `samples` samples with the solver `name` and write them to `out`.
+
+    Sample i is a function of (seed, i). A run that was stopped, killed or met a full disk is
+    continued by the same call. Runs with the shards (0, n) ... (n-1, n) write the parts of one data
+    set, bit for bit, which `shards.join` puts together.
+
+    Args:
+        name: a key of `SOLVERS`.
+        out: a local `.zarr` folder, or a `.h5`, `.hdf5` or `.nc` file (netCDF-4).
+        samples: size of the whole data set, over all shards.
+        seed: seed of the data set.
+        shard: (index, count); with count > 1 the part `<stem>.shard-<i>-of-<n>.zarr` is written.
+        batch: samples computed at once; None is the solver's own choice.
+        device: torch device.
+        dtype: "float32" or "float64".
+        progress: called with the finished fraction; True shows a progress bar.
+        overwrite: replace an existing or half-finished `out` instead of checking it.
+        parameters: options of the solver.
+
+    Returns:
+        The path written, which is returned at once when it already holds what is asked for.
+
+    Raises:
+        ValueError: an unknown or impossible option, or a solution that blew up.
+        FileExistsError: `out`, or its unfinished part, was made by another request.
+        BlockingIOError: somebody else is writing `out`.
+        OSError: the disk is full.
+    """
+    batch = default_batch(name) if batch is None else batch
+    request = Request(name, parameters, samples, seed, shard, batch, dtype)
+    place = _device(device)
+    target = shard_path(out, shard)
+    with writer_lock(target):
+        if target.exists() and not overwrite:
+            request.check_same(target, read_attributes(target), exact=False)
+            return target
+        try:
+            with _reporter(progress, f"{name}: {target.name}") as report:
+                _run(request, target, place, report, overwrite)
+        except BaseException as error:
+            full = disk_full_error(error, target)
+            if full is None:
+                raise
+            raise OSError(f"{full}; free some space and run the same again to continue") from error
+    return target
+
+
+def _run(
+    request: Request,
+    target: Path,
+    device: torch.device,
+    report: Callable[[float], None],
+    fresh: bool,
+) -> None:
+    solver = find_solver(request.solver)
+    partial = Partial(target, request, fresh)
+    total = len(request.own_samples())
+    for block in request.blocks()[partial.done :]:
+        before = block.start - request.own_samples().start
+
+        def advance(fraction: float, before: int = before, size: int = len(block)) -> None:
+            report((before + fraction * size) / total)
+
+        part = Samples(block, request.seed, device, getattr(torch, request.dtype), advance)
+        try:
+            with torch.inference_mode():
+                solution = solver(part, **request.parameters)
+            partial.write(solution)
+        except ValueError as error:
+            raise ValueError(f"{request.solver}: {error}") from error
+    partial.publish()
+    report(1.0)
+
+
+def _reporter(
+    progress: bool | Callable[[float], None] | None, title: str
+) -> AbstractContextManager[Callable[[float], None]]:
+    if callable(progress):
+        return nullcontext(progress)
+    return progress_bar(title) if progress else nullcontext(lambda fraction: None)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r} cannot be used: {reason}") from error
+    return device
