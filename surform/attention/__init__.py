@@ -1,8 +1,25 @@
-"""How tokens mix: pure functions of tensors with heads split, one per kind of attention."""
+"""How tokens mix: pure functions of tensors with heads split, one per kind of attention.
+
+Every kind has a literal reference and faster kernels; a dispatcher takes the first kernel that can
+run the call.  `use` asks for one by name, `explain` says why each one was or was not taken, and
+`kind` and `register` add kinds and kernels.
+"""
 
 from surform.attention.axial import axial
+from surform.attention.dispatch import explain, kernels, kind, kinds, register, use
 from surform.attention.fourier import fourier
 from surform.attention.linear import linear
 from surform.attention.softmax import softmax
 
-__all__ = ["axial", "fourier", "linear", "softmax"]
+__all__ = [
+    "axial",
+    "explain",
+    "fourier",
+    "kernels",
+    "kind",
+    "kinds",
+    "linear",
+    "register",
+    "softmax",
+    "use",
+]

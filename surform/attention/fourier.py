@@ -1,13 +1,31 @@
-"""Fourier-type attention: the scores are used as they are, divided by the number of keys."""
+"""Fourier-type attention: scores without softmax, divided by the number of keys.
+
+Cao, "Choose a Transformer: Fourier or Galerkin", 2021 (arXiv 2105.14995), equation 6.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from surform.attention.checks import check_key_mask, check_tokens
+from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
+from surform.attention.products import apply, outer
 
 __all__ = ["fourier"]
 
 
+def _example(sizes: Sizes, make: Callable[..., Tensor]) -> tuple[tuple[Tensor, ...], dict]:
+    keys = sizes.tokens if sizes.keys is None else sizes.keys
+    head = (sizes.batch, sizes.heads)
+    k, v = (make(*head, keys, sizes.width) for _ in range(2))
+    return (make(*head, sizes.tokens, sizes.width), k, v), {}
+
+
+@kind("fourier", _example)
 def fourier(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -16,9 +34,79 @@ def fourier(
     scale: float | None = None,
     mask: Bool[Tensor, "b m"] | None = None,
 ) -> Float[Tensor, "b h n e"]:
-    """(q k^T) v * scale / m; scale None = 1/sqrt(d); mask (b, m): True = keep, m = kept keys."""
+    """(q k^T) v * scale / m.
+
+    Without softmax the product is associative: the fast kernels compute whichever of (q k^T) v and
+    q (k^T v) costs less.
+
+    Args:
+        scale: None = 1/sqrt(d).
+        mask: True = keep, over keys; m then counts the kept ones. Without any kept key the result
+            is zero.
+
+    Raises:
+        ValueError, TypeError: shapes, dtypes or devices that do not go together.
+    """
+    check_tokens("fourier", q, k, v)
+    check_key_mask("fourier", mask, k)
+    return dispatch("fourier", {"q": q, "k": k, "v": v, "mask": mask}, {"scale": scale})
+
+
+@register("fourier", "reference", priority=0)
+def _reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
     scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if mask is None:
         return scores / max(k.shape[-2], 1) @ v
     kept = mask[:, None, None, :].to(q.dtype)
     return scores * kept / kept.sum(-1, keepdim=True).clamp(min=1) @ v
+
+
+def _factor(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None) -> float | Tensor:
+    """scale / m, a number or (b or 1, 1, 1, 1)."""
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if mask is None:
+        return scale / max(k.shape[-2], 1)
+    return scale / mask.sum(-1).clamp(min=1).to(q.dtype)[:, None, None, None]
+
+
+def _costs(call: Call) -> tuple[int, int] | None:
+    """Multiplications of (q k^T) v and of q (k^T v) per head; None when sizes are symbolic."""
+    (n, d), (m, e) = call.shapes["q"][2:], call.shapes["v"][2:]
+    if any(isinstance(size, torch.SymInt) for size in (n, m, d, e)):
+        return None  # a comparison here would tie the compiled graph to one side of it
+    return n * m * (d + e), d * e * (n + m)
+
+
+def _scores_cost_less(call: Call) -> str | None:
+    costs = _costs(call)
+    if costs is None or costs[1] <= costs[0]:
+        return None
+    return f"(q k^T) v takes fewer multiplications here: {costs[0]} against {costs[1]}"
+
+
+def _tokens_pays(call: Call) -> str | None:
+    if call.exporting:
+        return "an exported program holds plain torch operations only"
+    return _scores_cost_less(call)
+
+
+@register("fourier", "tokens", priority=30, pays=_tokens_pays)
+def _tokens(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """q (k^T v) on q, k, v as they lie in memory, the scale folded into the d x e matrix."""
+    return apply(q, outer(k, v, mask) * _factor(q, k, mask, scale))
+
+
+@register("fourier", "factored", priority=20, pays=_scores_cost_less)
+def _factored(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """q (k^T v) in plain torch operations."""
+    if mask is not None:
+        k = k * mask[:, None, :, None]
+    return q @ (k.transpose(-2, -1) @ v * _factor(q, k, mask, scale))
+
+
+@register("fourier", "scores", priority=10)
+def _scores(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """(q k^T) v, cheaper for few tokens: scale and mask touch q and k instead of the scores."""
+    if mask is not None:
+        k = k * mask[:, None, :, None]
+    return (q * _factor(q, k, mask, scale)) @ k.transpose(-2, -1) @ v

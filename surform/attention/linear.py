@@ -1,16 +1,35 @@
-"""Attention without softmax in the order q (k^T v): linear in the number of tokens."""
+"""Attention without softmax in the order q (k^T v): linear in the number of tokens.
+
+Cao, "Choose a Transformer: Fourier or Galerkin", 2021 (arXiv 2105.14995), equation 7 ("length");
+Katharopoulos et al., "Transformers are RNNs", 2020 (arXiv 2006.16236), equation 5 ("keysum").
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from surform.attention.checks import check_key_mask, check_same_numbers, check_tokens
+from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
+from surform.attention.products import apply, outer
+
 __all__ = ["linear"]
 
+_NORMALIZERS = ("length", "keysum", "none")
 
+
+def _example(sizes: Sizes, make: Callable[..., Tensor]) -> tuple[tuple[Tensor, ...], dict]:
+    keys = sizes.tokens if sizes.keys is None else sizes.keys
+    head = (sizes.batch, sizes.heads)
+    k, v = (make(*head, keys, sizes.width) for _ in range(2))
+    return (make(*head, sizes.tokens, sizes.width), k, v), {}
+
+
+@kind("linear", _example)
 def linear(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -22,14 +41,49 @@ def linear(
 ) -> Float[Tensor, "b h n e"]:
     """q (k^T v), divided by m ("length"), by q . sum_m k_m ("keysum"), or as it is ("none").
 
-    mask: True = keep, (b, m) over keys; "length" then counts the kept keys.
-    score_dropout: multiplies k^T v / m, (b, h, d, e).
+    The result lies in memory as q does: heads cut out of (b, n, h * d) merge again without a copy.
+
+    Args:
+        mask: True = keep, over keys; "length" then counts the kept ones. Without any kept key the
+            result is zero.
+        score_dropout: multiplies k^T v / m.
+
+    Raises:
+        ValueError, TypeError: shapes, dtypes or devices that do not go together.
     """
+    check_tokens("linear", q, k, v)
+    check_key_mask("linear", mask, k)
+    if normalizer not in _NORMALIZERS:
+        raise ValueError(
+            f"linear attention: normalizer {normalizer!r} is none of {', '.join(_NORMALIZERS)}"
+        )
+    if score_dropout is not None:
+        check_same_numbers("linear", q, score_dropout)
+        if score_dropout.shape != (*k.shape[:2], k.shape[3], v.shape[3]):
+            raise ValueError(
+                f"linear attention: score_dropout has shape {tuple(score_dropout.shape)}, expected "
+                f"(b, h, d, e) = {(*k.shape[:2], k.shape[3], v.shape[3])}"
+            )
+    return dispatch(
+        "linear",
+        {"q": q, "k": k, "v": v, "mask": mask, "score_dropout": score_dropout},
+        {"normalizer": normalizer},
+    )
+
+
+@register("linear", "reference", priority=0)
+def _reference(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    score_dropout: Tensor | None,
+    normalizer: str,
+) -> Tensor:
+    count = max(k.shape[-2], 1)
     if mask is not None:
         k = k * mask[:, None, :, None].to(k.dtype)
         count = mask.sum(-1).clamp(min=1)[:, None, None, None].to(k.dtype)
-    else:
-        count = torch.tensor(max(k.shape[-2], 1), dtype=k.dtype, device=k.device)
     score = k.transpose(-2, -1) @ v
     if normalizer == "length":
         score = score / count
@@ -37,5 +91,45 @@ def linear(
         score = score * score_dropout
     out = q @ score
     if normalizer == "keysum":
-        out = out / (q @ k.sum(-2, keepdim=True).transpose(-2, -1))
+        total = q @ k.sum(-2, keepdim=True).transpose(-2, -1)
+        out = out / total.masked_fill(_no_keys(k, mask), 1.0)
+    return out
+
+
+def _no_keys(k: Tensor, mask: Tensor | None) -> Tensor:
+    """Samples without any key, where the sum over keys is an empty one: (b or 1, 1, 1, 1)."""
+    if mask is None:
+        return torch.full((1, 1, 1, 1), k.shape[-2] == 0, device=k.device)
+    return ~mask.any(-1)[:, None, None, None]
+
+
+def _not_exporting(call: Call) -> str | None:
+    return "an exported program holds plain torch operations only" if call.exporting else None
+
+
+@register("linear", "tokens", priority=10, pays=_not_exporting)
+def _tokens(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    score_dropout: Tensor | None,
+    normalizer: str,
+) -> Tensor:
+    """Batched products on q, k, v as they lie in memory; masked keys are never written out."""
+    score = outer(k, v, mask)
+    if normalizer == "length":
+        if mask is None:
+            score = score / max(k.shape[-2], 1)
+        else:
+            score = score / mask.sum(-1).clamp(min=1)[:, None, None, None]
+    if score_dropout is not None:
+        score = score * score_dropout
+    out = apply(q, score)
+    if normalizer == "keysum":
+        if mask is None:
+            total = k.sum(-2).unsqueeze(-1)
+        else:
+            total = outer(k, mask[:, None, :, None].to(k.dtype).expand(*k.shape[:3], 1))
+        out = out / torch.matmul(q, total).masked_fill(_no_keys(k, mask), 1.0)
     return out
