@@ -1,0 +1,61 @@
+"""The n x n attention kernel of one axis of a grid, made from features pooled over the other axes."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surform.layers.rotary import rotary_angles, rotary_frequencies, rotate_halves
+
+__all__ = ["AxisKernel"]
+
+
+class AxisKernel(nn.Module):
+    """Gated MLP on pooled features, then K = (rotary(z Wq)) (rotary(z Wk))^T * scaling per head.
+
+    No softmax and no 1/n: entries grow with the features (FactFormer, Li et al. 2023, 2305.17560,
+    section 3). scaling is 1/sqrt(dim_head * kernel_multiplier) when kernel_multiplier > 4.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        dim_head: int,
+        latent_dim: int,
+        kernel_multiplier: int = 3,
+        scaling_factor: float = 1.0,
+        rotary: bool = True,
+    ) -> None:
+        super().__init__()
+        width = dim_head * kernel_multiplier
+        if rotary and width % 2:
+            raise ValueError(
+                f"dim_head * kernel_multiplier = {width} must be even for rotary positions"
+            )
+        self.heads, self.rotary = heads, rotary
+        self.scaling = width**-0.5 if kernel_multiplier > 4 else scaling_factor
+        self.pool = nn.Linear(dim, dim, bias=False)
+        self.norm = nn.LayerNorm(dim)
+        self.gate = nn.Linear(dim, 2 * dim)
+        self.reduce = nn.Linear(dim, latent_dim)
+        self.to_query = nn.Linear(latent_dim, heads * width, bias=False)
+        self.to_key = nn.Linear(latent_dim, heads * width, bias=False)
+        if rotary:
+            self.register_buffer("frequencies", rotary_frequencies(width))
+        for linear in (self.to_query, self.to_key):
+            nn.init.xavier_uniform_(linear.weight, gain=0.02)
+
+    def forward(
+        self, pooled: Float[Tensor, "b n c"], coordinate: Float[Tensor, n]
+    ) -> Float[Tensor, "b h n n"]:
+        """pooled: bias-free linear features averaged over the other axes; coordinate: physical."""
+        hidden, gate = self.gate(self.norm(self.pool(pooled))).chunk(2, dim=-1)
+        z = self.reduce(F.gelu(hidden) * gate)
+        q = self.to_query(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (b, h, n, d)
+        k = self.to_key(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        if self.rotary:
+            cos, sin = rotary_angles(coordinate, self.get_buffer("frequencies"))
+            q, k = rotate_halves(q, cos, sin), rotate_halves(k, cos, sin)
+        return (q * self.scaling) @ k.transpose(-2, -1)

@@ -1,0 +1,114 @@
+"""Factorised attention on tensor-product grids of any rank: the block of FactFormer and its kin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surform.layers.checks import at_least
+from surform.layers.fourier_encoding import FourierEncoding
+from surform.layers.tokenwise import tokenwise
+from surform.operators.axis_kernel import AxisKernel
+from surform.operators.headwise import mix_axes
+from surform.operators.out_norm import out_norm as find_norm
+
+__all__ = ["FactorizedBlock", "FactorizedLayer"]
+
+
+class FactorizedBlock(nn.Module):
+    """One kernel per axis from pooled features, the values contracted with one after the other.
+
+    Li, Shu, Farimani, "Scalable Transformer for PDE Surrogate Modeling" (2023), arXiv 2305.17560.
+
+    Args:
+        rank: number of axes of the grid.
+        latent_dim: width that each kernel's queries and keys are made from (None: dim).
+        dim_out: channels of the result (None: dim).
+        kernel_multiplier: width of a kernel's queries and keys over dim_head.
+        parallel: contract the same values with every kernel and concatenate per head, instead of
+            one after the other.
+        out_norm: "group", "row_instance" or "channel_instance"; see `surform.operators.out_norm`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        dim_head: int,
+        rank: int,
+        *,
+        latent_dim: int | None = None,
+        dim_out: int | None = None,
+        kernel_multiplier: int = 3,
+        scaling_factor: float = 1.0,
+        rotary: bool = True,
+        parallel: bool = False,
+        out_norm: str = "group",
+    ) -> None:
+        super().__init__()
+        at_least(1, dim=dim, heads=heads, dim_head=dim_head, rank=rank)
+        at_least(1, kernel_multiplier=kernel_multiplier)
+        self.parallel, self.out_norm = parallel, find_norm(out_norm)
+        dim_out = dim if dim_out is None else dim_out
+        self.norm = nn.LayerNorm(dim)
+        self.to_value = nn.Linear(dim, heads * dim_head, bias=False)
+        self.to_axes = nn.Linear(dim, dim, bias=False)
+        self.axes = nn.ModuleList(
+            AxisKernel(
+                dim,
+                heads,
+                dim_head,
+                dim if latent_dim is None else latent_dim,
+                kernel_multiplier,
+                scaling_factor,
+                rotary,
+            )
+            for _ in range(rank)
+        )
+        features = heads * dim_head * (rank if parallel else 1)
+        self.to_out = nn.Linear(features, dim_out, bias=False)
+        self.mlp_out = nn.Linear(dim_out, dim_out, bias=False)
+
+    def forward(
+        self,
+        u: Float[Tensor, "b *grid c"],
+        coordinates: Sequence[Float[Tensor, n]],
+        residual: Float[Tensor, "b *grid o"] | None = None,
+    ) -> Float[Tensor, "b *grid o"]:
+        """The block's update of u, added to `residual` when given; coordinates in physical units."""
+        u = self.norm(u)
+        kernels = self.kernels(u, coordinates)
+        mixed = mix_axes(
+            u, self.to_value.weight, self.to_out.weight, kernels, self.out_norm, self.parallel
+        )
+        return tokenwise(F.gelu, mixed, (), self.mlp_out.weight, residual)
+
+    def kernels(
+        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, n]]
+    ) -> list[Float[Tensor, "b h n n"]]:
+        """One kernel per axis of the normalised features u."""
+        rank = len(self.axes)
+        kernels = []
+        for axis, (kernel, coordinate) in enumerate(zip(self.axes, coordinates, strict=True)):
+            others = tuple(a + 1 for a in range(rank) if a != axis)
+            # every map before the mean is linear without bias, so that it may follow the mean
+            pooled = u.mean(others) if others else u
+            kernels.append(kernel(self.to_axes(pooled), coordinate))
+        return kernels
+
+
+class FactorizedLayer(nn.Module):
+    """u + block(u) after the encoding of the positions was added to u."""
+
+    def __init__(self, block: FactorizedBlock, encoding: FourierEncoding) -> None:
+        super().__init__()
+        self.encoding, self.block = encoding, block
+
+    def forward(
+        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, n]]
+    ) -> Float[Tensor, "b *grid c"]:
+        u = u + self.encoding(coordinates)
+        return self.block(u, coordinates, residual=u)

@@ -1,0 +1,209 @@
+"""Time steps in latent space: every point's state is advanced by one small MLP and read off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surform.layers.blocking import differentiable_gradients, works_in_blocks
+from surform.layers.tokenwise import hidden_gradients, token_blocks
+from surform.operators.point_head import PointHead
+
+__all__ = ["LatentMarching"]
+
+
+class LatentMarching(nn.Module):
+    """u_l = w_l + MLP(LayerNorm(w_l)), w_l = u_{l-1} + e_l, and one frame per state u_l.
+
+    Args:
+        latent: channels of the state; dim: hidden width of the MLP and of the head.
+        max_steps: how many step embeddings e_l there are.
+        norm_groups: groups of the head's GroupNorm.
+    """
+
+    def __init__(
+        self, latent: int, dim: int, out_channels: int, *, max_steps: int, norm_groups: int
+    ) -> None:
+        super().__init__()
+        self.step_embedding = nn.Parameter(torch.randn(max_steps, latent) * 0.02)
+        self.norm = nn.LayerNorm(latent)
+        self.up = nn.Linear(latent, dim)
+        self.down = nn.Linear(dim, latent)
+        self.head = PointHead(
+            latent, dim, out_channels, norm_groups=norm_groups, linear_groups=8, hidden=dim // 2
+        )
+
+    def forward(
+        self, state: Float[Tensor, "b *grid c"], steps: int
+    ) -> Float[Tensor, "b steps *grid o"]:
+        """The frames of the next `steps` steps."""
+        parameters = [self.step_embedding[:steps], *self._step_parameters(), *self.head.tensors()]
+        if not works_in_blocks(state):
+            return self.compute(state, *parameters)
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (state, *parameters)):
+            return _March.apply(self, state, *parameters)  # type: ignore[no-any-return]
+        return _march(self, state, parameters, keep=False)[0]
+
+    def compute(self, state: Tensor, embeddings: Tensor, *parameters: Tensor) -> Tensor:
+        """The marching as a function of its parameters: any device, differentiable to any order."""
+        *inner, weight, bias = parameters[:6]
+        states = []
+        for embedding in embeddings:
+            state = state + embedding
+            state = state + F.linear(self.hidden(state, *inner), weight, bias)
+            states.append(state)
+        stacked = torch.stack(states, 1)
+        frames = self.head.compute(stacked.flatten(0, 1), *parameters[6:])
+        return frames.unflatten(0, stacked.shape[:2])
+
+    def _step_parameters(self) -> list[Tensor]:
+        layers = (self.norm, self.up, self.down)
+        return [t for layer in layers for t in (layer.weight, layer.bias)]
+
+    @staticmethod
+    def hidden(state: Tensor, *parameters: Tensor) -> Tensor:
+        """GELU(up(LayerNorm(state)))."""
+        scale, shift, weight, bias = parameters
+        return F.gelu(F.linear(F.layer_norm(state, scale.shape, scale, shift), weight, bias))
+
+
+def _march(
+    module: LatentMarching, state: Tensor, parameters: list[Tensor], keep: bool
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Frames; with `keep` also the states u_1.. and the (mean, variance) of the head's groups."""
+    embeddings, *step, scale, shift, grouped = parameters[:10]
+    later, grid = parameters[10:], state.shape[1:-1]
+    batch, latent = state.shape[0], state.shape[-1]
+    rows = state.reshape(batch, -1, latent)
+    frames = state.new_empty(batch, len(embeddings), rows.shape[1], later[-1].shape[0])
+    states, moments = [], []
+    now = torch.empty_like(rows)
+    for index, embedding in enumerate(embeddings):
+        before = rows if index == 0 else now
+        if keep:
+            now = torch.empty_like(rows)
+            states.append(now)
+        for b in range(batch):
+            mean, variance = _advance(module, before[b], now[b], embedding, step)
+            moments.append(torch.stack((mean, variance)))
+            weight, bias = module.head.fold(mean, variance, scale, shift, grouped)
+            for block in token_blocks(rows.shape[1], latent, state.element_size()):
+                frames[b, index, block] = module.head.read_rows(now[b, block], weight, bias, *later)
+    shape = (len(embeddings), batch, 2, -1)
+    return frames.unflatten(2, grid), states, torch.stack(moments).view(shape)
+
+
+def _advance(
+    module: LatentMarching, before: Tensor, now: Tensor, embedding: Tensor, step: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """One step of one sample, now <- step(before); mean and variance of the head's groups."""
+    *inner, weight, bias = step
+    blocks = []
+    for block in token_blocks(before.shape[0], before.shape[1], before.element_size()):
+        part = now[block]
+        torch.add(before[block], embedding, out=part)
+        hidden = module.hidden(part, *inner)
+        part.add_(bias).addmm_(hidden, weight.t())
+        mean = part.mean(0)
+        blocks.append((len(part), mean, (part - mean).square_().sum(0)))
+    return _group_moments(blocks, module.head.norm.num_groups)
+
+
+def _group_moments(blocks: list[tuple[int, Tensor, Tensor]], groups: int) -> tuple[Tensor, Tensor]:
+    """(count, mean, squares about it) of blocks of rows -> mean and variance of channel groups."""
+    means = torch.stack([mean for _, mean, _ in blocks]).double()  # (blocks, c)
+    squares = torch.stack([square for _, _, square in blocks]).double()
+    counts = torch.tensor([count for count, _, _ in blocks], dtype=means.dtype)[:, None, None]
+    means, squares = means.unflatten(1, (groups, -1)), squares.unflatten(1, (groups, -1))
+    total = counts.sum() * means.shape[2]
+    mean = (counts * means).sum((0, 2)) / total
+    spread = counts * (means - mean[:, None]).square()
+    variance = (squares + spread).sum((0, 2)) / total
+    return mean.to(blocks[0][1].dtype), variance.to(blocks[0][1].dtype)
+
+
+class _March(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, module: LatentMarching, state: Tensor, *parameters: Tensor) -> Tensor:
+        frames, states, moments = _march(module, state, list(parameters), keep=True)
+        ctx.module = module
+        ctx.save_for_backward(state, moments, *parameters, *states)
+        return frames
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        state, moments, *rest = ctx.saved_tensors
+        steps = len(moments)
+        parameters, states = rest[:-steps], rest[-steps:]
+        if torch.is_grad_enabled():
+            found = differentiable_gradients(
+                ctx.module.compute, [state, *parameters], ctx.needs_input_grad[1:], outer[0]
+            )
+            return (None, *found)
+        gradient = _Gradient(ctx.module, parameters)
+        rows = state.reshape(state.shape[0], -1, state.shape[-1])
+        dstate = torch.zeros_like(rows)
+        for b in range(len(rows)):
+            for index in reversed(range(steps)):
+                before = rows[b] if index == 0 else states[index - 1][b]
+                upstream = outer[0][b, index].reshape(rows.shape[1], -1)
+                gradient.read(dstate[b], states[index][b], moments[index, b], upstream)
+                gradient.step(dstate[b], before, index)
+        return (None, dstate.view(state.shape), *gradient.sums)
+
+
+class _Gradient:
+    """Sums of the parameters' gradients; `g`, the gradient of a sample's state, is kept in place."""
+
+    def __init__(self, module: LatentMarching, parameters: list[Tensor]) -> None:
+        self.module, self.parameters = module, parameters
+        self.sums = [torch.zeros_like(p) for p in parameters]
+
+    def read(self, g: Tensor, state: Tensor, moments: Tensor, outer: Tensor) -> None:
+        """g += gradient of the head that read `state`."""
+        head, later = self.module.head, self.parameters[10:]
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_() for t in (*moments, *self.parameters[7:10])]
+            folded = head.fold(*leaves)
+        totals = [torch.zeros_like(t) for t in (*folded, *later)]
+        fixed = [t.detach() for t in (*folded, *later)]
+        for block in self._blocks(state):
+            with torch.enable_grad():
+                inputs = [t.requires_grad_() for t in (state[block].detach(), *fixed)]
+                frames = head.read_rows(*inputs)
+            parts = torch.autograd.grad(frames, inputs, outer[block])
+            g[block] += parts[0]
+            for total, part in zip(totals, parts[1:], strict=True):
+                total.add_(part)
+        small = torch.autograd.grad(folded, leaves, totals[:2])
+        for total, part in zip(self.sums[7:], (*small[2:], *totals[2:]), strict=True):
+            total.add_(part)
+        groups, wide = len(moments[0]), state.shape[1] // len(moments[0])
+        slope = 2 * small[1] / (state.shape[0] * wide)
+        offset = small[0] / (state.shape[0] * wide) - slope * moments[0]
+        slope, offset = (t[:, None].expand(groups, wide).flatten() for t in (slope, offset))
+        for block in self._blocks(state):
+            g[block].addcmul_(state[block], slope).add_(offset)
+
+    def step(self, g: Tensor, before: Tensor, index: int) -> None:
+        """g <- gradient of `before`, given that of the state one step later."""
+        embeddings, *inner, weight, _ = self.parameters[:7]
+        for block in self._blocks(before):
+            part = g[block]
+            moved = before[block] + embeddings[index]
+            first, *rest = hidden_gradients(
+                self.module.hidden, [moved, *inner], weight, part, self.sums[5]
+            )
+            self.sums[6].add_(part.sum(0))
+            part.add_(first)
+            self.sums[0][index].add_(part.sum(0))
+            for total, piece in zip(self.sums[1:5], rest, strict=True):
+                total.add_(piece)
+
+    @staticmethod
+    def _blocks(x: Tensor) -> list[slice]:
+        return list(token_blocks(x.shape[0], x.shape[1], x.element_size()))
