@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
+import inspect
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -41,6 +42,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
 }
 
+_SINGULAR = {
+    "models": "model",
+    "surrogates": "surrogate",
+    "tasks": "task",
+    "official": "official system",
+    "losses": "loss",
+}
+
 # The module whose absence tells which extra to install.
 _EXTRAS: dict[str, str] = {}
 
@@ -61,8 +70,11 @@ def lookup(kind: str, name: str) -> str:
     entries = _entries(kind)
     if name in entries:
         return entries[name]
+    what = _SINGULAR.get(kind, kind)
+    if not entries:
+        raise ValueError(f"unknown {what} {name!r}: none is registered")
     near = difflib.get_close_matches(name, entries, n=3) or sorted(entries)
-    raise ValueError(f"unknown {kind.rstrip('s')} {name!r}: did you mean {', '.join(near)}?")
+    raise ValueError(f"unknown {what} {name!r}: did you mean {', '.join(near)}?")
 
 
 def import_object(path: str) -> Any:
@@ -90,5 +102,14 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def create_model(name: str, **arguments: Any) -> Any:
-    """Build a registered model, fresh weights; `arguments` are its published hyper-parameters."""
-    return find("models", name)(**arguments)
+    """Build a registered model, fresh weights; `arguments` are its published hyper-parameters.
+
+    The model keeps them, defaults included, in `.arguments`, so that it can be saved.
+    """
+    cls = find("models", name)
+    model = cls(**arguments)
+    if "arguments" not in vars(model):  # classes that do not use record_arguments
+        bound = inspect.signature(cls).bind(**arguments)
+        bound.apply_defaults()
+        vars(model)["arguments"] = dict(bound.arguments)
+    return model

@@ -71,7 +71,7 @@ def _quiet() -> bool:
 def _show(reports: list[CaseReport], *, quiet: bool) -> None:
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
     console.print(_summary(reports) if quiet else _details(reports))
     compared = sum(len(report.rows) for report in reports)
     failed = [report for report in reports if not report.passed]
@@ -85,40 +85,41 @@ def _show(reports: list[CaseReport], *, quiet: bool) -> None:
 
 def _summary(reports: list[CaseReport]) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("case", "kind", "precision", "tensors", "largest error", "where", "s", "")
+    table = _table("case", "kind", "precision", "tensors", "largest error", "where", "s", "")
     for r in reports:
         worst = r.worst
-        error, where = (f"{worst.error:.1e}", worst.name) if worst else ("", escape(r.problem))
-        table.add_row(
-            _name(r),
-            r.kind,
-            r.dtype,
-            str(len(r.rows)),
-            error,
-            where,
-            f"{r.seconds:.1f}",
-            _mark(r.passed),
-        )
+        error, where = (f"{worst.error:.1e}", worst.name) if worst else ("", r.problem)
+        seconds, mark = f"{r.seconds:.1f}", _mark(r.passed)
+        count = str(len(r.rows))
+        table.add_row(_name(r), r.kind, r.dtype, count, error, escape(where), seconds, mark)
     return table
 
 
 def _details(reports: list[CaseReport]) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("case", "tensor", "shape", "error", "tolerance", "")
+    table = _table("tensor", "shape", "error", "tolerance", "")
     for r in reports:
-        table.add_section()
-        head = f"[bold]{_name(r)}[/bold] ({r.kind}, {r.dtype}, {r.seconds:.1f} s)"
-        table.add_row(head, "", "", "", "", _mark(r.passed))
+        head = f"[bold]{_name(r)}[/bold]\n{r.kind}, {r.dtype}, {r.seconds:.1f} s"
+        table.add_row(head, "", "", "", _mark(r.passed))
         if r.problem:
-            table.add_row("", f"[red]{escape(r.problem)}[/red]", "", "", "", "")
+            table.add_row(f"  [red]{escape(r.problem)}[/red]", "", "", "", "")
         for row in r.rows:
             shape = " x ".join(map(str, row.shape)) or "scalar"
             error = row.remark if row.remark and not row.passed else f"{row.error:.1e}"
-            table.add_row("", row.name, shape, error, row.tolerance, _mark(row.passed))
+            table.add_row(f"  {escape(row.name)}", shape, error, row.tolerance, _mark(row.passed))
+        table.add_section()
+    return table
+
+
+def _table(*names: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
     return table
 
 
