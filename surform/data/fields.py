@@ -89,12 +89,13 @@ def _open_one(path: str) -> xr.Dataset:
 
 def _open_zarr(path: str) -> xr.Dataset:
     # Without consolidated metadata (a v3 store usually has none) the members are listed instead.
-    errors = []
+    errors: list[Exception] = []
     for consolidated in (True, False):
         try:
             # A fill value of 0 is a number, not a hole: Zarr v2 arrays would be masked there.
-            return xr.open_zarr(
+            return xr.open_dataset(
                 path,
+                engine="zarr",
                 chunks=None,
                 consolidated=consolidated,
                 decode_times=False,
@@ -105,7 +106,7 @@ def _open_zarr(path: str) -> xr.Dataset:
             raise PermissionError(f"no permission to read {path}") from error
         except ImportError as error:
             raise ImportError(f"cannot open {path}: {_first_line(error)}") from error
-        except Exception as error:  # zarr, fsspec and xarray raise many kinds
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
             errors.append(error)
     missing = isinstance(errors[-1], FileNotFoundError) or "No group found" in str(errors[-1])
     reason = "no Zarr group there" if missing else _first_line(errors[-1])

@@ -17,9 +17,9 @@ from surform.data.loaders import joint_processes, make_loader
 from surform.data.noise import InputNoise
 from surform.data.normalizers import KINDS, Normalizer
 from surform.data.order import BatchOrder
-from surform.data.progress import reporting
 from surform.data.provision import provide
 from surform.data.selection import Selection
+from surform.data.solvers.progress import progress_bar
 from surform.data.split_sources import SplitSources
 from surform.data.splits import SPLITS
 from surform.data.statistics import field_statistics
@@ -264,7 +264,7 @@ class FieldsData(L.LightningDataModule):
             dtype = np.dtype(str(self.dtype).removeprefix("torch."))
             wants = list(wanted(source.selection, source.layout).values())
             if self.cache == "memory" or (self.cache == "auto" and self._fits(dtype)):
-                with reporting(f"loading {source.name}", len(samples)) as progress:
+                with progress_bar(f"loading {source.name}") as progress:
                     self._stores[split] = MemoryStore(source, wants, samples, dtype, progress)
             else:
                 self._stores[split] = FileStore(source, dtype)
@@ -290,7 +290,7 @@ class FieldsData(L.LightningDataModule):
         reader = store if isinstance(store, MemoryStore) else source
 
         def compute() -> Any:
-            with reporting(f"statistics of {source.name}", len(samples)) as progress:
+            with progress_bar(f"statistics of {source.name}") as progress:
                 return field_statistics(
                     reader, fields, self.selection.parameters, samples,
                     per_point=per_point, progress=progress,

@@ -143,16 +143,13 @@ def _mean_and_std(name: str, values: Any, kind: str) -> tuple[np.ndarray, np.nda
     if kind == "pointwise":
         if values.pointwise_mean is None:
             raise ValueError(f"no pointwise statistics of {name}")
-        mean, std = values.pointwise_mean, values.pointwise_std
-        constant = np.max(std) <= _rounding(np.max(np.abs(mean)))
+        mean, std = np.asarray(values.pointwise_mean), np.asarray(values.pointwise_std)
     else:
         # parameters and static fields beside fields in time keep their ordinary deviation
         in_time = kind == "temporal" and values.temporal_std is not None
-        mean, std = values.mean, values.temporal_std if in_time else values.std
-        constant = bool(np.all(std <= _rounding(abs(mean))))
-    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+        mean, std = (
+            np.asarray(values.mean),
+            np.asarray(values.temporal_std if in_time else values.std),
+        )
+    constant = std.max() <= 1e-12 * np.abs(mean).max()  # as far as rounding lets it be
     return mean, np.ones_like(std) if constant else std
-
-
-def _rounding(size: float) -> float:
-    return 1e-12 * float(size)

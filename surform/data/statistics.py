@@ -97,7 +97,7 @@ def field_statistics(
     samples: Sequence[int],
     *,
     per_point: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, VariableStatistics]:
     """Statistics of `variables` and scalar `parameters` over `samples`, reading each value once.
 
@@ -107,7 +107,7 @@ def field_statistics(
         parameters: names of scalars per sample.
         samples: the training samples.
         per_point: also the deviations in time and per grid point (more memory and time).
-        progress: called with the number of samples done.
+        progress: called with the fraction that is done.
     """
     totals: dict[str, _Moments] = {}
     in_time: dict[str, float] = dict.fromkeys(variables, 0.0)
@@ -117,7 +117,7 @@ def field_statistics(
             in_time[name] += float(found.std.mean()) / len(samples)
             totals[name] = totals[name].merge(found) if name in totals else found
         if progress is not None:
-            progress(done)
+            progress(done / len(samples))
     statistics = {}
     for name, total in totals.items():
         overall = total.over_space() if per_point else total

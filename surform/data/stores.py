@@ -57,7 +57,7 @@ class MemoryStore:
         wants: what will be asked for.
         samples: the samples to hold.
         dtype: of the values held.
-        progress: called with the number of samples read.
+        progress: called with the fraction that is read.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class MemoryStore:
         wants: Sequence[Want],
         samples: Sequence[int],
         dtype: np.dtype,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> None:
         self.layout = source.layout
         self._source = source
@@ -79,9 +79,9 @@ class MemoryStore:
         for row, sample in enumerate(samples):
             for (names, _), fields in self._fields.items():
                 for channel, name in enumerate(names):
-                    fields[row, ..., channel] = torch.from_numpy(source.read(name, sample))
+                    fields.numpy()[row, ..., channel] = source.read(name, sample)
             if progress is not None:
-                progress(row + 1)
+                progress((row + 1) / len(samples))
 
     def gather(
         self, wants: Sequence[Want], samples: np.ndarray, starts: np.ndarray
