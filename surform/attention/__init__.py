@@ -9,6 +9,7 @@ from surform.attention.axial import axial
 from surform.attention.dispatch import explain, kernels, kind, kinds, register, use
 from surform.attention.fourier import fourier
 from surform.attention.linear import linear
+from surform.attention.normalized import normalized_linear
 from surform.attention.softmax import softmax
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "kind",
     "kinds",
     "linear",
+    "normalized_linear",
     "register",
     "softmax",
     "use",

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from surform.attention.checks import check_same_numbers
+from surform.attention.checks import certainly, check_same_numbers
 from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
 from surform.attention.slabs import chain, chain_reference
 
@@ -106,7 +106,7 @@ def _slabs_pays(call: Call) -> str | None:
     points = 1
     for n in call.shapes["v"][2:]:
         points = points * n
-    if not isinstance(points, torch.SymInt) and points < _SMALL_SLAB:
+    if certainly(points < _SMALL_SLAB):
         return f"heads of {points} numbers are too small to walk over one by one"
     return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["check_key_mask", "check_same_numbers", "check_tokens"]
+__all__ = ["certainly", "check_key_mask", "check_same_numbers", "check_tokens"]
 
 
 def check_tokens(kind: str, q: Tensor, k: Tensor, v: Tensor) -> None:
@@ -54,3 +54,13 @@ def check_key_mask(kind: str, mask: Tensor | None, k: Tensor) -> None:
             f"{kind} attention: mask has shape {tuple(mask.shape)}, expected (batch, keys) = "
             f"({k.shape[0]}, {k.shape[2]})"
         )
+
+
+def certainly(condition: bool | torch.SymBool) -> bool:
+    """A comparison of sizes; of symbolic ones only what holds for every value, so that asking does
+    not tie a compiled or exported graph to one side of it."""
+    if not torch.compiler.is_compiling():
+        return bool(condition)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(condition)

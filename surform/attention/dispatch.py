@@ -1,4 +1,4 @@
-"""Which kernel computes a call: every kind of attention has a reference and any number of fast ones.
+"""Which kernel computes a call: every kind has a reference and any number of fast kernels.
 
 A kind is a public function that ends in `dispatch(...)`; a kernel is a function with the same
 arguments, registered under the kind with a priority and the reasons for which it steps aside:

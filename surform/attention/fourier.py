@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from surform.attention.checks import check_key_mask, check_tokens
+from surform.attention.checks import certainly, check_key_mask, check_tokens
 from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
 from surform.attention.products import apply, outer
 
@@ -69,19 +68,16 @@ def _factor(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None) -> f
     return scale / mask.sum(-1).clamp(min=1).to(q.dtype)[:, None, None, None]
 
 
-def _costs(call: Call) -> tuple[int, int] | None:
-    """Multiplications of (q k^T) v and of q (k^T v) per head; None when sizes are symbolic."""
-    (n, d), (m, e) = call.shapes["q"][2:], call.shapes["v"][2:]
-    if any(isinstance(size, torch.SymInt) for size in (n, m, d, e)):
-        return None  # a comparison here would tie the compiled graph to one side of it
-    return n * m * (d + e), d * e * (n + m)
-
-
 def _scores_cost_less(call: Call) -> str | None:
-    costs = _costs(call)
-    if costs is None or costs[1] <= costs[0]:
-        return None
-    return f"(q k^T) v takes fewer multiplications here: {costs[0]} against {costs[1]}"
+    (n, d), (m, e) = call.shapes["q"][2:], call.shapes["v"][2:]
+    scores, factored = n * m * (d + e), d * e * (n + m)  # multiplications per head
+    if certainly(scores < factored):
+        return f"(q k^T) v takes fewer multiplications here: {scores} against {factored}"
+    return None
+
+
+def _cpu_only(call: Call) -> str | None:
+    return None if call.device == "cpu" else "is written for a CPU's caches"
 
 
 def _tokens_pays(call: Call) -> str | None:
@@ -90,7 +86,7 @@ def _tokens_pays(call: Call) -> str | None:
     return _scores_cost_less(call)
 
 
-@register("fourier", "tokens", priority=30, pays=_tokens_pays)
+@register("fourier", "tokens", priority=30, supports=_cpu_only, pays=_tokens_pays)
 def _tokens(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
     """q (k^T v) on q, k, v as they lie in memory, the scale folded into the d x e matrix."""
     return apply(q, outer(k, v, mask) * _factor(q, k, mask, scale))

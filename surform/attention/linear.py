@@ -103,11 +103,15 @@ def _no_keys(k: Tensor, mask: Tensor | None) -> Tensor:
     return ~mask.any(-1)[:, None, None, None]
 
 
+def _cpu_only(call: Call) -> str | None:
+    return None if call.device == "cpu" else "is written for a CPU's caches"
+
+
 def _not_exporting(call: Call) -> str | None:
     return "an exported program holds plain torch operations only" if call.exporting else None
 
 
-@register("linear", "tokens", priority=10, pays=_not_exporting)
+@register("linear", "tokens", priority=10, supports=_cpu_only, pays=_not_exporting)
 def _tokens(
     q: Tensor,
     k: Tensor,

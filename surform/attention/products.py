@@ -1,4 +1,4 @@
-"""The two products that linear attention is made of, on tokens as they lie in memory.
+"""The two products that linear attention is made of, on tokens as they lie in memory, for CPUs.
 
 Heads cut out of (b, n, h * d) are strided views; `torch.matmul` copies such tensors whole when
 b > 1.  These operators walk over blocks of tokens instead, write results in the layout of their

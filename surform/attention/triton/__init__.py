@@ -1,0 +1,1 @@
+"""Triton kernels for CUDA; imported only by the kernels that use them."""
