@@ -71,7 +71,7 @@ def _quiet() -> bool:
 def _show(reports: list[CaseReport], *, quiet: bool) -> None:
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     console.print(_summary(reports) if quiet else _details(reports))
     compared = sum(len(report.rows) for report in reports)
     failed = [report for report in reports if not report.passed]
@@ -119,7 +119,7 @@ def _table(*names: str) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "case")
     return table
 
 

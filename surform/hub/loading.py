@@ -69,8 +69,7 @@ def load_model(
     if not folder.is_file():
         raise FileNotFoundError(_not_found(text))
     if is_archive(folder):
-        with tempfile.TemporaryDirectory(prefix="surform-") as temporary:
-            return load_folder(unpack(folder, temporary), net=net, name=text).to(device)
+        return _load_archive(folder, net).to(device)
     systems = ", ".join(sorted(names("official")))
     if folder.suffix in _CHECKPOINTS:
         raise ValueError(
@@ -80,13 +79,11 @@ def load_model(
     raise ValueError(f"{source} is neither a folder nor a .zip or .tar archive of a saved model")
 
 
-def load_folder(
-    folder: str | Path, *, net: nn.Module | None = None, name: str | None = None
-) -> Pretrained:
+def load_folder(folder: str | Path, *, net: nn.Module | None = None) -> Pretrained:
     """A saved folder as a model in evaluation mode; see `load_model` for the errors."""
     folder = Path(folder)
     config = read_config(folder)
-    where = name or str(folder)
+    where = str(folder)
     state = migrate_state(read_tensors(folder / WEIGHTS), config.stored_version)
     _require_statistics(config, state, where)
     surrogate = find("surrogates", config.kind)
@@ -101,6 +98,16 @@ def load_folder(
     model.require_statistics()
     model.check_statistics()
     return model.eval()
+
+
+def _load_archive(archive: Path, net: nn.Module | None) -> Pretrained:
+    with tempfile.TemporaryDirectory(prefix="surform-") as temporary:
+        folder = unpack(archive, temporary)
+        try:
+            return load_folder(folder, net=net)
+        except (ValueError, FileNotFoundError) as error:
+            # The user knows the archive, not the folder it was unpacked to.
+            raise type(error)(str(error).replace(str(folder), str(archive))) from error
 
 
 def _require_statistics(config: Config, state: dict[str, Tensor], where: str) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,21 @@ def edit_weights(saved: Path) -> Callable[[Callable[[dict[str, torch.Tensor]], A
         return saved
 
     return edit
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Hugging Face hub on this machine, and an empty cache."""
+    spec = importlib.util.spec_from_file_location(
+        "hub_server", Path(__file__).with_name("hub_server.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with module.hub_server() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server

@@ -57,7 +57,7 @@ def test_missing_key(edit_config):
 
 
 def test_wrong_type(edit_config):
-    with pytest.raises(ValueError, match="'net.arguments' has the wrong type list"):
+    with pytest.raises(ValueError, match=r"'net\.arguments' has the wrong type list"):
         load_model(edit_config(lambda c: c["net"].update(arguments=[])))
 
 
@@ -135,7 +135,7 @@ def test_unknown_constructor_argument(edit_config):
 
 
 def test_refused_constructor_argument(edit_config):
-    with pytest.raises(ValueError, match="refuses its arguments: .*depth"):
+    with pytest.raises(ValueError, match=r"refuses its arguments: .*depth"):
         load_model(edit_config(lambda c: c["net"]["arguments"].update(depth=0)))
 
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_without_system_is_explained(tmp_path):
 
 def test_other_files_are_no_models(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(ValueError, match="neither a folder nor a .zip or .tar archive"):
+    with pytest.raises(ValueError, match=r"neither a folder nor a \.zip or \.tar archive"):
         load_model(tmp_path / "notes.txt")
 
 

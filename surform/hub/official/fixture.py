@@ -60,8 +60,8 @@ class Fixture:
             constructor=header["constructor"],
             mode=_first_word(header.get("mode", ""), ("eval", "train", "init"), "eval"),
             dtype=getattr(torch, _first_word(header["dtype"], ("float32", "float64"), "float64")),
-            rtol=float(header["rtol"]),
-            atol=float(header["atol"]),
+            rtol=_number(header, "rtol", path),
+            atol=_number(header, "atol", path),
             path=path,
             # Tensors mapped from a file may start at odd addresses, on which complex views crash.
             tensors={name: tensor.clone() for name, tensor in tensors.items()},
@@ -163,3 +163,10 @@ def _first_word(value: str, choices: tuple[str, ...], default: str) -> str:
     """The header's value may carry a remark ("eval (dropout off)"): its first word decides."""
     word = re.match(r"\w*", value)
     return word.group() if word and word.group() in choices else default
+
+
+def _number(header: dict[str, Any], name: str, path: Path) -> float:
+    try:
+        return float(header[name])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {name} must be a number, not {header[name]!r}") from error
