@@ -94,7 +94,8 @@ class RelativeL2H1(nn.Module):
     `mean_b sqrt(gamma h * h sum (u'[1:-1] - D p)^2 / (h sum u'^2))`.
     On two axes: the first term with means and 1e-10, and `mean_b sqrt(gamma h *
     mean (a (grad u - D p))^2 / (2 mean(a (grad u)^2) + 1e-10))`, means over the inner nodes and
-    both components. D is the central difference over 2h, h the grid spacing.
+    both components. D is the central difference over 2h; h is the grid spacing on one axis and,
+    as published, extent / points on two.
 
     The derivatives of the target come from `batch.auxiliary` (taken on a finer grid, they know
     more than the coarse target); where they are missing, from differences of the target itself.
@@ -126,6 +127,8 @@ class RelativeL2H1(nn.Module):
         if prediction.output.shape[-1] != 1:
             raise ValueError("RelativeL2H1 is for one channel; use RelativeL2 for several")
         steps = spacings(batch.coordinates)
+        if axes == 2:
+            steps = [h * (len(x) - 1) / len(x) for h, x in zip(steps, batch.coordinates, strict=True)]
         slopes = self._target_slopes(prediction.target[..., 0], batch, steps)
         differences = central_differences(prediction.output[..., 0], steps)
         error = inner(slopes, range(axes)) - differences
