@@ -70,6 +70,7 @@ def _check(v: Tensor, kernels: tuple[Tensor, ...]) -> None:
 
 @register("axial", "reference", priority=0)
 def _reference(v: Tensor, kernels: tuple[Tensor, ...], parallel: bool) -> Tensor:
+    """The definition, literally."""
     if parallel:
         return torch.stack([_contract(v, kernel, i) for i, kernel in enumerate(kernels)], dim=-1)
     for i, kernel in enumerate(kernels):

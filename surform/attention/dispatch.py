@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 __all__ = ["Call", "Explanation", "Kernel", "dispatch", "explain", "kernels", "kind", "register"]
-__all__ += ["Sizes", "example", "kinds", "use"]
+__all__ += ["Sizes", "example", "function", "kinds", "use"]
 
 logger = logging.getLogger("surform.attention")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -56,6 +56,12 @@ class Kernel:
     priority: int = 0
     supports: Reason | None = None
     pays: Reason | None = None
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the function's docstring."""
+        text = " ".join((self.run.__doc__ or "first in priority that can run").split())
+        return text.partition(". ")[0].rstrip(".")
 
     def refusal(self, call: Call) -> str | None:
         """Why this kernel cannot run the call; None when it can."""
@@ -169,6 +175,11 @@ def kinds() -> tuple[str, ...]:
 def kernels(kind: str) -> tuple[Kernel, ...]:
     """The kernels of a kind, the one that is asked first in front."""
     return _entry(kind).kernels
+
+
+def function(kind: str) -> Callable[..., Tensor]:
+    """The public function of a kind."""
+    return _entry(kind).function
 
 
 def example(kind: str, sizes: Sizes, make: Callable[..., Tensor] = torch.randn) -> Any:
@@ -368,4 +379,4 @@ def _verdicts(call: Call) -> Iterator[tuple[str, str, str]]:
             yield kernel.name, "able", loss or "comes later in priority"
         else:
             taken = True
-            yield kernel.name, "chosen", "first in priority that can run"
+            yield kernel.name, "chosen", kernel.summary

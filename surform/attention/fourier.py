@@ -53,6 +53,7 @@ def fourier(
 
 @register("fourier", "reference", priority=0)
 def _reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """The definition, literally."""
     scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if mask is None:
         return scores / max(k.shape[-2], 1) @ v

@@ -80,6 +80,7 @@ def _reference(
     score_dropout: Tensor | None,
     normalizer: str,
 ) -> Tensor:
+    """The definition, literally."""
     count = max(k.shape[-2], 1)
     if mask is not None:
         k = k * mask[:, None, :, None].to(k.dtype)

@@ -150,6 +150,7 @@ def _reference(
     normalizer: str,
     second_order: bool,
 ) -> Tensor:
+    """The definition, literally."""
     k, v = (_in_front(coordinates, _norm(x, w, eps)) for x, w in ((k, norm_k), (v, norm_v)))
     if mask is not None:
         k = k * mask[:, None, :, None]

@@ -99,6 +99,7 @@ def _reference(
     dropout_p: float,
     second_order: bool,
 ) -> Tensor:
+    """The definition, literally."""
     scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
     if bias is not None:
         scores = scores + bias

@@ -14,7 +14,6 @@ from torch import Tensor
 
 __all__ = ["normalized_outer"]
 
-_TOKENS = 64  # tokens per step of a program
 _PROGRAMS = 512  # wanted in all: a few for every multiprocessor
 
 
@@ -160,13 +159,22 @@ def _backward_kernel(
     _store_sums(sums_v_ptr, sum_wv, sum_bv, slot, P, E, EP)
 
 
+def _tokens_per_step(k: Tensor, width: int) -> int:
+    """As many as fit: compiled for compute capability 9.0, a step of 64 tokens of width 128 in
+    float32 asks for 256 kB of shared memory, more than any GPU has; 16 tokens for 64 kB."""
+    if k.dtype.itemsize < 4:
+        return 64
+    return 32 if width <= 64 else 16
+
+
 def _plan(k: Tensor, v: Tensor, x: Tensor | None, mask: Tensor | None, eps: float):
     """(grid, sizes, constants): how tokens are shared out, and what both kernels are told."""
     b, h, n, d = k.shape
     e, p = v.shape[3], 0 if x is None else x.shape[2]
-    steps = triton.cdiv(n, _TOKENS)
+    step = _tokens_per_step(k, p + max(d, e))
+    steps = triton.cdiv(n, step)
     parts = max(1, min(steps, _PROGRAMS // (b * h)))
-    chunk = triton.cdiv(steps, parts) * _TOKENS
+    chunk = triton.cdiv(steps, parts) * step
     parts = triton.cdiv(n, chunk)
     strides = (
         *k.stride()[:3], *v.stride()[:3],
@@ -177,7 +185,7 @@ def _plan(k: Tensor, v: Tensor, x: Tensor | None, mask: Tensor | None, eps: floa
         "P": p, "D": d, "E": e,
         "DP": max(16, triton.next_power_of_2(p + d)),
         "EP": max(16, triton.next_power_of_2(p + e)),
-        "HAS_MASK": mask is not None, "EPS": eps, "STEP": _TOKENS,
+        "HAS_MASK": mask is not None, "EPS": eps, "STEP": step,
         "PRECISION": "tf32" if torch.backends.cuda.matmul.allow_tf32 else "ieee",
         "num_warps": 8 if max(d, e) + p > 64 else 4,
     }  # fmt: skip

@@ -1,0 +1,123 @@
+"""How long the kernels of one kind take for one call, and how much memory beside its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surform.attention.dispatch import explain, function, kernels, use
+
+__all__ = ["Timing", "peak_memory", "time_kernels"]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median time of a run; most memory in use beside inputs and results, in bytes."""
+
+    milliseconds: float
+    extra_bytes: int | None
+
+
+def time_kernels(
+    kind: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    backward: bool = False,
+    repeats: int = 5,
+) -> dict[str, Timing]:
+    """Timings of every kernel that can run this call; the kernels alternate, medians are kept."""
+    refused = {
+        name for name, verdict, _ in explain(kind, *args, **kwargs).rows if verdict == "refused"
+    }
+    names = [kernel.name for kernel in kernels(kind) if kernel.name not in refused]
+    runs = {name: _run(kind, name, args, kwargs, backward) for name in names}
+    memory = {name: peak_memory(run) for name, run in runs.items()}  # and a first run to warm up
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            _wait()
+            start = time.perf_counter()
+            run()
+            _wait()
+            seconds[name].append(time.perf_counter() - start)
+    return {
+        name: Timing(1e3 * sorted(taken)[len(taken) // 2], memory[name])
+        for name, taken in seconds.items()
+    }
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _leaves(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value] if value.is_floating_point() else []
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    return (
+        [leaf for one in value for leaf in _leaves(one)] if isinstance(value, (tuple, list)) else []
+    )
+
+
+def _run(
+    kind: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], backward: bool
+) -> Callable[[], Any]:
+    call = function(kind)
+    leaves = [leaf.requires_grad_(backward) for leaf in _leaves((args, kwargs))]
+
+    def forward() -> Tensor:
+        with use(**{kind: name}):
+            return call(*args, **kwargs)
+
+    if not backward:
+        return torch.no_grad()(forward)
+    cotangent = torch.ones_like(forward())
+
+    def both() -> Any:
+        out = forward()
+        return out.detach(), torch.autograd.grad(out, leaves, cotangent)
+
+    return both
+
+
+def peak_memory(run: Callable[[], Any]) -> int | None:
+    """Most bytes that torch held during `run` beside what it returns; None where unknown.
+
+    On CUDA the allocator counts; on a CPU the profiler's record of allocations is summed up.
+    """
+    if torch.cuda.is_available():
+        _wait()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        kept = run()
+        peak = torch.cuda.max_memory_allocated()
+        return max(0, peak - before - _size(kept))
+    return _peak_on_cpu(run)
+
+
+def _size(kept: Any) -> int:
+    return sum(leaf.untyped_storage().nbytes() for leaf in _leaves(kept))
+
+
+def _peak_on_cpu(run: Callable[[], Any]) -> int | None:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        kept = run()
+    total = peak = 0
+    results = record.profiler.kineto_results if record.profiler is not None else None
+    if results is None:
+        return None
+    changes = [event for event in results.events() if event.name() == "[memory]"]
+    for event in sorted(changes, key=lambda event: event.start_ns()):
+        total += event.nbytes()
+        peak = max(peak, total)
+    return max(0, peak - _size(kept))
