@@ -87,7 +87,7 @@ def check_time(dataset: xr.Dataset, about: FieldsDescription) -> None:
 def axis_values(dataset: xr.Dataset, axis: str, about: FieldsDescription) -> np.ndarray:
     """Positions along an axis; those of the training grid where the data give none."""
     if axis in dataset.coords:
-        return np.asarray(dataset[axis].values, float)
+        return np.array(dataset[axis].values, float)  # a copy: indexes are read-only
     trained = about.coordinates.get(axis, [])
     if dataset.sizes[axis] != len(trained):
         raise ValueError(
