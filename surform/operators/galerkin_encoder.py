@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +13,13 @@ from surform.operators.galerkin_attention import ATTENTION_KINDS, GalerkinAttent
 
 __all__ = ["ACTIVATIONS", "Encoder", "EncoderLayer", "FeedForward"]
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(
+        inplace=True
+    ),  # its input, a Linear's output, is needed by nothing else
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
 
 
 class FeedForward(nn.Module):

@@ -289,18 +289,21 @@ def _watch(model: nn.Module) -> dict[str, Tensor]:
     """Fill the returned dict with the fixture's intermediate tensors while the model runs."""
     mid: dict[str, Tensor] = {}
 
-    def keep(module: nn.Module | None, *names: str) -> None:
+    def keep(name: str, module: nn.Module | None) -> None:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            mid[name] = output
+
         if module is not None:
-            module.register_forward_hook(lambda _m, _i, out: mid.update(dict.fromkeys(names, out)))
+            module.register_forward_hook(hook)
 
     layers = model.get_submodule("encoder.layers")._modules
-    for i, layer in layers.items():
-        keep(layer, f"layer{i}")
-        keep(layer.get_submodule("attention") if layer else None, f"attn{i}")
+    for i in layers:
+        keep(f"layer{i}", model.get_submodule(f"encoder.layers.{i}"))
+        keep(f"attn{i}", model.get_submodule(f"encoder.layers.{i}.attention"))
     if not getattr(model, "skip_encoder", False):
-        keep(model.get_submodule("encoder"), "encoder_out")
+        keep("encoder_out", model.get_submodule("encoder"))
     for name in ("downscaler", "upscaler"):
-        keep(model._modules.get(name), name)
+        keep(name, model._modules.get(name))
     return mid
 
 
