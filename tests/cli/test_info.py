@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from surform.cli import main
+from surform.cli.source import read_source
+
+MODULE = '''
+from typing import Literal
+
+Kind = Literal["soft", "hard"]
+
+
+class Base:
+    def __init__(self, dim: int, *, kind: Kind = "soft", rate: float | None = None) -> None:
+        pass
+
+
+class Net(Base):
+    """Maps nothing to nothing.
+
+    Nobody, "Nothing" (2020).
+
+    Args:
+        dim: width; at least one.
+        kind, rate: how hard,
+            and how fast.
+    """
+
+
+def solve(samples, *, grid: int = 8) -> None:
+    """Solves it."""
+'''
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    (tmp_path / "toypkg").mkdir()
+    (tmp_path / "toypkg" / "__init__.py").write_text("from .net import Net\nraise RuntimeError\n")
+    (tmp_path / "toypkg" / "net.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_the_source_is_read_but_not_run(package):
+    source = read_source("toypkg.net:Net")
+    assert source.summary == "Maps nothing to nothing."
+    assert source.body == 'Nobody, "Nothing" (2020).'
+    dim, kind, rate = source.arguments
+    assert (dim.name, dim.annotation, dim.default, dim.doc) == (
+        "dim",
+        "int",
+        None,
+        "width; at least one.",
+    )
+    assert kind.annotation == "Literal['soft', 'hard']"
+    assert kind.default == "'soft'"
+    assert kind.doc == rate.doc == "how hard, and how fast."
+
+
+def test_re_exports_are_followed(package):
+    assert read_source("toypkg:Net").file.name == "net.py"
+
+
+def test_functions_have_arguments_too(package):
+    assert [a.name for a in read_source("toypkg.net:solve").arguments] == ["samples", "grid"]
+
+
+@pytest.mark.parametrize("path", ["toypkg.absent:Net", "absent_package.net:Net", "toypkg.net:Nett"])
+def test_missing_sources_are_named(package, path):
+    with pytest.raises((FileNotFoundError, ValueError)):
+        read_source(path)
+
+
+def test_a_model(capsys):
+    assert main(["info", "galerkin1d"]) == 0
+    out = capsys.readouterr().out
+    for text in ("arXiv 2105.14995", "modes", "'spectral'", "galerkin.py:"):
+        assert text in out
+
+
+def test_parameters_are_counted_with_build(capsys):
+    import surform
+
+    assert main(["info", "galerkin1d", "--build", '{"dim": 8, "heads": 2}']) == 0
+    count = sum(p.numel() for p in surform.create_model("galerkin1d", dim=8, heads=2).parameters())
+    assert f"{count:,} parameters" in capsys.readouterr().out
+
+
+def test_a_solver_hides_what_generate_gives(capsys):
+    assert main(["info", "burgers"]) == 0
+    out = capsys.readouterr().out
+    assert "viscosity" in out
+    assert "samples " not in out
+
+
+def test_a_data_file(tmp_path, capsys):
+    data = xr.Dataset({"u": (("sample", "x"), np.zeros((2, 3)), {"units": "m s-1"})})
+    data.to_netcdf(tmp_path / "flow.nc", engine="h5netcdf")
+    assert main(["info", str(tmp_path / "flow.nc")]) == 0
+    out = capsys.readouterr().out
+    assert "2 sample" in out
+    assert "m s-1" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["galerkin1e"], "did you mean galerkin1d"),
+        (["burgers", "--build"], "--build is for models"),
+        (["galerkin1d", "--build", "{"], "needs a JSON object"),
+        (["galerkin1d", "--build", '{"dims": 3}'], "no argument 'dims' (did you mean dim?)"),
+    ],
+)
+def test_mistakes_are_one_line(capsys, line, message):
+    assert main(["info", *line]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
