@@ -10,6 +10,7 @@
     labelled(values, name, {"time": t, "x": x, "y": y}, units)  -> DataArray for the next line
     fields(prediction, truth=None, times=5)                     -> Figure (1-D, 2-D, 3-D slice)
     curves({name: (x, y)}, xlabel=, ylabel=, logy=)             -> Figure
+    player({title: field over time}, caption)                   -> HTML for page.html(...)
     loss_curves("metrics.csv" | rows, keys={legend: column})    -> Figure
 
 Nothing here knows models or trainers: arguments are plain values and labelled arrays.
@@ -20,6 +21,7 @@ from __future__ import annotations
 from surform.reports.losses import loss_curves, read_metrics
 from surform.reports.page import Number, Page, format_value
 from surform.reports.panels import fields
+from surform.reports.player import player
 from surform.reports.plots import curves, label, labelled
 from surform.reports.run import fit_report
 
@@ -33,5 +35,6 @@ __all__ = [
     "label",
     "labelled",
     "loss_curves",
+    "player",
     "read_metrics",
 ]

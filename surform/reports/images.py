@@ -23,7 +23,7 @@ def png(figure: Figure, dpi: int = 160) -> bytes:
 
 
 def indexed_png(levels: np.ndarray, palette: np.ndarray) -> bytes:
-    """A picture of (rows, columns) uint8 levels through a (256, 3) uint8 palette.
+    """A picture of (rows, columns) uint8 levels through a (colors, 3) uint8 palette.
 
     One byte per pixel before compression: a third of what true color takes.
     """

@@ -93,6 +93,7 @@ def _draw_images(shown: Sequence[xr.DataArray], known: Frames, titles: Sequence[
         off_scale = scale if symmetric else limits(*(f.values for f in off if f is not None))
         rows += [("truth", known, scale), ("difference", off, off_scale)]
     figure = Figure(figsize=_size(shown, len(rows)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
     panels = figure.subplots(len(rows), len(shown), squeeze=False)
     images: dict[Scale, Any] = {}
     covered: dict[Scale, list[Axes]] = {}
@@ -112,9 +113,9 @@ def _draw_images(shown: Sequence[xr.DataArray], known: Frames, titles: Sequence[
 
 
 def _size(shown: Sequence[xr.DataArray], rows: int) -> tuple[float, float]:
-    width = 1.75 if len(shown) > 1 else 3.2
+    width = 1.8 if len(shown) > 1 else 3.2
     aspect = shown[0].shape[1] / shown[0].shape[0]
-    return width * len(shown) + 1.1, (width * min(max(aspect, 0.3), 2.0) + 0.1) * rows + 0.4
+    return width * len(shown) + 1.0, width * min(max(aspect, 0.3), 2.0) * rows + 0.3
 
 
 def _image(axes: Axes, frame: xr.DataArray, scale: Scale) -> Any:

@@ -43,7 +43,7 @@ def curves(
     logy: bool = False,
     bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
     levels: Mapping[str, float] | None = None,
-    size: tuple[float, float] = (7.6, 3.2),
+    size: tuple[float, float] = (9.6, 3.4),
 ) -> Figure:
     """Lines by name, {name: (x, y)}; names that start with a known role get that role's color.
 

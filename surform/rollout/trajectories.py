@@ -85,6 +85,13 @@ class Trajectories:
             return None
         return torch.from_numpy(self._read(self.grid.targets, samples, begin, end))
 
+    def future(self, steps: int) -> xr.Dataset | None:
+        """The true targets at the predicted times, lazily; as many as known, None when none is."""
+        end = min(self._first + steps, self._first + self.known)
+        if end <= self._first:
+            return None
+        return self.dataset[list(self.grid.targets)].isel(time=slice(self._first, end))
+
     def lead_times(self, steps: int) -> np.ndarray:
         """Times since the last known frame, `(steps,)`."""
         return self.time_step * np.arange(1, steps + 1)
