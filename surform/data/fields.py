@@ -93,15 +93,10 @@ def _open_zarr(path: str) -> xr.Dataset:
     for consolidated in (True, False):
         try:
             # A fill value of 0 is a number, not a hole: Zarr v2 arrays would be masked there.
-            return xr.open_dataset(
-                path,
-                engine="zarr",
-                chunks=None,
-                consolidated=consolidated,
-                decode_times=False,
-                use_zarr_fill_value_as_mask=False,
-                cache=False,
+            store = xr.backends.ZarrStore.open_group(
+                path, mode="r", consolidated=consolidated, use_zarr_fill_value_as_mask=False
             )
+            return xr.open_dataset(store, chunks=None, decode_times=False, cache=False)
         except PermissionError as error:
             raise PermissionError(f"no permission to read {path}") from error
         except ImportError as error:
