@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from benchmarks.measure import alternating, gemm, peak_memory, save
+from benchmarks import RESULTS
 from surform import attention
+from surform.bench.measure import alternating, gemm, peak_memory, save
 from surform.registry import create_model
 
 __all__ = ["main", "rows"]
@@ -159,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"{row['literal_peak_mb']:.0f}",
         )
     Console().print(table)
-    save("galerkin", found, acceptance={"forward_gain": 4.0, "training_gain": 3.5})
+    save(RESULTS / "galerkin.json", found, acceptance={"forward_gain": 4.0, "training_gain": 3.5})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
 
-__all__ = ["WindowFNO", "SteadyFNO"]
+__all__ = ["SteadyFNO", "WindowFNO"]
 
 
 def _fno(modes: Sequence[int], in_channels: int, out_channels: int, hidden: int, depth: int):

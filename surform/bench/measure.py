@@ -1,8 +1,8 @@
-"""How everything here is timed: alternating runs in one process, in units of the machine's own GEMM.
+"""How everything is timed: alternating runs in one process, in units of the machine's own GEMM.
 
-A time on a shared laptop says little; a ratio of two times taken in turns says much. Every speed
-row therefore carries its time, the ratio to the competitor that ran in between, and its cost in
-units of one 2048^3 float32 matrix product of the same run.
+A time on a shared machine says little; a ratio of two times taken in turns says much. Every row
+therefore carries its time, the ratio to the competitor that ran in between, and its cost in units
+of one 2048^3 float32 matrix product of the same run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from surform.data.atomic import replacing
 
-__all__ = ["RESULTS", "alternating", "gemm", "machine", "peak_memory", "save"]
+__all__ = ["GEMM_FLOPS", "alternating", "count_flops", "gemm", "machine", "peak_memory", "save"]
 
-RESULTS = Path(__file__).parent / "results"
 GEMM_SIZE = 2048
+GEMM_FLOPS = 2 * GEMM_SIZE**3
 
 
 def gemm() -> Callable[[], object]:
@@ -50,15 +51,22 @@ def alternating(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def peak_memory(code: str) -> float:
-    """Peak resident memory [MB] that `code` adds in a fresh process.
+def count_flops(run: Callable[[], object]) -> int:
+    """FLOPs of the matrix products and convolutions of one run (Fourier transforms not counted)."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
 
-    `code` must define `run()`; what it imports and builds before that call is not counted.
+
+def peak_memory(program: str) -> float:
+    """Peak resident memory [MB] that `run()`, defined by `program`, adds in a fresh process.
+
+    What the program imports and builds before that call is not counted.
     """
-    program = (
-        f"{code}\n"
+    watched = (
+        f"{program}\n"
         "import threading, time, psutil\n"
-        "process = psutil.Process(); base = process.memory_info().rss; peak = base; done = False\n"
+        "process = psutil.Process(); base = peak = process.memory_info().rss; done = False\n"
         "def watch():\n"
         "    global peak\n"
         "    while not done:\n"
@@ -67,10 +75,10 @@ def peak_memory(code: str) -> float:
         "run()\n"
         "done = True; thread.join(); print((peak - base) / 1e6)\n"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    return float(out.stdout.split()[-1])
+    done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"the memory measurement failed: {done.stderr.strip().splitlines()[-1]}")
+    return float(done.stdout.split()[-1])
 
 
 def machine() -> dict[str, Any]:
@@ -92,10 +100,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def save(name: str, rows: list[dict[str, Any]], **notes: Any) -> Path:
-    """Write one benchmark's rows, with the machine, to `results/<name>.json`."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def save(path: str | Path, rows: list[dict[str, Any]], **notes: Any) -> Path:
+    """Write one benchmark's rows, with the machine they were taken on, as JSON."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         Path(partial).write_text(
             json.dumps({"machine": machine(), **notes, "rows": rows}, indent=1) + "\n"

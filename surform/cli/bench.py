@@ -1,0 +1,71 @@
+"""`surform bench`: speed and memory of the models on this machine, as a table and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+
+HELP = (
+    "Measure models at their published sizes: forward and training time, peak memory, share of the "
+    "machine's own matrix product rate, gain over the literal attention, and neuraloperator's FNO "
+    "on the same grid where it is installed. All runs alternate."
+)
+EXAMPLE = "surform bench galerkin-burgers --threads 1 --repeats 3 --out speed.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="which cases (all of them)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads (1)")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="runs of each (5)")
+    parser.add_argument("--out", metavar="FILE", help="write the rows as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.threads < 1 or args.repeats < 1:
+        raise ValueError("--threads and --repeats must be at least 1")
+    import torch
+    from rich.progress import Progress
+
+    from surform.bench.cases import CASES
+    from surform.bench.measure import save
+    from surform.bench.speed import measure
+
+    for name in args.cases:
+        if name not in CASES:
+            near = difflib.get_close_matches(name, CASES, n=2) or list(CASES)
+            raise ValueError(f"unknown case {name!r}: did you mean {', '.join(near)}?")
+    torch.set_num_threads(args.threads)
+    rows = []
+    with Progress(transient=True) as progress:
+        names = args.cases or list(CASES)
+        for name in progress.track(names, description="measuring"):
+            rows.append(measure(name, args.repeats))
+    _show(rows)
+    if args.out:
+        print(f"wrote {save(args.out, rows)}")
+    return 0
+
+
+def _show(rows: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from surform.bench.speed import COLUMNS
+
+    table = Table(title="time in milliseconds and in 2048^3 matrix products of the same run")
+    for key, heading in COLUMNS.items():
+        if any(key in row for row in rows):
+            table.add_column(heading, justify="left" if key == "case" else "right")
+    for row in rows:
+        table.add_row(*(_cell(row[key]) for key in COLUMNS if key in row))
+    Console(width=180).print(table)
+
+
+def _cell(value: object) -> str:
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and value < 100
+        else (f"{value:.0f}" if isinstance(value, float) else str(value))
+    )
