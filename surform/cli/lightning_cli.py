@@ -7,6 +7,7 @@ import copy
 import json
 import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from surform.cli.fit_check import check_names, explain
 from surform.cli.fit_config import apply_overrides, merge, read_config
 from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
 from surform.cli.fit_resume import check_agreement, find_checkpoint, run_folder_of
-from surform.data.atomic import replacing
+from surform.data.atomic import replacing, writer_lock
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
 from surform.training.logger import MetricsLogger
+from surform.training.predictions import PredictionWriter
 from surform.training.resume import ExactResume
 from surform.training.run_folder import RunFolder
 from surform.training.task import Task
@@ -91,6 +93,8 @@ class SurformCLI(LightningCLI):
         config["logger"] = [*own, *extra] or False
         if config.get("enable_model_summary") is None:
             config["enable_model_summary"] = False
+        if config.get("log_every_n_steps") is None:
+            config["log_every_n_steps"] = 10
         if config.get("enable_progress_bar") is None:
             config["enable_progress_bar"] = show_bar()
         if config.get("enable_checkpointing") is None:
@@ -142,17 +146,23 @@ def _fit(
     args: argparse.Namespace, config: dict[str, Any], name: str, checkpoint: Path | None
 ) -> int:
     folder = _run_folder(args.out, name, checkpoint)
+    if checkpoint is None and (folder / "checkpoints").is_dir() and not _is_child():
+        raise ValueError(
+            f"{folder} holds a run already: continue it with --ckpt_path last, "
+            "or choose another --out"
+        )
     callbacks = [
         RunFolder(folder, title=name, report=not args.no_report),
         ExactResume(args.override),
         ProgressLines(),
         Checkpoints(every_n_steps=args.every_n_steps),
     ]
-    cli = SurformCLI(config, callbacks, [MetricsLogger()])
-    cli.model.config = config
-    cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
-    if cli.trainer.interrupted:
-        raise KeyboardInterrupt
+    # One process writes a run folder, the first of those that train together.
+    with nullcontext() if _is_child() else writer_lock(folder / "run"):
+        cli = SurformCLI(config, callbacks, [MetricsLogger()])
+        cli.model.config = config
+        start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
+        cli.trainer.fit(cli.model, **start)
     if cli.trainer.is_global_zero:
         print(f"run folder: {folder}")
         if (folder / "report.html").is_file():
@@ -163,24 +173,28 @@ def _fit(
 def _evaluate(
     command: str, args: argparse.Namespace, config: dict[str, Any], checkpoint: Path | None
 ) -> int:
-    cli = SurformCLI(config, [ExactResume(args.override)])
-    cli.model.config = config
-    start = {"model": cli.model, "datamodule": cli.datamodule, "ckpt_path": checkpoint}
+    run_folder = run_folder_of(Path(str(checkpoint)))
     if command == "predict":
-        from surform.training.predictions import write_predictions
-
-        batches = cli.trainer.predict(**start, weights_only=True)
-        out = args.out or run_folder_of(Path(str(checkpoint))) / "predictions.zarr"
-        print(f"predictions: {write_predictions(out, cli.model, batches)}")
+        out = args.out or run_folder / "predictions.zarr"
+        cli = SurformCLI(config, [PredictionWriter(out)])
+        start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
+        cli.trainer.predict(cli.model, return_predictions=False, **start)
+        print(f"predictions: {out}")
         return 0
-    found = getattr(cli.trainer, command)(**start, verbose=False, weights_only=True)
+    cli = SurformCLI(config)
+    start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
+    found = getattr(cli.trainer, command)(cli.model, verbose=False, **start)
     if cli.trainer.is_global_zero:
         figures = found[0] | {"checkpoint": str(checkpoint)}
-        out = (args.out or run_folder_of(Path(str(checkpoint)))) / f"{command}.json"
-        with replacing(out) as partial:
+        with replacing((args.out or run_folder) / f"{command}.json") as partial:
             partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         print(table(found[0]))
     return 0
+
+
+def _is_child() -> bool:
+    """Whether this process was started by another one of the same run."""
+    return any(int(os.environ.get(name, 0)) > 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
 
 
 def _checkpoint(command: str, args: argparse.Namespace, name: str) -> Path | None:

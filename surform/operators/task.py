@@ -44,6 +44,8 @@ class FieldTask(Task):
         monitor: the metric by which the best checkpoint is chosen.
     """
 
+    surrogate: FieldSurrogate
+
     def __init__(
         self,
         net: nn.Module,
@@ -95,6 +97,25 @@ class FieldTask(Task):
         self.pushforward_after = pushforward_after
         self.pushforward_every = pushforward_every
         self.pushforward_rollouts = pushforward_rollouts
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        description = self.surrogate.description
+        if description is None:
+            return
+        for name, given in (
+            ("in_channels", (*description.inputs, *description.parameters)),
+            ("out_channels", description.targets),
+            ("input_steps", description.input_steps),
+        ):
+            found = given if isinstance(given, int) else given and len(given)
+            asked = _argument(self.surrogate.net, name)
+            if asked is not None and found is not None and asked != found:
+                listed = "" if isinstance(given, int) else f" ({', '.join(given)})"
+                raise ValueError(
+                    f"the network has {name}={asked}, the data give {found}{listed}: "
+                    f"set model.net.{name} or the data's variables"
+                )
 
     def predict_batch(self, batch: FieldBatch) -> Prediction:
         """What the training loss sees: one call of the network, perhaps after rollouts."""
@@ -156,3 +177,7 @@ class FieldTask(Task):
             return Prediction(self.surrogate(inputs, batch.coordinates, steps), targets)
         output = self.surrogate.normalized(inputs, batch.coordinates, steps)
         return Prediction(output, self.surrogate.target_normalizer.normalize(targets))
+
+
+def _argument(net: nn.Module, name: str) -> int | None:
+    return net.__dict__.get("arguments", {}).get(name)

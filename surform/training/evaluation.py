@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ class Evaluation:
             the plain mean of batch means, in which the samples of a short last batch count more.
     """
 
-    def __init__(self, protocol: Literal["clean", "paper"] = "clean") -> None:
+    def __init__(self, protocol: str = "clean") -> None:
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol {protocol!r}: choose {', '.join(PROTOCOLS)}")
         self.protocol = protocol

@@ -128,7 +128,9 @@ class RelativeL2H1(nn.Module):
             raise ValueError("RelativeL2H1 is for one channel; use RelativeL2 for several")
         steps = spacings(batch.coordinates)
         if axes == 2:
-            steps = [h * (len(x) - 1) / len(x) for h, x in zip(steps, batch.coordinates, strict=True)]
+            steps = [
+                h * (len(x) - 1) / len(x) for h, x in zip(steps, batch.coordinates, strict=True)
+            ]
         slopes = self._target_slopes(prediction.target[..., 0], batch, steps)
         differences = central_differences(prediction.output[..., 0], steps)
         error = inner(slopes, range(axes)) - differences

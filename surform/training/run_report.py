@@ -71,8 +71,8 @@ def prediction_figures(
 
     description: Any = getattr(task.surrogate, "description", None)
     loader = trainer.datamodule.val_dataloader() if trainer.datamodule else None  # type: ignore[attr-defined]
-    batch = next(iter(loader), None) if loader is not None and description is not None else None
-    if batch is None:
+    batch = next(iter(loader), None) if loader is not None else None
+    if batch is None or description is None:
         return {}
     batch = batch.to(task.device)
     was_training = task.training

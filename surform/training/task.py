@@ -40,6 +40,8 @@ class Task(LightningModule):
         monitor: the metric by which the best checkpoint is chosen (smaller is better).
     """
 
+    surrogate: Any  # a `surform.hub.pretrained.Pretrained` of the task's domain
+
     def __init__(
         self,
         surrogate: nn.Module,
@@ -155,11 +157,13 @@ class Task(LightningModule):
     def setup(self, stage: str) -> None:
         data: Any = getattr(self.trainer, "datamodule", None)
         self.protocol = getattr(data, "protocol", "clean")
-        fit_to = getattr(self.surrogate, "fit_to", None)
-        if fit_to is not None and hasattr(data, "normalizers"):
-            fit_to(data.description(), *data.normalizers())
+        surrogate = self.surrogate
+        if hasattr(data, "normalizers") and stage == "fit":
+            surrogate.fit_to(data.description(), *data.normalizers())
+        elif hasattr(data, "description"):  # the statistics are those of the training data
+            surrogate.description = data.description()
         if self.compile_net:
-            compile_in_place(self.surrogate.net)  # type: ignore[arg-type]
+            compile_in_place(surrogate.net)
 
     def on_fit_start(self) -> None:
         if self.run_seed is None:
@@ -197,3 +201,6 @@ class Task(LightningModule):
         if stored is None:
             raise ValueError("this checkpoint was not written by surform: it has no surform_config")
         self.run_seed = stored["seed"]
+        check = getattr(getattr(self.trainer, "datamodule", None), "check", None)
+        if check is not None and stored["description"] is not None:
+            check(self.surrogate.read_description(stored["description"]))

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from surform.data.batches import FieldBatch
 from surform.data.description import FieldsDescription
 from surform.data.normalizers import Normalizer
+from surform.data.order import BatchOrder
 from surform.layers.arguments import record_arguments
 
 POINTS = 12
@@ -100,7 +101,8 @@ class ToyData(LightningDataModule):
             return Normalizer(values.mean().reshape(1), values.std().reshape(1))
 
         inputs = fit(self.inputs[: self.train_samples])
-        return inputs, inputs if self.frames else fit(self.targets[: self.train_samples])
+        targets = self.inputs if self.frames else self.targets
+        return inputs, fit(targets[: self.train_samples])
 
     def resume_at(self, epoch: int, batch: int) -> None:
         self.start = (epoch, batch)
@@ -112,12 +114,12 @@ class ToyData(LightningDataModule):
         )
 
     def train_dataloader(self) -> Any:
-        sampler = Order(self.train_samples, self.batch_size, self.start)
-        return DataLoader(
-            range(self.train_samples),  # type: ignore[arg-type]
-            batch_sampler=sampler,
-            collate_fn=self.collate,
+        rank, ranks = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         )
+        order = BatchOrder(self.train_samples, self.batch_size, rank=rank, ranks=ranks)
+        order.start(*self.start)
+        return DataLoader(Windows(self), sampler=order, batch_size=None)
 
     def val_dataloader(self) -> Any:
         items = range(self.train_samples, len(self.inputs))
@@ -127,27 +129,17 @@ class ToyData(LightningDataModule):
     predict_dataloader = val_dataloader
 
 
-class Order:
-    """Batches as a pure function of (epoch, k); the first pass may begin in the middle."""
+class Windows:
+    """The samples of a data module, fetched as whole batches."""
 
-    def __init__(self, samples: int, batch_size: int, start: tuple[int, int]) -> None:
-        self.samples, self.batch_size = samples, batch_size
-        self.epoch, self.skip = start
-        self.first = start
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, data: ToyData) -> None:
+        self.data = data
 
     def __len__(self) -> int:
-        return self.samples // self.batch_size
+        return len(self.data.inputs)
 
-    def __iter__(self) -> Any:
-        order = torch.randperm(
-            self.samples, generator=torch.Generator().manual_seed(self.epoch)
-        ).tolist()
-        skip = self.first[1] if self.epoch == self.first[0] else 0
-        for k in range(skip, len(self)):
-            yield order[k * self.batch_size : (k + 1) * self.batch_size]
+    def __getitem__(self, items: list[int]) -> FieldBatch:
+        return self.data.collate(items)
 
 
 def trainer(folder: Any, **options: Any) -> Trainer:
