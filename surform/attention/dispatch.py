@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 __all__ = ["Call", "Explanation", "Kernel", "dispatch", "explain", "kernels", "kind", "register"]
-__all__ += ["Sizes", "example", "function", "kinds", "use"]
+__all__ += ["Sizes", "example", "function", "kinds", "requested", "use"]
 
 logger = logging.getLogger("surform.attention")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -239,7 +239,7 @@ def use(name: str | None = None, **by_kind: str) -> Iterator[None]:
         _STATE.requests = before
 
 
-def _requested(kind: str) -> str | None:
+def requested(kind: str) -> str | None:
     """The kernel that was asked for, if any, by name."""
     requests, entry = _STATE.requests, _entry(kind)
     if not requests:
@@ -259,7 +259,7 @@ def _requested(kind: str) -> str | None:
 
 
 def _pick(call: Call) -> Kernel:
-    wanted = _requested(call.kind)
+    wanted = requested(call.kind)
     for kernel in _KINDS[call.kind].kernels:
         if wanted is None:
             if kernel.refusal(call) is None and kernel.loss(call) is None:
@@ -365,7 +365,7 @@ def explain(kind: str, *args: Any, **kwargs: Any) -> Explanation:
 
 
 def _verdicts(call: Call) -> Iterator[tuple[str, str, str]]:
-    wanted, taken = _requested(call.kind), False
+    wanted, taken = requested(call.kind), False
     for kernel in _entry(call.kind).kernels:
         reason = kernel.refusal(call)
         if reason is not None:

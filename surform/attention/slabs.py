@@ -8,12 +8,13 @@ instead of storing it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["chain", "chain_reference"]
+__all__ = ["chain", "chain_reference", "contract", "correlate"]
 
 
 def chain_reference(v: Tensor, kernels: Sequence[Tensor]) -> Tensor:
@@ -23,11 +24,14 @@ def chain_reference(v: Tensor, kernels: Sequence[Tensor]) -> Tensor:
     stands first without a copy: (n_1, rest)^T K_1^T = (rest, n_1).
     """
     b, h, *grid, e = v.shape
-    x = v.flatten(2)  # (b, h, n_1 * ... * e)
+    sizes = [*grid, e]  # in the order that they stand in memory
+    x = v
     for kernel in kernels:
-        x = x.unflatten(2, (kernel.shape[-1], -1)).transpose(-2, -1)  # (b, h, rest, n_i)
-        x = (x @ kernel.transpose(-2, -1)).flatten(2)
-    return x.view(b, h, e, *grid).movedim(2, -1)
+        first, *others = sizes
+        x = x.reshape(b, h, first, math.prod(others)).transpose(-2, -1)  # (b, h, rest, n_i)
+        x = x @ kernel.transpose(-2, -1)
+        sizes = [*others, first]
+    return x.reshape(b, h, e, *grid).movedim(2, -1)
 
 
 def chain(v: Tensor, kernels: list[Tensor]) -> Tensor:
@@ -43,15 +47,14 @@ def _like(v: Tensor) -> Tensor:
     return v.new_empty(v.shape)
 
 
-def _contract(kernel: Tensor, x: Tensor, axis: int, out: Tensor) -> None:
+def contract(kernel: Tensor, x: Tensor, axis: int, out: Tensor) -> None:
     """Axis `axis` of the contiguous slab x, contracted with the last axis of the kernel."""
-    n = x.shape[axis]
-    before = x.shape[:axis].numel()
+    n, before, after = x.shape[axis], x.shape[:axis].numel(), x.shape[axis + 1 :].numel()
     if before == 1:
-        torch.mm(kernel, x.view(n, -1), out=out.view(n, -1))
+        torch.mm(kernel, x.view(n, after), out=out.view(n, after))
     else:
         many = kernel.expand(before, n, n)
-        torch.bmm(many, x.view(before, n, -1), out=out.view(before, n, -1))
+        torch.bmm(many, x.view(before, n, after), out=out.view(before, n, after))
 
 
 def _gather(part: Tensor, scratch: Tensor) -> Tensor:
@@ -73,7 +76,7 @@ def _chain(v: Tensor, kernels: list[Tensor]) -> Tensor:
             x = _gather(v[i, j], buffers[1])
             for axis, kernel in enumerate(kernels):
                 out = result[i, j] if straight and axis == last else buffers[axis % 2]
-                _contract(kernel[i, j], x, axis, out)
+                contract(kernel[i, j], x, axis, out)
                 x = out
             if not straight:
                 result[i, j].copy_(x)
@@ -85,11 +88,10 @@ def _chain_shape(v: Tensor, kernels: list[Tensor]) -> Tensor:
     return _like(v)
 
 
-def _correlate(g: Tensor, x: Tensor, axis: int) -> Tensor:
+def correlate(g: Tensor, x: Tensor, axis: int) -> Tensor:
     """sum over all other axes of g x^T: (n, n), the gradient of a kernel."""
-    n = x.shape[axis]
-    before = x.shape[:axis].numel()
-    g, x = g.view(before, n, -1), x.view(before, n, -1)
+    n, before, after = x.shape[axis], x.shape[:axis].numel(), x.shape[axis + 1 :].numel()
+    g, x = g.view(before, n, after), x.view(before, n, after)
     if before == 1:
         return g[0] @ x[0].T
     return torch.addbmm(g.new_zeros(n, n), g, x.transpose(1, 2))
@@ -107,12 +109,12 @@ def _chain_backward(grad: Tensor, v: Tensor, kernels: list[Tensor]) -> list[Tens
             own = [kernel[i, j] for kernel in kernels]
             between = [_gather(v[i, j], states[0]), *states[1:]]
             for axis, kernel in enumerate(own[:-1]):
-                _contract(kernel, between[axis], axis, between[axis + 1])
+                contract(kernel, between[axis], axis, between[axis + 1])
             g = _gather(grad[i, j], buffers[len(kernels) % 2])
             for axis in range(len(own) - 1, -1, -1):
-                grads[axis][i, j] = _correlate(g, between[axis], axis)
+                grads[axis][i, j] = correlate(g, between[axis], axis)
                 out = grad_v[i, j] if straight and axis == 0 else buffers[axis % 2]
-                _contract(own[axis].T, g, axis, out)
+                contract(own[axis].T, g, axis, out)
                 g = out
             if not straight:
                 grad_v[i, j].copy_(g)

@@ -34,7 +34,7 @@ class FourierEncoding(nn.Module):
         self.project = nn.Linear(dim, dim)
         self._kept: dict[str, tuple[list[Tensor], Tensor]] = {}
 
-    def forward(self, coordinates: Sequence[Float[Tensor, n]]) -> Float[Tensor, "*grid dim"]:
+    def forward(self, coordinates: Sequence[Float[Tensor, " n"]]) -> Float[Tensor, "*grid dim"]:
         """Encoding of every point of the tensor-product grid; coordinates in physical units."""
         if not self._keeps(coordinates):
             return self.project(self.features(coordinates))
@@ -45,7 +45,7 @@ class FourierEncoding(nn.Module):
         sources += [self.project.weight, self.project.bias]
         return self._recall("encoding", sources, lambda: self.project(self.features(coordinates)))
 
-    def features(self, coordinates: Sequence[Float[Tensor, n]]) -> Float[Tensor, "*grid dim"]:
+    def features(self, coordinates: Sequence[Float[Tensor, " n"]]) -> Float[Tensor, "*grid dim"]:
         """The fixed features, before the linear map."""
         rank = len(coordinates)
         phase = sum(

@@ -9,13 +9,13 @@ from torch import Tensor
 __all__ = ["rotary_angles", "rotary_frequencies", "rotate_halves"]
 
 
-def rotary_frequencies(dim: int, base: float = 10000.0) -> Float[Tensor, half]:
+def rotary_frequencies(dim: int, base: float = 10000.0) -> Float[Tensor, " half"]:
     """base^(-2j/dim) for j < dim/2, float32 (the precision in which published buffers were made)."""
     return 1.0 / base ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
 
 
 def rotary_angles(
-    coordinate: Float[Tensor, n], frequencies: Float[Tensor, half], scale: float = 64.0
+    coordinate: Float[Tensor, " n"], frequencies: Float[Tensor, " half"], scale: float = 64.0
 ) -> tuple[Float[Tensor, "n half"], Float[Tensor, "n half"]]:
     """cos and sin of scale * coordinate * frequency; coordinate in physical units."""
     angles = (scale * coordinate)[:, None] * frequencies

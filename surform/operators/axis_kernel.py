@@ -48,7 +48,7 @@ class AxisKernel(nn.Module):
             nn.init.xavier_uniform_(linear.weight, gain=0.02)
 
     def forward(
-        self, pooled: Float[Tensor, "b n c"], coordinate: Float[Tensor, n]
+        self, pooled: Float[Tensor, "b n c"], coordinate: Float[Tensor, " n"]
     ) -> Float[Tensor, "b h n n"]:
         """pooled: bias-free linear features averaged over the other axes; coordinate: physical."""
         hidden, gate = self.gate(self.norm(self.pool(pooled))).chunk(2, dim=-1)

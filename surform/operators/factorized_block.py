@@ -75,7 +75,7 @@ class FactorizedBlock(nn.Module):
     def forward(
         self,
         u: Float[Tensor, "b *grid c"],
-        coordinates: Sequence[Float[Tensor, n]],
+        coordinates: Sequence[Float[Tensor, " n"]],
         residual: Float[Tensor, "b *grid o"] | None = None,
     ) -> Float[Tensor, "b *grid o"]:
         """The block's update of u, added to `residual` when given; coordinates in physical units."""
@@ -87,7 +87,7 @@ class FactorizedBlock(nn.Module):
         return tokenwise(F.gelu, mixed, (), self.mlp_out.weight, residual)
 
     def kernels(
-        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, n]]
+        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " n"]]
     ) -> list[Float[Tensor, "b h n n"]]:
         """One kernel per axis of the normalised features u."""
         rank = len(self.axes)
@@ -108,7 +108,7 @@ class FactorizedLayer(nn.Module):
         self.encoding, self.block = encoding, block
 
     def forward(
-        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, n]]
+        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " n"]]
     ) -> Float[Tensor, "b *grid c"]:
         u = u + self.encoding(coordinates)
         return self.block(u, coordinates, residual=u)

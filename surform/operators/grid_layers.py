@@ -69,7 +69,7 @@ def pad_end(u: Float[Tensor, "b *grid c"], cells: int) -> Float[Tensor, "b *padd
     return F.pad(u, [0, 0, *([0, cells] * (u.ndim - 2))]) if cells else u
 
 
-def extend_axis(x: Float[Tensor, n], points: int, cells: int) -> Float[Tensor, padded]:
+def extend_axis(x: Float[Tensor, " n"], points: int, cells: int) -> Float[Tensor, " padded"]:
     """Coordinates of the padded cells appended, spaced by length / points; given ones are kept."""
     if not cells or len(x) == points + cells:
         return x
