@@ -161,6 +161,9 @@ def _fit(
     with nullcontext() if _is_child() else writer_lock(folder / "run"):
         cli = SurformCLI(config, callbacks, [MetricsLogger()])
         cli.model.config = config
+        net = config["model"]["init_args"].get("net") or {}
+        # Third parties' classes do not record how they were built; saved models need to know.
+        vars(cli.model.surrogate.net).setdefault("arguments", net.get("init_args") or {})
         start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
         cli.trainer.fit(cli.model, **start)
     if cli.trainer.is_global_zero:
