@@ -12,6 +12,7 @@ import fsspec
 import h5py
 import numpy as np
 import xarray as xr
+from xarray.backends import ZarrStore
 
 from surform.data.faults import is_url, refuse_unreadable
 from surform.data.lazy_arrays import Concatenated, Part, Readable, lazy_variable
@@ -93,7 +94,7 @@ def _open_zarr(path: str) -> xr.Dataset:
     for consolidated in (True, False):
         try:
             # A fill value of 0 is a number, not a hole: Zarr v2 arrays would be masked there.
-            store = xr.backends.ZarrStore.open_group(
+            store = ZarrStore.open_group(
                 path, mode="r", consolidated=consolidated, use_zarr_fill_value_as_mask=False
             )
             return xr.open_dataset(store, chunks=None, decode_times=False, cache=False)

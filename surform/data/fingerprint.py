@@ -26,7 +26,8 @@ def fingerprint(source: FieldSource) -> str:
     header = {
         "variables": {name: _sizes(source, name) for name in variables},
         "units": dict(source.layout.units),
-        "attributes": provenance(source),
+        # the command names the file's place
+        "attributes": {k: v for k, v in provenance(source).items() if k != "command"},
         "selection": [selection.time_stride, list(source.layout.strides)],
     }
     digest.update(json.dumps(header, sort_keys=True).encode())

@@ -16,7 +16,10 @@ def make_flow(samples: int = 6, frames: int = 12, grid: tuple[int, ...] = (8, 4)
     shape = (samples, frames, *grid)
     w = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
     mask = np.arange(np.prod(grid), dtype=np.float32).reshape(grid)
-    coords = {axis: (axis, np.linspace(0, 1, n), {"units": "m"}) for axis, n in zip(axes, grid, strict=True)}
+    coords = {
+        axis: (axis, np.linspace(0, 1, n), {"units": "m"})
+        for axis, n in zip(axes, grid, strict=True)
+    }
     coords["x"][2]["periodic"] = 1
     return xr.Dataset(
         {
