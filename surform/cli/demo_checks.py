@@ -28,7 +28,8 @@ class Check:
     def line(self) -> str:
         """One line for the terminal."""
         mark = "[green]✓[/green]" if self.passed else "[red]✗[/red]"
-        return f"{mark} {self.name}: [bold]{self.value}[/bold] (wanted: {self.wanted}) {self.note}"
+        reached = f"{mark} {self.name}: [bold]{self.value}[/bold], wanted {self.wanted}"
+        return f"{reached} [dim]{self.note}[/dim]"
 
 
 def check_rollout(prediction: xr.Dataset, first_steps: xr.Dataset) -> list[Check]:
@@ -63,11 +64,11 @@ def check_rollout(prediction: xr.Dataset, first_steps: xr.Dataset) -> list[Check
             "one step, mean over many starts",
         ),
         Check(
-            f"correlation above {_ALIKE}",
-            f"{alike:.3g} time units",
+            f"time with correlation > {_ALIKE}",
+            f"{alike:.2f}",
             f"at least {_LONGER:.0f}× persistence",
             times_longer >= _LONGER,
-            f"{times_longer:.1f}× as long as persistence ({alike_still:.2g})",
+            f"{times_longer:.1f}× as long as persistence ({alike_still:.2f})",
         ),
         Check(
             f"blow-up within {steps} steps",

@@ -47,7 +47,7 @@ class Demo:
         report = self._stage("report", "pictures", lambda: self._report(prediction, checks))
         self.console.print()
         for check in checks:
-            self.console.print(check.line())
+            self.console.print(check.line(), soft_wrap=True)
         total = time.monotonic() - began
         self.console.print(f"\n{total / 60:.1f} minutes in all. Open the report in a browser:")
         self.console.print(f"  {report.resolve()}", soft_wrap=True)

@@ -19,4 +19,5 @@
   slider.addEventListener("input", () => { stop(); show(Number(slider.value)); });
   button.addEventListener("click", () => (timer === null ? play() : stop()));
   show(0);
+  if (!matchMedia("(prefers-reduced-motion: reduce), print").matches) play();
 })(document.currentScript.closest("figure"));

@@ -57,7 +57,9 @@ def curves(
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         for name, (x, y) in lines.items():
-            (line,) = axes.plot(x, y, label=name, color=color(name))
+            # A line of one point is invisible without a marker.
+            mark = "o" if len(np.atleast_1d(np.asarray(x))) == 1 else ""
+            (line,) = axes.plot(x, y, marker=mark, label=name, color=color(name))
             if bands and name in bands:
                 axes.fill_between(x, *bands[name], color=line.get_color(), alpha=0.15, linewidth=0)  # type: ignore[arg-type]
         for name, y in (levels or {}).items():

@@ -134,7 +134,10 @@ def _spectra(page: Page, prediction: xr.Dataset, variable: str) -> None:
             energy = late.mean([d for d in late.dims if d != "wavenumber"])
             # Shells beyond the shortest axis' Nyquist wavenumber are cut off by the square.
             inside = (energy["wavenumber"] > 0) & (energy > 0) & (energy["wavenumber"] <= nyquist)
-            lines[role] = energy["wavenumber"].values[inside], energy.values[inside]
+            if inside.any():
+                lines[role] = energy["wavenumber"].values[inside], energy.values[inside]
+    if not lines:
+        return
     kind = "kinetic energy" if "kinetic" in name else f"half the variance of {variable}"
     page.section("Spectrum").figure(
         curves(
@@ -169,7 +172,7 @@ def _integrals(page: Page, prediction: xr.Dataset) -> None:
             ylabel=label(prediction[name]),
             size=(9.6, 2.8),
         )
-        page.figure(figure)
+        page.figure(figure, f"{label(prediction[name])}: mean over all runs and their range.")
 
 
 def _over_time(

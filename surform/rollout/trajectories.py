@@ -69,6 +69,13 @@ class Trajectories:
         """The initial windows `(B, T_in, *grid, C)`, or `(B, *grid, C)` for one-step models."""
         names = (*self.grid.inputs, *self.grid.parameters)
         values = self._read(names, samples, self.start, self._first)
+        if not np.isfinite(values).all():
+            where = np.argwhere(~np.isfinite(values))[0]
+            raise ValueError(
+                f"variable {names[where[-1]]!r} is {values[tuple(where)]} in sample "
+                f"{samples.start + where[0]}, frame {self.start + where[1]}: no model can start "
+                "there"
+            )
         return torch.from_numpy(values if self.grid.input_steps is not None else values[:, -1])
 
     def last_known(self, samples: slice) -> Tensor:

@@ -111,3 +111,11 @@ def test_models_that_do_not_predict_their_inputs_are_refused(flow, describe):
         Trajectories.of(data, describe(data, inputs=("forcing",)))
     with pytest.raises(ValueError, match="needs 'forcing' at every time"):
         Trajectories.of(data, describe(data, inputs=("vorticity", "forcing")))
+
+
+def test_a_start_with_nan_is_refused_by_place(flow, describe):
+    data = flow()
+    data["vorticity"][1, 1, 3, 4] = np.nan
+    course = Trajectories.of(data, describe(data))
+    with pytest.raises(ValueError, match="'vorticity' is nan in sample 1, frame 1"):
+        course.inputs(slice(0, 3))

@@ -1,0 +1,87 @@
+"""The demo: its checks, and the whole path in small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from surform.cli import main
+from surform.cli.demo_checks import check_rollout
+
+
+def rolled(alike: float, still: float, steps: int = 10, blown: int = -1) -> xr.Dataset:
+    """A rollout whose correlations fall below 0.9 after these times (time step 0.5)."""
+    lead = 0.5 * np.arange(1, steps + 1)
+    rows = {"": np.where(lead <= alike, 1, 0.5), "_persistence": np.where(lead <= still, 1, 0.5)}
+    found = {f"vorticity_correlation{k}": (("sample", "time"), [v]) for k, v in rows.items()}
+    found["blow_up_step"] = ("sample", [blown])
+    return xr.Dataset(found, {"lead_time": ("time", lead), "time": lead})
+
+
+def first(error: float, still: float) -> xr.Dataset:
+    return xr.Dataset(
+        {
+            "vorticity_relative_l2": ("sample", [error]),
+            "vorticity_relative_l2_persistence": ("sample", [still]),
+        }
+    )
+
+
+def passed(prediction: xr.Dataset, steps: xr.Dataset) -> list[bool]:
+    return [check.passed for check in check_rollout(prediction, steps)]
+
+
+def test_a_good_model_meets_every_requirement():
+    assert passed(rolled(3.0, 1.0), first(0.03, 0.2)) == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("prediction", "steps", "missed"),
+    [
+        (rolled(3.0, 1.0), first(0.051, 0.5), 0),
+        (rolled(3.0, 1.0), first(0.03, 0.14), 1),
+        (rolled(1.5, 1.0), first(0.03, 0.2), 2),
+        (rolled(3.0, 1.0, blown=7), first(0.03, 0.2), 3),
+    ],
+)
+def test_every_requirement_can_be_missed(prediction, steps, missed):
+    assert passed(prediction, steps) == [number != missed for number in range(4)]
+
+
+def test_correlation_that_never_falls_counts_as_far_as_it_is_known():
+    check = check_rollout(rolled(99.0, 1.0), first(0.03, 0.2))[2]
+    assert check.value == "5.00"
+    assert "5.0× as long as persistence (1.00)" in check.note
+
+
+def test_nan_never_passes():
+    assert passed(rolled(3.0, 1.0), first(float("nan"), 0.2))[:2] == [False, False]
+
+
+@pytest.mark.slow
+def test_quick_demo_makes_everything(tmp_path, capsys):
+    assert main(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0
+    printed = capsys.readouterr().out
+    assert "one-step error" in printed
+    assert "report.html" in printed
+    page = (tmp_path / "demo" / "report.html").read_text()
+    for part in ("Vorticity in motion", "Training", "What was asked of it", "How it was made"):
+        assert part in page
+    prediction = xr.open_zarr(tmp_path / "demo" / "prediction.zarr")
+    assert prediction.sizes["time"] == 20
+    test = xr.open_zarr(tmp_path / "demo" / "test.zarr", consolidated=False)
+    train = xr.open_zarr(tmp_path / "demo" / "train.zarr", consolidated=False)
+    assert not np.allclose(test["vorticity"][0, 0], train["vorticity"][0, 0])
+
+
+def test_recipes_without_a_rollout_are_refused(tmp_path, capsys):
+    line = ["demo", "--recipe", "operators/galerkin-burgers", "--out", str(tmp_path / "d")]
+    assert main(line) == 2
+    assert "rolls out data it generates" in capsys.readouterr().err
+
+
+def test_a_file_in_the_way_is_told(tmp_path, capsys):
+    (tmp_path / "demo").write_text("")
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 2
+    assert "is a file" in capsys.readouterr().err

@@ -1,0 +1,129 @@
+"""`surform rollout` through the front: files, tables, exit codes, one-sentence errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from torch import nn
+
+from surform.cli import main
+from surform.data.description import FieldsDescription
+from surform.data.normalizers import Normalizer
+from surform.operators.surrogate import FieldSurrogate
+from surform.registry import create_model
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three trajectories of a drifting wave, as a file."""
+    x = np.arange(12) * 2 * np.pi / 12
+    time = np.arange(9) * 0.5
+    wave = np.sin(x[:, None] - time[:, None, None]) * np.cos(x)
+    values = (np.arange(1, 4)[:, None, None, None] * wave).astype(np.float32)
+    axes = {a: (a, x, {"units": "1", "periodic": 1}) for a in ("x", "y")}
+    dataset = xr.Dataset(
+        {"vorticity": (("sample", "time", "x", "y"), values, {"units": "1"})},
+        {"time": ("time", time, {"units": "1"}), **axes},
+    )
+    path = tmp_path / "flow.nc"
+    dataset.to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+@pytest.fixture
+def model(data, tmp_path):
+    """A small FactFormer of that flow, untrained, saved."""
+    torch.manual_seed(0)
+    net = create_model(
+        "factformer2d", input_steps=2, max_steps=2, dim=8, depth=1, heads=1, dim_head=8
+    )
+    saved = FieldSurrogate(net)
+    with xr.open_dataset(data, engine="h5netcdf") as flow:
+        coordinates = {axis: flow[axis].values.tolist() for axis in ("x", "y")}
+    description = FieldsDescription(
+        inputs=("vorticity",),
+        targets=("vorticity",),
+        axes=("x", "y"),
+        shape=(12, 12),
+        coordinates=coordinates,
+        periodic={"x": True, "y": True},
+        units={"vorticity": "1", "x": "1", "y": "1", "time": "1"},
+        input_steps=2,
+        target_steps=2,
+        time_step=0.5,
+    )
+    statistics = Normalizer(torch.zeros(1), torch.ones(1))
+    saved.fit_to(description, statistics, Normalizer(torch.zeros(1), torch.ones(1)))
+    saved.save_pretrained(tmp_path / "run" / "model")
+    return tmp_path / "run"
+
+
+def test_rollout_writes_predictions_and_a_report(model, data, tmp_path, capsys):
+    out, report = tmp_path / "out.zarr", tmp_path / "report.html"
+    line = ["rollout", model, "--data", data, "--steps", "5", "--samples", "1:3"]
+    code = main([str(word) for word in [*line, "--out", out, "--report", report]])
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "relative L2, step 1" in printed
+    assert f"wrote {out}" in printed.replace("\n", "")
+    found = xr.open_zarr(out)
+    assert dict(found.sizes)["sample"] == 2
+    assert found["vorticity"].dims == ("sample", "time", "x", "y")
+    np.testing.assert_allclose(found["time"], 0.5 + 0.5 * np.arange(1, 6))
+    assert "in motion" in report.read_text()
+
+
+def test_a_saved_folder_and_an_ensemble_beyond_the_truth(model, data, tmp_path, capsys):
+    line = f"rollout {model / 'model'} --data {data} --steps 9 --samples 0 --ensemble 3"
+    assert main([*line.split(), "--out", str(tmp_path / "e.zarr")]) == 0
+    assert xr.open_zarr(tmp_path / "e.zarr").sizes["member"] == 3
+    assert "crps" in capsys.readouterr().out
+
+
+def test_blow_up_is_a_failed_check(model, data, capsys, monkeypatch):
+    def grow(self: nn.Module, inputs, coordinates, steps=None):
+        return inputs[:, -1:] * 4
+
+    monkeypatch.setattr(FieldSurrogate, "forward", grow)
+    line = f"rollout {model} --data {data} --steps 9 --blow-up 10"
+    assert main(line.split()) == 1
+    assert "3 of 3 runs blew up: sample 0: step 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("--samples", "7:9"), "selects none of the samples"),
+        (("--samples", "a:b"), "is a slice like 0:4"),
+        (("--start", "8"), "needs 2 frames, the data have 9"),
+        (("--steps", "0"), "at least one step"),
+        (("--out", "prediction.nc"), "ends in .zarr"),
+        (("--step", "4"), "did you mean --steps"),
+        (("--data", "nowhere.zarr"), "nowhere.zarr"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(model, data, change, message, capsys, tmp_path):
+    options = {"--data": str(data), "--steps": "3"} | dict([change])
+    line = ["rollout", str(model), *(word for pair in options.items() for word in pair)]
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_data_are_never_replaced(model, data, tmp_path, capsys):
+    line = ["rollout", str(model), "--data", "flow.zarr", "--out", "./flow.zarr", "--steps", "2"]
+    assert main(line) == 2
+    assert "would replace the data" in capsys.readouterr().err
+
+
+def test_unknown_models_are_told(data, capsys):
+    assert main(["rollout", "nothing", "--data", str(data), "--steps", "2"]) == 2
+    assert "no model 'nothing'" in capsys.readouterr().err
+
+
+def test_help_has_an_example_and_needs_no_torch(capsys):
+    assert main(["rollout", "--help"]) == 0
+    assert "surform rollout runs/" in capsys.readouterr().out
