@@ -30,12 +30,17 @@ def time_kernels(
     *,
     backward: bool = False,
     repeats: int = 5,
+    only: set[str] | None = None,
 ) -> dict[str, Timing]:
-    """Timings of every kernel that can run this call; the kernels alternate, medians are kept."""
+    """Timings of every kernel that can run this call; the kernels alternate, medians are kept.
+
+    only: these kernels and no others.
+    """
     refused = {
         name for name, verdict, _ in explain(kind, *args, **kwargs).rows if verdict == "refused"
     }
-    names = [kernel.name for kernel in kernels(kind) if kernel.name not in refused]
+    names = [kernel.name for kernel in kernels(kind)]
+    names = [n for n in names if n not in refused and (only is None or n in only)]
     runs = {name: _run(kind, name, args, kwargs, backward) for name in names}
     memory = {name: peak_memory(run) for name, run in runs.items()}  # and a first run to warm up
     seconds: dict[str, list[float]] = {name: [] for name in names}

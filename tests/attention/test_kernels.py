@@ -52,7 +52,8 @@ def assert_kernels_agree(kind: str, make: Maker, *args, **kwargs) -> None:
     def run(name: str) -> list[torch.Tensor]:
         with attention.use(**{kind: name}):
             out = function(*args, **kwargs)
-        return [out.detach(), *torch.autograd.grad(out.sin().sum(), make.leaves, allow_unused=True)]
+        grads = torch.autograd.grad(out.sin().sum(), make.leaves, None, True, allow_unused=True)
+        return [out.detach(), *grads]
 
     expected = run("reference")
     names = runnable(kind, *args, **kwargs)
