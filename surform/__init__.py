@@ -8,18 +8,16 @@ from surform.registry import create_model, import_object, list_models
 
 if TYPE_CHECKING:
     from surform.hub import load_model as load_model
-    from surform.rollout import rollout as rollout
     from surform.rollout import rollout_to as rollout_to
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "load_model": "surform.hub:load_model",
-    "rollout": "surform.rollout:rollout",
     "rollout_to": "surform.rollout:rollout_to",
 }
 
-__all__ = ["__version__", "create_model", "list_models", "load_model", "rollout", "rollout_to"]
+__all__ = ["__version__", "create_model", "list_models", "load_model", "rollout_to"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["data_url", "indexed_png", "png"]
 
 
-def png(figure: Figure, dpi: int = 160) -> bytes:
+def png(figure: Figure, dpi: int = 140) -> bytes:
     """Render a matplotlib figure with the Agg backend, whatever backend the user has set."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
