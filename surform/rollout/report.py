@@ -89,7 +89,14 @@ def _motion(page: Page, variable: str, shown: xr.DataArray, true: xr.DataArray |
         page.html(
             player(panels, "Every frame follows from the one before; only the start is given.")
         )
-    page.figure(fields(shown, true, times=5), "The same run at five times, on one color scale.")
+    page.figure(
+        fields(shown, true, times=_early(shown.sizes["time"])), "The same run on one color scale."
+    )
+
+
+def _early(frames: int, count: int = 5) -> list[int]:
+    """Frames from first to last, closer at the start, where prediction and truth still agree."""
+    return sorted({round((frames - 1) * (i / (count - 1)) ** 2) for i in range(count)})
 
 
 def _errors(page: Page, prediction: xr.Dataset, variable: str) -> None:
