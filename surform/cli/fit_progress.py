@@ -20,7 +20,8 @@ _NOISE = (
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
     r".*exists and is not empty",
     r".*treespec, LeafSpec",
-    r".*skip_none parameter was deprecated",
+    r"(?s).*was deprecated in v4.49.0",  # jsonargparse, of names that Lightning still calls
+    r"(?s).*only one JsonargparseDeprecationWarning",
 )
 
 
