@@ -28,7 +28,7 @@ def _example(sizes: Sizes, make: Callable[..., Tensor]) -> tuple[tuple, dict]:
 @kind("axial", _example)
 def axial(
     v: Float[Tensor, "b h *grid e"],
-    kernels: Sequence[Float[Tensor, "b h n n"]],
+    kernels: Sequence[Float[Tensor, "b h _ _"]],
     *,
     parallel: bool = False,
 ) -> Float[Tensor, "b h *result"]:

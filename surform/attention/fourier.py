@@ -63,10 +63,10 @@ def _reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: floa
 
 def _factor(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None) -> float | Tensor:
     """scale / m, a number or (b or 1, 1, 1, 1)."""
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    number = q.shape[-1] ** -0.5 if scale is None else scale
     if mask is None:
-        return scale / max(k.shape[-2], 1)
-    return scale / mask.sum(-1).clamp(min=1).to(q.dtype)[:, None, None, None]
+        return number / max(k.shape[-2], 1)
+    return number / mask.sum(-1).clamp(min=1).to(q.dtype)[:, None, None, None]
 
 
 def _scores_cost_less(call: Call) -> str | None:

@@ -52,7 +52,9 @@ def apply(a: Tensor, s: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 # The operators below take every argument: autograd counts the ones that a call passes.
-@torch.library.custom_op("surform::token_outer", mutates_args=())
+@torch.library.custom_op(
+    "surform::token_outer", mutates_args=(), schema="(Tensor a, Tensor b, Tensor? mask) -> Tensor"
+)
 def _outer(a: Tensor, b: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None and _plain(a, b):
         return torch.matmul(a.transpose(-2, -1), b).contiguous()
@@ -83,7 +85,9 @@ def _like(a: Tensor, width: int) -> Tensor:
     return a.new_empty(b, h, n, width)
 
 
-@torch.library.custom_op("surform::token_apply", mutates_args=())
+@torch.library.custom_op(
+    "surform::token_apply", mutates_args=(), schema="(Tensor a, Tensor s, Tensor? mask) -> Tensor"
+)
 def _apply(a: Tensor, s: Tensor, mask: Tensor | None) -> Tensor:
     out = _like(a, s.shape[3])
     blocks = _blocks(a)

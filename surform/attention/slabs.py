@@ -65,7 +65,9 @@ def _gather(part: Tensor, scratch: Tensor) -> Tensor:
     return part if part.is_contiguous() else scratch.copy_(part)
 
 
-@torch.library.custom_op("surform::axial_chain", mutates_args=())
+@torch.library.custom_op(
+    "surform::axial_chain", mutates_args=(), schema="(Tensor v, Tensor[] kernels) -> Tensor"
+)
 def _chain(v: Tensor, kernels: list[Tensor]) -> Tensor:
     result = _like(v)
     straight = result.is_contiguous()
@@ -97,7 +99,11 @@ def correlate(g: Tensor, x: Tensor, axis: int) -> Tensor:
     return torch.addbmm(g.new_zeros(n, n), g, x.transpose(1, 2))
 
 
-@torch.library.custom_op("surform::axial_chain_backward", mutates_args=())
+@torch.library.custom_op(
+    "surform::axial_chain_backward",
+    mutates_args=(),
+    schema="(Tensor grad, Tensor v, Tensor[] kernels) -> Tensor[]",
+)
 def _chain_backward(grad: Tensor, v: Tensor, kernels: list[Tensor]) -> list[Tensor]:
     grad_v = _like(v)
     straight = grad_v.is_contiguous()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ __all__ = ["Timing", "peak_memory", "time_kernels"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Median time of a run; most memory in use beside inputs and results, in bytes."""
+    """Median times of a run, by the clock and of this process's processor time, which does not
+    count other programs; most memory in use beside inputs and results, in bytes."""
 
     milliseconds: float
+    cpu_milliseconds: float
     extra_bytes: int | None
 
 
@@ -43,18 +46,17 @@ def time_kernels(
     names = [n for n in names if n not in refused and (only is None or n in only)]
     runs = {name: _run(kind, name, args, kwargs, backward) for name in names}
     memory = {name: peak_memory(run) for name, run in runs.items()}  # and a first run to warm up
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    wall: dict[str, list[float]] = {name: [] for name in names}
+    busy: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repeats):
         for name, run in runs.items():
             _wait()
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             run()
             _wait()
-            seconds[name].append(time.perf_counter() - start)
-    return {
-        name: Timing(1e3 * sorted(taken)[len(taken) // 2], memory[name])
-        for name, taken in seconds.items()
-    }
+            wall[name].append(1e3 * (time.perf_counter() - start))
+            busy[name].append(1e3 * (time.process_time() - cpu_start))
+    return {name: Timing(median(wall[name]), median(busy[name]), memory[name]) for name in names}
 
 
 def _wait() -> None:
@@ -121,7 +123,8 @@ def _peak_on_cpu(run: Callable[[], Any]) -> int | None:
     results = record.profiler.kineto_results if record.profiler is not None else None
     if results is None:
         return None
-    changes = [event for event in results.events() if event.name() == "[memory]"]
+    events: list[Any] = list(results.events())
+    changes = [event for event in events if event.name() == "[memory]"]
     for event in sorted(changes, key=lambda event: event.start_ns()):
         total += event.nbytes()
         peak = max(peak, total)

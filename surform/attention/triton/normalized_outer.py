@@ -7,6 +7,8 @@ in Triton's interpreter; timings on a GPU have not been taken.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -210,7 +212,8 @@ def _outer(
     shape = (grid[1], *k.shape[:2], p + k.shape[3], p + v.shape[3])
     out = torch.empty(shape, dtype=torch.float32, device=k.device)
     weights = [one.contiguous() for one in (wk, bk, wv, bv)]
-    _forward_kernel[grid](
+    launch: Any = _forward_kernel[grid]
+    launch(
         k, v, *weights, k if x is None else x, k if mask is None else mask, out, *sizes, **constants
     )
     return out.sum(0).to(k.dtype)
@@ -239,7 +242,8 @@ def _outer_backward(
     sums_k = k.new_empty(grid[1], b, h, 2, d, dtype=torch.float32)
     sums_v = k.new_empty(grid[1], b, h, 2, e, dtype=torch.float32)
     weights = [one.contiguous() for one in (wk, bk, wv, bv)]
-    _backward_kernel[grid](
+    launch: Any = _backward_kernel[grid]
+    launch(
         grad.contiguous(), k, v, *weights, k if x is None else x, k if mask is None else mask,
         dk, dv, dxk if p else dk, dxv if p else dv, sums_k, sums_v, *sizes, **constants,
     )  # fmt: skip
