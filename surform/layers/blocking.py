@@ -13,8 +13,8 @@ __all__ = ["differentiable_gradients", "works_in_blocks"]
 def works_in_blocks(x: Tensor) -> bool:
     """True for eager float32/float64 work on the CPU.
 
-    There memory traffic and page faults cost more than a second matrix product. Compilers, exporters
-    and GPUs get the plain expression, and so does autocast, which decides dtypes op by op.
+    There memory traffic and page faults cost more than a second matrix product. Compilers,
+    exporters and GPUs get the plain expression, and so does autocast, which decides dtypes op by op.
     """
     return (
         x.device.type == "cpu"
@@ -35,6 +35,8 @@ def differentiable_gradients(
 
     For the backward of a custom function under `create_graph=True`.
     """
-    wanted = [x for x, need in zip(inputs, needed, strict=True) if need]
-    found = iter(torch.autograd.grad(plain(*inputs), wanted, outer, create_graph=True))
+    # Views are nodes of their own: one input may have been computed from another.
+    views = [x.view_as(x) for x in inputs]
+    wanted = [x for x, need in zip(views, needed, strict=True) if need]
+    found = iter(torch.autograd.grad(plain(*views), wanted, outer, create_graph=True))
     return [next(found) if need else None for need in needed]

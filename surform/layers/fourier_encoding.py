@@ -48,16 +48,20 @@ class FourierEncoding(nn.Module):
     def features(self, coordinates: Sequence[Float[Tensor, " n"]]) -> Float[Tensor, "*grid dim"]:
         """The fixed features, before the linear map."""
         rank = len(coordinates)
-        phase = sum(
-            (2 * math.pi * x[:, None] * b).view(*(-1 if i == j else 1 for j in range(rank)), len(b))
-            for i, (x, b) in enumerate(zip(coordinates, self.frequencies, strict=True))
-        )
-        return torch.cat((torch.sin(phase), torch.cos(phase)), dim=-1)  # type: ignore[arg-type]
+        phase = self.frequencies.new_zeros([1] * rank + [1])
+        for axis, (x, frequencies) in enumerate(zip(coordinates, self.frequencies, strict=True)):
+            part = 2 * math.pi * x[:, None] * frequencies  # (n, dim / 2)
+            phase = phase + part.view(
+                [-1 if i == axis else 1 for i in range(rank)] + [len(frequencies)]
+            )
+        return torch.cat((torch.sin(phase), torch.cos(phase)), dim=-1)
 
     def _keeps(self, coordinates: Sequence[Tensor]) -> bool:
         weight = self.project.weight
-        size = math.prod(len(x) for x in coordinates) * weight.shape[0] * weight.element_size()
-        return works_in_blocks(weight) and size <= _CACHED_BYTES
+        if not works_in_blocks(weight):
+            return False
+        points = math.prod([len(x) for x in coordinates])
+        return points * weight.shape[0] * weight.element_size() <= _CACHED_BYTES
 
     def _recall(self, name: str, sources: list[Tensor], make: Callable[[], Tensor]) -> Tensor:
         known, value = self._kept.get(name, ([], None))

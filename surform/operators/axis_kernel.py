@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -58,4 +59,7 @@ class AxisKernel(nn.Module):
         if self.rotary:
             cos, sin = rotary_angles(coordinate, self.get_buffer("frequencies"))
             q, k = rotate_halves(q, cos, sin), rotate_halves(k, cos, sin)
+        if q.dtype == torch.float16:  # the sums are not normalised and would overflow
+            with torch.autocast(q.device.type, enabled=False):
+                return (q.float() * self.scaling) @ k.float().transpose(-2, -1)
         return (q * self.scaling) @ k.transpose(-2, -1)

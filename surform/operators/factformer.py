@@ -38,6 +38,7 @@ class FactFormerSteady2d(nn.Module):
         out_norm: "group" (per head over all points), "row_instance" (per index of the first axis;
             the official release before its last commit) or "channel_instance".
         encoding_scale: standard deviation of the encoding's frequencies [1 / unit of length].
+        recompute: keep no contracted values for the backward pass (CPU): less memory, more time.
     """
 
     time_window: ClassVar[bool] = False
@@ -55,6 +56,7 @@ class FactFormerSteady2d(nn.Module):
         kernel_multiplier: int = 2,
         out_norm: Norm = "group",
         encoding_scale: float = 1.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, out_channels=out_channels, depth=depth, dim=dim)
@@ -62,7 +64,15 @@ class FactFormerSteady2d(nn.Module):
         self.in_channels = in_channels
         self.lift = nn.Linear(in_channels, dim)
         self.layers = _encoder(
-            2, dim, depth, heads, dim_head, kernel_multiplier, out_norm, encoding_scale
+            2,
+            dim,
+            depth,
+            heads,
+            dim_head,
+            kernel_multiplier,
+            out_norm,
+            encoding_scale,
+            recompute,
         )
         self.skip = ConvSkip(dim, rank=2)
         self.head = PointHead(2 * dim, dim, out_channels)
@@ -114,6 +124,7 @@ class FactFormer2d(nn.Module):
         latent_multiplier: float = 2.0,
         out_norm: Norm = "group",
         encoding_scale: float = 8.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, out_channels=out_channels, depth=depth, dim=dim)
@@ -121,7 +132,15 @@ class FactFormer2d(nn.Module):
         self.in_channels, self.input_steps, self.max_steps = in_channels, input_steps, max_steps
         self.lift = nn.Linear(input_steps * in_channels, dim)
         self.layers = _encoder(
-            2, dim, depth, heads, dim_head, kernel_multiplier, out_norm, encoding_scale
+            2,
+            dim,
+            depth,
+            heads,
+            dim_head,
+            kernel_multiplier,
+            out_norm,
+            encoding_scale,
+            recompute,
         )
         latent, groups = _latent(dim, latent_multiplier, None)
         self.expand = nn.Linear(dim, latent, bias=False)
@@ -183,6 +202,7 @@ class FactFormer3d(nn.Module):
         norm_groups: int | None = None,
         out_norm: Norm = "group",
         encoding_scale: float = 1.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, out_channels=out_channels, depth=depth, dim=dim)
@@ -192,7 +212,15 @@ class FactFormer3d(nn.Module):
         self.padding = padding
         self.lift = WindowLift(in_channels, input_steps, dim)
         self.layers = _encoder(
-            3, dim, depth, heads, dim_head, kernel_multiplier, out_norm, encoding_scale
+            3,
+            dim,
+            depth,
+            heads,
+            dim_head,
+            kernel_multiplier,
+            out_norm,
+            encoding_scale,
+            recompute,
         )
         self.skip = ConvSkip(dim, rank=3) if skip else None
         latent, groups = _latent(dim, latent_multiplier, norm_groups)
@@ -237,6 +265,7 @@ def _encoder(
     kernel_multiplier: int,
     out_norm: str,
     encoding_scale: float,
+    recompute: bool,
 ) -> nn.ModuleList:
     return nn.ModuleList(
         FactorizedLayer(
@@ -247,6 +276,7 @@ def _encoder(
                 rank,
                 kernel_multiplier=kernel_multiplier,
                 out_norm=out_norm,
+                recompute=recompute,
             ),
             FourierEncoding(rank, dim, encoding_scale),
         )

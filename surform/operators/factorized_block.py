@@ -31,6 +31,7 @@ class FactorizedBlock(nn.Module):
         parallel: contract the same values with every kernel and concatenate per head, instead of
             one after the other.
         out_norm: "group", "row_instance" or "channel_instance"; see `surform.operators.out_norm`.
+        recompute: keep no contracted values for the backward pass (CPU): less memory, more time.
     """
 
     def __init__(
@@ -47,11 +48,12 @@ class FactorizedBlock(nn.Module):
         rotary: bool = True,
         parallel: bool = False,
         out_norm: str = "group",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, dim=dim, heads=heads, dim_head=dim_head, rank=rank)
         at_least(1, kernel_multiplier=kernel_multiplier)
-        self.parallel, self.out_norm = parallel, find_norm(out_norm)
+        self.parallel, self.recompute, self.out_norm = parallel, recompute, find_norm(out_norm)
         dim_out = dim if dim_out is None else dim_out
         self.norm = nn.LayerNorm(dim)
         self.to_value = nn.Linear(dim, heads * dim_head, bias=False)
@@ -82,7 +84,13 @@ class FactorizedBlock(nn.Module):
         u = self.norm(u)
         kernels = self.kernels(u, coordinates)
         mixed = mix_axes(
-            u, self.to_value.weight, self.to_out.weight, kernels, self.out_norm, self.parallel
+            u,
+            self.to_value.weight,
+            self.to_out.weight,
+            kernels,
+            self.out_norm,
+            self.parallel,
+            self.recompute,
         )
         return tokenwise(F.gelu, mixed, (), self.mlp_out.weight, residual)
 

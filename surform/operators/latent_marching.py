@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.layers.blocking import differentiable_gradients, works_in_blocks
-from surform.layers.tokenwise import hidden_gradients, token_blocks
+from surform.layers.tokenwise import token_blocks
+from surform.operators.latent_marching_backward import MarchGradient
 from surform.operators.point_head import PointHead
 
 __all__ = ["LatentMarching"]
@@ -144,66 +145,14 @@ class _March(torch.autograd.Function):
                 ctx.module.compute, [state, *parameters], ctx.needs_input_grad[1:], outer[0]
             )
             return (None, *found)
-        gradient = _Gradient(ctx.module, parameters)
+        gradient = MarchGradient(ctx.module.head, parameters)
         rows = state.reshape(state.shape[0], -1, state.shape[-1])
         dstate = torch.zeros_like(rows)
         for b in range(len(rows)):
+            now = [rows[b], *(one[b] for one in states)]
             for index in reversed(range(steps)):
-                before = rows[b] if index == 0 else states[index - 1][b]
                 upstream = outer[0][b, index].reshape(rows.shape[1], -1)
-                gradient.read(dstate[b], states[index][b], moments[index, b], upstream)
-                gradient.step(dstate[b], before, index)
+                gradient.step_back(
+                    dstate[b], now[index], now[index + 1], moments[index, b], upstream, index
+                )
         return (None, dstate.view(state.shape), *gradient.sums)
-
-
-class _Gradient:
-    """Sums of the parameters' gradients; `g`, the gradient of a sample's state, is kept in place."""
-
-    def __init__(self, module: LatentMarching, parameters: list[Tensor]) -> None:
-        self.module, self.parameters = module, parameters
-        self.sums = [torch.zeros_like(p) for p in parameters]
-
-    def read(self, g: Tensor, state: Tensor, moments: Tensor, outer: Tensor) -> None:
-        """g += gradient of the head that read `state`."""
-        head, later = self.module.head, self.parameters[10:]
-        with torch.enable_grad():
-            leaves = [t.detach().requires_grad_() for t in (*moments, *self.parameters[7:10])]
-            folded = head.fold(*leaves)
-        totals = [torch.zeros_like(t) for t in (*folded, *later)]
-        fixed = [t.detach() for t in (*folded, *later)]
-        for block in self._blocks(state):
-            with torch.enable_grad():
-                inputs = [t.requires_grad_() for t in (state[block].detach(), *fixed)]
-                frames = head.read_rows(*inputs)
-            parts = torch.autograd.grad(frames, inputs, outer[block])
-            g[block] += parts[0]
-            for total, part in zip(totals, parts[1:], strict=True):
-                total.add_(part)
-        small = torch.autograd.grad(folded, leaves, totals[:2])
-        for total, part in zip(self.sums[7:], (*small[2:], *totals[2:]), strict=True):
-            total.add_(part)
-        groups, wide = len(moments[0]), state.shape[1] // len(moments[0])
-        slope = 2 * small[1] / (state.shape[0] * wide)
-        offset = small[0] / (state.shape[0] * wide) - slope * moments[0]
-        slope, offset = (t[:, None].expand(groups, wide).flatten() for t in (slope, offset))
-        for block in self._blocks(state):
-            g[block].addcmul_(state[block], slope).add_(offset)
-
-    def step(self, g: Tensor, before: Tensor, index: int) -> None:
-        """g <- gradient of `before`, given that of the state one step later."""
-        embeddings, *inner, weight, _ = self.parameters[:7]
-        for block in self._blocks(before):
-            part = g[block]
-            moved = before[block] + embeddings[index]
-            first, *rest = hidden_gradients(
-                self.module.hidden, [moved, *inner], weight, part, self.sums[5]
-            )
-            self.sums[6].add_(part.sum(0))
-            part.add_(first)
-            self.sums[0][index].add_(part.sum(0))
-            for total, piece in zip(self.sums[1:5], rest, strict=True):
-                total.add_(piece)
-
-    @staticmethod
-    def _blocks(x: Tensor) -> list[slice]:
-        return list(token_blocks(x.shape[0], x.shape[1], x.element_size()))
