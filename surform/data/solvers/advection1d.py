@@ -26,7 +26,7 @@ def burgers_term(
     factor = -0.5j * k * mask
 
     def term(spectrum: Tensor) -> Tensor:
-        u = torch.fft.irfft(spectrum, n=points)
+        u = torch.fft.irfft(spectrum * mask, n=points)
         return factor * torch.fft.rfft(u * u)
 
     return term

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from jaxtyping import Complex
+from torch import Tensor
 
 from surform.data.solvers.advection1d import burgers_term, difference, values, wavenumbers
 from surform.data.solvers.checks import check_at_least, check_finite, check_positive, whole_steps
@@ -10,7 +14,7 @@ from surform.data.solvers.etdrk4 import ETDRK4
 from surform.data.solvers.random_fields import periodic_line
 from surform.data.solvers.samples import Axis, Field, Samples, Solution
 
-__all__ = ["burgers"]
+__all__ = ["burgers", "integrate"]
 
 BATCH = 64
 _REPORTS = 100
@@ -54,19 +58,10 @@ def burgers(
         raise ValueError(f"points={points} and modes={modes} must be even")
 
     start = periodic_line(samples.normal(modes // 2, 2), modes, sigma, tau, gamma)
-    k = wavenumbers(modes, 1.0, samples.device)
-    steps, dt = whole_steps(end_time, dt)
-    stepper = ETDRK4(-viscosity * k**2, burgers_term(modes, 1.0, samples.device), dt)
-    u = start
-    for i in range(steps):
-        u = stepper.step(u)
-        if i % max(1, steps // _REPORTS) == 0:
-            samples.progress((i + 1) / steps)
-    check_finite(u, end_time, dt)
-
+    u = integrate(start, viscosity, end_time, dt, samples.progress)
     x = torch.arange(points, dtype=torch.float64) / points
 
-    def field(spectrum: torch.Tensor, long_name: str) -> Field:
+    def field(spectrum: Tensor, long_name: str) -> Field:
         return Field(values(spectrum, points).to(samples.dtype), ("x",), long_name)
 
     return Solution(
@@ -77,3 +72,24 @@ def burgers(
         },
         axes={"x": Axis(x, "position", periodic=True)},
     )
+
+
+def integrate(
+    start: Complex[Tensor, "b m"],
+    viscosity: float,
+    end_time: float,
+    dt: float,
+    progress: Callable[[float], None] | None = None,
+) -> Complex[Tensor, "b m"]:
+    """Advance the `rfft` coefficients of u, period 1, to `end_time` in steps of at most `dt`."""
+    points = 2 * (start.shape[-1] - 1)
+    k = wavenumbers(points, 1.0, start.device)
+    steps, dt = whole_steps(end_time, dt)
+    stepper = ETDRK4(-viscosity * k**2, burgers_term(points, 1.0, start.device), dt)
+    u = start
+    for i in range(steps):
+        u = stepper.step(u)
+        if progress is not None and i % max(1, steps // _REPORTS) == 0:
+            progress((i + 1) / steps)
+    check_finite(u, end_time, dt)
+    return u

@@ -46,7 +46,7 @@ def smoke(
         length: side of the box.
         buoyancy: acceleration of unit smoke along z.
         viscosity: kinematic viscosity.
-        noise_scale: modes of more than this wavelength / sqrt(0.1) are left out of the noise.
+        noise_scale: waves longer than noise_scale / sqrt(0.1) are left out of the noise.
         noise_smoothness: modes fall off as wavenumber^(-2 smoothness).
     """
     check_at_least(4, grid=grid)
