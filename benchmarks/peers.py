@@ -47,7 +47,7 @@ class SteadyFNO(nn.Module):
 
 
 class WindowFNO(nn.Module):
-    """neuraloperator FNO whose channels are frames: `(B, T_in, *grid, C) -> (B, steps, *grid, C)`."""
+    """neuraloperator FNO with frames as channels: `(B, T, *grid, C) -> (B, steps, *grid, C)`."""
 
     time_window = True
 
