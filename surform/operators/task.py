@@ -103,19 +103,11 @@ class FieldTask(Task):
         description = self.surrogate.description
         if description is None:
             return
-        for name, given in (
-            ("in_channels", (*description.inputs, *description.parameters)),
-            ("out_channels", description.targets),
-            ("input_steps", description.input_steps),
-        ):
-            found = given if isinstance(given, int) else given and len(given)
-            asked = _argument(self.surrogate.net, name)
-            if asked is not None and found is not None and asked != found:
-                listed = "" if isinstance(given, int) else f" ({', '.join(given)})"
-                raise ValueError(
-                    f"the network has {name}={asked}, the data give {found}{listed}: "
-                    f"set model.net.{name} or the data's variables"
-                )
+        inputs = (*description.inputs, *description.parameters)
+        _agree(self.surrogate.net, "in_channels", len(inputs), inputs)
+        _agree(self.surrogate.net, "out_channels", len(description.targets), description.targets)
+        if description.input_steps is not None:
+            _agree(self.surrogate.net, "input_steps", description.input_steps)
 
     def predict_batch(self, batch: FieldBatch) -> Prediction:
         """What the training loss sees: one call of the network, perhaps after rollouts."""
@@ -179,5 +171,12 @@ class FieldTask(Task):
         return Prediction(output, self.surrogate.target_normalizer.normalize(targets))
 
 
-def _argument(net: nn.Module, name: str) -> int | None:
-    return net.__dict__.get("arguments", {}).get(name)
+def _agree(net: nn.Module, name: str, found: int, names: Sequence[str] = ()) -> None:
+    """ValueError when a network was built for another number than the data have."""
+    asked = net.__dict__.get("arguments", {}).get(name)
+    if asked is not None and asked != found:
+        listed = f" ({', '.join(names)})" if names else ""
+        raise ValueError(
+            f"the network has {name}={asked}, the data give {found}{listed}: "
+            f"set model.net.{name} or the data's variables"
+        )

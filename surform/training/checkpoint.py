@@ -8,10 +8,12 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
+from torch import nn
 
 import surform
+from surform.hub.building import build_net
 from surform.hub.recorded import plain, recorded
-from surform.registry import find, import_object, lookup
+from surform.registry import find
 
 __all__ = ["load_surrogate", "read_checkpoint", "training_state"]
 
@@ -82,22 +84,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_surrogate(path: str | Path) -> Any:
-    """The surrogate that a training checkpoint holds, in eval mode, with its statistics."""
+def load_surrogate(path: str | Path, net: nn.Module | None = None) -> Any:
+    """The surrogate that a training checkpoint holds, in eval mode, with its statistics.
+
+    Args:
+        net: the network to fill, for a class that is not registered: a file cannot make this
+            process import one.
+    """
     checkpoint = read_checkpoint(path)
     stored = checkpoint["surform_config"]
-    net, kind = stored["net"], find("surrogates", stored["kind"])
-    if net["arguments"] is None:
-        raise ValueError(f"{path} does not say how its {net['class_path']} was built")
-    target = lookup("models", net["name"]) if "name" in net else net["class_path"]
-    surrogate = kind(import_object(target)(**net["arguments"]), **stored["settings"])
+    kind = find("surrogates", stored["kind"])
+    net = net if net is not None else build_net(stored["net"], str(path))
+    surrogate = kind(net, **stored["settings"])
     if stored["description"] is not None:
         surrogate.description = kind.read_description(stored["description"])
-    prefix = "surrogate."
-    state = {
-        n.removeprefix(prefix): v
-        for n, v in checkpoint["state_dict"].items()
-        if n.startswith(prefix)
-    }
-    surrogate.load_state_dict(state)
+    prefix, state = "surrogate.", checkpoint["state_dict"]
+    own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+    surrogate.load_state_dict(own)
     return surrogate.eval()

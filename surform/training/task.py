@@ -182,7 +182,7 @@ class Task(LightningModule):
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise ValueError("the schedule needs an end: set trainer.max_epochs or max_steps")
-        scheduler = self.schedule.build(optimizer, int(total))
+        scheduler = self.schedule.build(optimizer, max(1, int(total)))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},

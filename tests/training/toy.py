@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import torch
@@ -60,6 +62,7 @@ class ToyData(LightningDataModule):
     """Steady pairs, or windows of frames that decay by 0.8; batches as a function of (epoch, k)."""
 
     protocol = "clean"
+    fingerprint = "toy"
 
     def __init__(
         self,
@@ -68,14 +71,15 @@ class ToyData(LightningDataModule):
         frames: int = 0,
         validation: int = 7,
         seed: int = 0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.batch_size, self.frames = batch_size, frames
         draw = torch.Generator().manual_seed(seed)
         shape = (samples + validation, POINTS, 1)
-        start = torch.randn(shape, generator=draw, dtype=torch.float64).float()
+        start = torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype)
         if frames:
-            powers = 0.8 ** torch.arange(frames + 2, dtype=torch.float32)
+            powers = 0.8 ** torch.arange(frames + 2, dtype=dtype)
             states = start[:, None] * powers.view(1, -1, 1, 1)
             self.inputs, self.targets = states[:, :2], states[:, 2:]
         else:
@@ -93,7 +97,7 @@ class ToyData(LightningDataModule):
             periodic={"x": False},
             input_steps=2 if self.frames else None,
             target_steps=self.frames or None,
-            source={"fingerprint": "toy"},
+            source={"fingerprint": self.fingerprint},
         )
 
     def normalizers(self) -> tuple[Normalizer, Normalizer]:
@@ -109,9 +113,8 @@ class ToyData(LightningDataModule):
 
     def collate(self, items: list[int]) -> FieldBatch:
         index = torch.tensor(items)
-        return FieldBatch(
-            self.inputs[index], self.targets[index], (torch.linspace(0, 1, POINTS),), {}, index
-        )
+        x = torch.linspace(0, 1, POINTS).to(self.inputs)
+        return FieldBatch(self.inputs[index], self.targets[index], (x,), {}, index)
 
     def train_dataloader(self) -> Any:
         rank, ranks = (
@@ -122,8 +125,13 @@ class ToyData(LightningDataModule):
         return DataLoader(Windows(self), sampler=order, batch_size=None)
 
     def val_dataloader(self) -> Any:
-        items = range(self.train_samples, len(self.inputs))
-        return DataLoader(items, batch_size=self.batch_size, collate_fn=self.collate)  # type: ignore[arg-type]
+        rank, ranks = self.processes()
+        count = len(self.inputs) - self.train_samples
+        order = BatchOrder(count, self.batch_size, training=False, rank=rank, ranks=ranks)
+        return DataLoader(Windows(self, self.train_samples), sampler=order, batch_size=None)
+
+    def processes(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     test_dataloader = val_dataloader
     predict_dataloader = val_dataloader
@@ -132,14 +140,15 @@ class ToyData(LightningDataModule):
 class Windows:
     """The samples of a data module, fetched as whole batches."""
 
-    def __init__(self, data: ToyData) -> None:
-        self.data = data
+    def __init__(self, data: ToyData, first: int = 0) -> None:
+        self.data, self.first = data, first
 
     def __len__(self) -> int:
         return len(self.data.inputs)
 
     def __getitem__(self, items: list[int]) -> FieldBatch:
-        return self.data.collate(items)
+        time.sleep(float(os.environ.get("SURFORM_TOY_PAUSE", 0)))
+        return self.data.collate([self.first + item for item in items])
 
 
 def trainer(folder: Any, **options: Any) -> Trainer:

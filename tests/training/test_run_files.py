@@ -1,0 +1,141 @@
+"""What a run leaves behind: metrics, checkpoints, the folder that explains itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import surform
+from surform.operators.task import FieldTask
+from surform.training.checkpoint import read_checkpoint
+from surform.training.checkpoints import Checkpoints
+from surform.training.logger import MetricsLogger
+from surform.training.predictions import PredictionWriter
+from surform.training.run_folder import RunFolder
+from tests.training.toy import Decay, Smooth, ToyData, trainer
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_metrics_are_one_flat_table_with_new_columns_as_they_come(tmp_path: Path) -> None:
+    logger = MetricsLogger(tmp_path)
+    logger.log_metrics({"train/loss": 2.0, "epoch": 0}, step=0)
+    logger.log_metrics({"validation/loss/clean": 1.0, "epoch": 0}, step=4)
+    logger.log_metrics({"train/loss": 0.5, "epoch": 1}, step=5)
+    found = rows(tmp_path / "metrics.csv")
+    assert [row["train/loss"] for row in found] == ["2", "", "0.5"]
+    assert [row["validation/loss/clean"] for row in found] == ["", "1", ""]
+
+
+def test_figures_of_one_step_share_a_row(tmp_path: Path) -> None:
+    logger = MetricsLogger(tmp_path)
+    logger.log_metrics({"train/loss": 2.0}, step=4)
+    logger.log_metrics({"validation/loss/clean": 1.0}, step=4)
+    assert len(rows(tmp_path / "metrics.csv")) == 1
+
+
+def test_a_resumed_table_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    first = MetricsLogger(tmp_path)
+    for step in range(6):
+        first.log_metrics({"train/loss": float(step)}, step=step)
+    second = MetricsLogger(tmp_path)
+    second.continue_from(4)
+    second.log_metrics({"train/loss": 9.0}, step=4)
+    assert [row["train/loss"] for row in rows(tmp_path / "metrics.csv")] == list("01239")
+
+
+def run(folder: Path, **options: Any) -> tuple[FieldTask, Any]:
+    task = FieldTask(net=Smooth())
+    callbacks = [RunFolder(folder, title="toy", report=False), Checkpoints()]
+    fit = trainer(
+        folder,
+        callbacks=callbacks,
+        logger=MetricsLogger(),
+        enable_checkpointing=True,
+        **({"max_epochs": 3} | options),
+    )
+    fit.fit(task, ToyData())
+    return task, fit
+
+
+def test_the_run_folder_holds_everything(tmp_path: Path) -> None:
+    run(tmp_path)
+    names = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert names >= {
+        "environment.json",
+        "data.json",
+        "metrics.csv",
+        "summary.json",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/README.md",
+    }
+    assert not [name for name in names if "partial" in name]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["steps"] == 15
+    assert summary["memory_MB"] > 0
+    assert summary["metrics"]["validation/relative_l2/clean"] > 0
+
+
+def test_the_exported_model_is_the_best_one(tmp_path: Path) -> None:
+    run(tmp_path)
+    best = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt")["state_dict"]
+    model = surform.load_model(tmp_path / "model", net=Smooth())
+    torch.testing.assert_close(model.state_dict(), {k[10:]: v for k, v in best.items()})
+    assert set(model.protocols.values()) == {"clean"}
+
+
+def test_the_report_is_drawn_with_predictions_and_curves(tmp_path: Path) -> None:
+    task = FieldTask(net=Decay())
+    callbacks = [RunFolder(tmp_path, title="decay of a line"), Checkpoints()]
+    options = {"callbacks": callbacks, "logger": MetricsLogger(), "enable_checkpointing": True}
+    trainer(tmp_path, max_epochs=1, **options).fit(task, ToyData(frames=4))
+    page = (tmp_path / "report.html").read_text()
+    assert "decay of a line" in page
+    assert "clean" in page
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 2
+
+
+def test_a_failed_write_leaves_the_previous_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Checkpoints(tmp_path)
+
+    class Half:
+        world_size = 1
+        global_step = 1
+
+        def save_checkpoint(self, path: Path) -> None:
+            Path(path).write_text("half")
+            raise OSError(28, "No space left on device")
+
+    (tmp_path / "last.ckpt").write_text("whole")
+    with pytest.raises(OSError, match="no space left to write"):
+        keeper._save_last(Half())  # type: ignore[arg-type]
+    assert (tmp_path / "last.ckpt").read_text() == "whole"
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_predictions_are_labelled_and_complete(tmp_path: Path) -> None:
+    import xarray as xr
+
+    task, data = FieldTask(net=Decay()), ToyData(frames=4)
+    task.surrogate.fit_to(data.description(), *data.normalizers())
+    writer = PredictionWriter(tmp_path / "p.zarr")
+    fit = trainer(tmp_path, callbacks=[writer])
+    outputs = torch.cat(fit.predict(task, data))
+    found = xr.open_zarr(tmp_path / "p.zarr")
+    assert found["u"].dims == ("sample", "time", "x")
+    torch.testing.assert_close(torch.from_numpy(found["u"].values), outputs[..., 0])
+    with pytest.raises(ValueError, match=r"written to a \.zarr folder"):
+        PredictionWriter(tmp_path / "p.csv")
