@@ -133,11 +133,10 @@ def _waves(points: int, modes: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 
 def _multiply(x: Tensor, weight: Tensor) -> Tensor:
     """Complex product per mode, in real numbers: (k, b, 2, i), (k, i, o, 2) -> (k, b, 2, o)."""
-    real, imaginary = weight.to(x.dtype).unbind(-1)
-    matrix = torch.cat(
-        (torch.cat((real, imaginary), dim=-1), torch.cat((-imaginary, real), dim=-1)), dim=1
-    )
-    return (x.flatten(2) @ matrix).unflatten(2, (2, -1))
+    matrix = weight.to(x.dtype).transpose(2, 3).flatten(2)  # (k, i, 2 o)
+    product = (x.flatten(1, 2) @ matrix).unflatten(2, (2, -1)).unflatten(1, (-1, 2))
+    (rr, ri), (ir, ii) = (part.unbind(2) for part in product.unbind(2))  # (k, b, o) each
+    return torch.stack((rr - ii, ri + ir), dim=2)
 
 
 def _full_precision(x: Tensor) -> Tensor:

@@ -197,8 +197,23 @@ def test_compiles_without_a_graph_break_1d(kind):
 def test_compiles_without_a_graph_break_2d():
     model, u = small_2d(boundary="dirichlet"), torch.randn(2, 20, 20, 1)
     torch._dynamo.reset()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(u, line(20) * 2), model(u, line(20) * 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", [1, 2])
+def test_trains_when_compiled(axes):
+    model = (small_1d if axes == 1 else small_2d)(depth=1)
+    u = torch.randn(2, *(20,) * axes, 1)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    gradients = []
+    for call in (model, compiled):
+        model.zero_grad()
+        call(u, line(20) * axes).square().mean().backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("axes", [1, 2])
