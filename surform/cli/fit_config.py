@@ -107,7 +107,8 @@ def parse_value(text: str) -> Any:
 
 def closest(given: str, valid: Sequence[str], prefix: str = "") -> str:
     """ "did you mean ...?", or the list of what is valid."""
-    near = difflib.get_close_matches(given, list(valid), n=3)
+    near = difflib.get_close_matches(given, list(valid), n=3, cutoff=0.5)
+    near += [name for name in valid if name.startswith(given) and name not in near]
     if near:
         return f"did you mean {', '.join(prefix + n for n in near)}?"
     return f"valid are {', '.join(prefix + n for n in sorted(valid))}"

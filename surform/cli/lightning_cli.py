@@ -7,7 +7,8 @@ import copy
 import json
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +158,14 @@ def _fit(
         ProgressLines(),
         Checkpoints(every_n_steps=args.every_n_steps),
     ]
+    cli = SurformCLI(config, callbacks, [MetricsLogger()])
+    cli.model.config = config
+    net = config["model"]["init_args"].get("net") or {}
+    # Third parties' classes do not record how they were built; saved models need to know.
+    vars(cli.model.surrogate.net).setdefault("arguments", net.get("init_args") or {})
+    start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
     # One process writes a run folder, the first of those that train together.
-    with nullcontext() if _is_child() else writer_lock(folder / "run"):
-        cli = SurformCLI(config, callbacks, [MetricsLogger()])
-        cli.model.config = config
-        net = config["model"]["init_args"].get("net") or {}
-        # Third parties' classes do not record how they were built; saved models need to know.
-        vars(cli.model.surrogate.net).setdefault("arguments", net.get("init_args") or {})
-        start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
+    with nullcontext() if _is_child() else _owned(folder):
         cli.trainer.fit(cli.model, **start)
     if cli.trainer.is_global_zero:
         print(f"run folder: {folder}")
@@ -193,6 +194,17 @@ def _evaluate(
             partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         print(table(found[0]))
     return 0
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """The only right to write a run folder; one that stayed empty is removed."""
+    try:
+        with writer_lock(folder / "run"):
+            yield
+    finally:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _is_child() -> bool:

@@ -53,7 +53,7 @@ class PredictionWriter(Callback):
         description = pl_module.surrogate.description  # type: ignore[union-attr]
         dataset = labelled_batch(outputs, description)
         mode = {"append_dim": "sample"} if self._begun else {"mode": "w"}
-        dataset.to_zarr(self._partial, **mode)  # type: ignore[call-overload]
+        dataset.to_zarr(self._partial, consolidated=False, **mode)  # type: ignore[call-overload]
         self._begun = True
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,0 +1,91 @@
+"""Every recipe parses, names its source, and builds its network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from surform.cli.fit_check import check_names
+from surform.cli.fit_config import read_config
+from surform.cli.lightning_cli import SurformCLI
+from surform.recipes import find_recipe, list_recipes
+from surform.registry import import_object
+
+RECIPES = [name for name in list_recipes() if name.startswith("operators/")]
+
+
+def test_the_published_experiments_are_there() -> None:
+    assert set(RECIPES) >= {
+        "operators/quickstart",
+        "operators/galerkin-burgers",
+        "operators/galerkin-burgers-paper",
+        "operators/galerkin-darcy",
+        "operators/galerkin-darcy-inverse",
+        "operators/factformer-kolmogorov",
+        "operators/factformer-kolmogorov-paper",
+        "operators/factformer-darcy",
+        "operators/factformer-smoke",
+        "operators/factformer-turbulence",
+    }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_valid_and_complete(name: str) -> None:
+    config = read_config(name)
+    check_names(config)
+    parsed = SurformCLI(config, build=False).resolved()
+    data = parsed["data"]["init_args"]
+    text = find_recipe(name).read_text()
+    assert f"surform fit --config {name}" in text
+    assert "# Source:" in text
+    assert "# Reaches:" in text
+    assert data["generate"] or "no solver" in text
+    if data["generate"]:
+        asked = sum(data["split"].values())
+        assert asked == data["generate"]["samples"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_network_of_a_recipe_fits_its_data(name: str) -> None:
+    config = read_config(name)
+    node, data = config["model"]["init_args"]["net"], config["data"]["init_args"]
+    module, _, cls = node["class_path"].rpartition(".")
+    with torch.device("meta"):
+        net = import_object(f"{module}:{cls}")(**node["init_args"])
+    arguments = net.arguments
+    assert arguments["in_channels"] == len(data["inputs"]) + len(data.get("parameters", ()))
+    assert arguments["out_channels"] == len(data["targets"])
+    assert arguments.get("input_steps") == data.get("input_steps")
+    steps = config["model"]["init_args"].get("steps")
+    if steps:
+        assert steps <= arguments["max_steps"]
+        rollouts = config["model"]["init_args"].get("pushforward_rollouts", 0)
+        assert data["target_steps"] >= steps * (rollouts + 1)
+
+
+def test_solver_options_of_the_recipes_exist() -> None:
+    from surform.data.solvers.options import full_options
+
+    for name in RECIPES:
+        options = dict(read_config(name)["data"]["init_args"].get("generate") or {})
+        if options:
+            solver = options.pop("solver")
+            for common in ("samples", "seed", "batch", "dtype"):
+                options.pop(common, None)
+            full_options(solver, options)
+
+
+def test_third_parties_add_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "toy_recipes"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "small.yaml").write_text("trainer: {max_steps: 3}\n")
+
+    class Point:
+        name, value = "toy", "toy_recipes"
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("surform.recipes.entry_points", lambda group: [Point])
+    assert read_config("toy/small") == {"trainer": {"max_steps": 3}}

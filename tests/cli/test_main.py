@@ -1,0 +1,95 @@
+"""The front: quick, without torch, with one-line errors and exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from surform.cli.main import COMMANDS, main
+
+
+def test_help_needs_neither_torch_nor_lightning() -> None:
+    check = (
+        "import sys; from surform.cli.main import main; code = main(['--help']); "
+        "heavy = {'torch', 'lightning', 'jsonargparse', 'numpy'} & set(sys.modules); "
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    best = 10.0
+    for _ in range(3):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+        best = min(best, time.perf_counter() - begun)
+    assert best < 2.0  # 0.1 s on a quiet machine
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "example" in shown
+    assert f"surform {command}" in shown
+
+
+def test_no_command_shows_the_overview_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: surform COMMAND" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("surform 0.")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["fti"], "unknown command 'fti': did you mean fit?"),
+        (["list", "--modls"], "unknown option '--modls'"),
+        (["fit", "--config"], "expected one argument"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_two(
+    line: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+
+
+def test_traceback_shows_the_whole_error() -> None:
+    with pytest.raises(ValueError, match="unknown command"):
+        main(["fti", "--traceback"])
+
+
+def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    import surform.cli.fit as fit
+
+    def broken(command: str, argv: list[str]) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(fit, "run_raw", broken)
+    with pytest.raises(RuntimeError):
+        main(["fit"])
+
+
+def test_interrupting_gives_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    import surform.cli.fit as fit
+
+    def stopped(command: str, argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "run_raw", stopped)
+    assert main(["fit"]) == 130
