@@ -25,16 +25,29 @@ class FieldSurrogate(Pretrained):
             `net.time_window` true: `net(u, coordinates, steps)`, u `(B, T_in, *grid, C)`.
         boundary: "free" leaves the output alone; "zero" sets it to zero (physical units) on the
             first and last point of every axis that is not periodic.
+        predicts: "state", or "change": the network's output is added to the last frame of the
+            window (in normalised units), so that it only learns what changes. Time windows only.
     """
 
     kind: ClassVar[str] = "fields"
     description: FieldsDescription | None
 
-    def __init__(self, net: nn.Module, *, boundary: Literal["free", "zero"] = "free") -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        boundary: Literal["free", "zero"] = "free",
+        predicts: Literal["state", "change"] = "state",
+    ) -> None:
         super().__init__(net)
         if boundary not in ("free", "zero"):
             raise ValueError(f"boundary must be 'free' or 'zero', not {boundary!r}")
+        if predicts not in ("state", "change"):
+            raise ValueError(f"predicts must be 'state' or 'change', not {predicts!r}")
+        if predicts == "change" and not getattr(net, "time_window", False):
+            raise ValueError(f"predicts='change' needs a model of time windows, not {_name(net)}")
         self.boundary = boundary
+        self.predicts = predicts
         self.input_normalizer = Normalizer()
         self.target_normalizer = Normalizer()
 
@@ -44,7 +57,7 @@ class FieldSurrogate(Pretrained):
         return bool(getattr(self.net, "time_window", False))
 
     def settings(self) -> dict[str, Any]:
-        return {"boundary": self.boundary}
+        return {"boundary": self.boundary, "predicts": self.predicts}
 
     @classmethod
     def read_description(cls, values: dict[str, Any]) -> FieldsDescription:
@@ -62,6 +75,12 @@ class FieldSurrogate(Pretrained):
             raise ValueError(f"{type(self.net).__name__} needs {asked}, the data are {given}")
         if self.boundary == "zero" and all(description.periodic.get(a) for a in description.axes):
             raise ValueError("boundary='zero' needs an axis that is not periodic")
+        names = description.targets
+        if self.predicts == "change" and description.inputs[: len(names)] != names:
+            raise ValueError(
+                f"predicts='change' needs the targets {', '.join(names)} as the first inputs, "
+                f"not {', '.join(description.inputs)}"
+            )
         self.description = description
         self.input_normalizer = input_normalizer
         self.target_normalizer = target_normalizer
@@ -106,12 +125,17 @@ class FieldSurrogate(Pretrained):
         self, inputs: Tensor, coordinates: tuple[Tensor, ...], steps: int | None = None
     ) -> Tensor:
         """As `forward`, but the raw output of the network, in normalised units."""
-        inputs = self.input_normalizer.normalize(inputs)
+        window = self.input_normalizer.normalize(inputs)
         if self.time_window:
-            return self.net(inputs, coordinates, steps)
+            frames = self.net(window, coordinates, steps)
+            if self.predicts == "state":
+                return frames
+            return frames + self.target_normalizer.normalize(
+                inputs[:, -1:, ..., : frames.shape[-1]]
+            )
         if steps is not None:
             raise ValueError(f"{type(self.net).__name__} is steady: it takes no `steps`")
-        return self.net(inputs, coordinates)
+        return self.net(window, coordinates)
 
     def apply_boundary(self, output: Tensor) -> Tensor:
         """Zero on the rim of the axes that are not periodic, when `boundary` says so."""
@@ -145,3 +169,7 @@ class FieldSurrogate(Pretrained):
     def _axis_names(self, count: int) -> tuple[str, ...]:
         axes = self.description.axes if self.description else ()
         return tuple(axes) if len(axes) == count else ("",) * count
+
+
+def _name(net: nn.Module) -> str:
+    return type(net).__name__

@@ -28,6 +28,7 @@ class FieldTask(Task):
         loss: module `loss(prediction, batch) -> scalar`.
         loss_on: whether the loss compares "physical" or "normalized" fields.
         boundary: "zero" sets predictions to zero on the rim of axes that are not periodic.
+        predicts: "state", or "change": the network learns the difference to the last frame given.
         steps: frames per call of the network (time windows); None = all target frames at once.
         curriculum_start: frames predicted at the first iteration of a curriculum.
         curriculum_length: iterations over which the frames grow from curriculum_start to `steps`;
@@ -52,6 +53,7 @@ class FieldTask(Task):
         loss: nn.Module = RelativeL2(),  # noqa: B008  stateless; shows up in saved configurations
         loss_on: Literal["physical", "normalized"] = "physical",
         boundary: Literal["free", "zero"] = "free",
+        predicts: Literal["state", "change"] = "state",
         steps: int | None = None,
         curriculum_start: int = 1,
         curriculum_length: int = 0,
@@ -68,7 +70,7 @@ class FieldTask(Task):
         monitor: str = "relative_l2",
     ) -> None:
         super().__init__(
-            FieldSurrogate(net, boundary=boundary),
+            FieldSurrogate(net, boundary=boundary, predicts=predicts),
             loss=loss,
             optimizer=optimizer,
             schedule=schedule,

@@ -290,3 +290,28 @@ def test_fit_to_refuses_what_does_not_fit():
         FieldSurrogate(Scale()).fit_to(describe(), normalizer, Normalizer())
     with pytest.raises(ValueError, match="boundary must be 'free' or 'zero'"):
         FieldSurrogate(Scale(), boundary="open")  # type: ignore[arg-type]
+
+
+def test_change_is_added_to_the_newest_frame_in_normalized_units():
+    net = March(most=2)
+    model = FieldSurrogate(net, predicts="change")
+    mean, std = 3.0 * ONE, 2.0 * ONE
+    names = {"inputs": ("u",), "targets": ("u",), "input_steps": 2, "target_steps": 2}
+    description = describe(**names, time_step=0.5)
+    model.fit_to(description, Normalizer().fit(mean, std), Normalizer().fit(mean, std))
+    u = torch.randn(3, 2, 4, 5, 1)
+    coordinates = (torch.arange(4.0), torch.arange(5.0))
+    newest = (u[:, -1:] - 3) / 2
+    expected = 2 * (net((u - 3) / 2, coordinates, 2) + newest) + 3
+    torch.testing.assert_close(model(u, coordinates, 2), expected)
+
+
+def test_change_needs_a_window_that_holds_the_targets():
+    with pytest.raises(ValueError, match="needs a model of time windows, not Scale"):
+        FieldSurrogate(Scale(), predicts="change")
+    with pytest.raises(ValueError, match="predicts must be 'state' or 'change'"):
+        FieldSurrogate(March(), predicts="changes")
+    model = FieldSurrogate(March(), predicts="change")
+    other = describe(input_steps=2, target_steps=2, time_step=0.5)
+    with pytest.raises(ValueError, match="needs the targets u as the first inputs, not a"):
+        model.fit_to(other, Normalizer(), Normalizer())

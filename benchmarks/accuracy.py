@@ -1,0 +1,109 @@
+"""Ours against neuraloperator's FNO: the same data, the same loop, the same wall time.
+
+    python -m benchmarks.accuracy darcy --minutes 12
+
+Both train side by side, each on its own processor core, through `surform fit` with the recipe of the
+task. The number of steps is set beforehand from a short calibration, so that each learning rate
+schedule ends when the time does. Rows hold the test error, the seconds and the parameters; the
+curves are in the runs' `metrics.csv`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import RESULTS
+from surform.bench.measure import save
+
+__all__ = ["TASKS", "main"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recipe, and what to change in it to train the peer instead."""
+
+    recipe: str
+    peer: list[str]
+    ours: list[str] = field(default_factory=list)
+
+
+TASKS = {
+    "darcy": Task(
+        "operators/galerkin-darcy",
+        ["--model.net", "benchmarks.peers.SteadyFNO", "--model.net.modes", "[16,16]"]
+        + ["--model.net.hidden", "32", "--model.optimizer.lr", "3e-3"],
+    ),
+    "kolmogorov": Task(
+        "operators/factformer-kolmogorov",
+        ["--model.net", "benchmarks.peers.WindowFNO", "--model.net.modes", "[24,24]"]
+        + ["--model.net.input_steps", "10", "--model.net.max_steps", "4"]
+        + ["--model.net.hidden", "32", "--model.optimizer.lr", "3e-3"],
+    ),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("--minutes", type=float, default=12, help="training time of each (12)")
+    parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
+    args = parser.parse_args()
+    task = TASKS[args.task]
+    runs = {"ours": task.ours, "fno": task.peer}
+    folder = args.out / args.task
+    steps = {n: _steps(task.recipe, o, args.minutes, folder / f"{n}-try") for n, o in runs.items()}
+    started = {
+        n: _fit(task.recipe, o, steps[n], folder / n, check=False) for n, o in runs.items()
+    }
+    rows = []
+    for name, process in started.items():
+        if process.wait():
+            raise SystemExit(f"the run {name} failed: see {folder / name}.log")
+        rows.append(_row(name, task.recipe, folder / name, steps[name]))
+        print(json.dumps(rows[-1]))
+    save(RESULTS / f"accuracy-{args.task}.json", rows, recipe=task.recipe, minutes=args.minutes)
+    return 0
+
+
+def _fit(recipe: str, options: list[str], steps: int, out: Path, check: bool) -> subprocess.Popen:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    line = [sys.executable, "-c", "from surform.cli import main; raise SystemExit(main())", "fit"]
+    line += ["--config", recipe, *options, "--out", str(out), "--trainer.max_epochs", "-1"]
+    line += ["--trainer.max_steps", str(steps)]
+    line += ["--trainer.limit_val_batches", "0"] if check else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    with open(f"{out}.log", "w") as log:
+        return subprocess.Popen(line, stdout=log, stderr=log, env=environment)
+
+
+def _steps(recipe: str, options: list[str], minutes: float, out: Path) -> int:
+    """Steps that take `minutes`: from the difference of two short runs, which start alike."""
+    seconds = []
+    for count in (5, 25):
+        folder = Path(f"{out}-{count}")
+        if _fit(recipe, options, count, folder, check=True).wait():
+            raise SystemExit(f"the calibration failed: see {folder}.log")
+        seconds.append(json.loads((folder / "summary.json").read_text())["seconds"])
+    return max(1, int(60 * minutes / ((seconds[1] - seconds[0]) / 20)))
+
+
+def _row(name: str, recipe: str, folder: Path, steps: int) -> dict[str, Any]:
+    summary = json.loads((folder / "summary.json").read_text())
+    return {
+        "model": name,
+        "parameters": summary["parameters"],
+        "steps": steps,
+        "seconds": round(summary["seconds"], 1),
+        **{key: value for key, value in summary["metrics"].items() if "relative_l2" in key},
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
