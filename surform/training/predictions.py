@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import zarr
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -57,6 +59,10 @@ class PredictionWriter(Callback):
         self._begun = True
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._partial is not None and self._begun:
+            with warnings.catch_warnings():  # of zarr, about what xarray asks for when it opens
+                warnings.simplefilter("ignore")
+                zarr.consolidate_metadata(self._partial)
         self._stack.close()
 
     def on_exception(
