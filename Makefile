@@ -46,7 +46,7 @@ docs: $(STAMP)
 	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(STAMP)
-	$(BIN)/surform bench
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf build dist site .pytest_cache .hypothesis .ruff_cache

@@ -2,8 +2,8 @@
 
     python -m benchmarks.accuracy darcy --minutes 12
 
-Both train side by side, each on its own processor core, through `surform fit` with the recipe of the
-task. The number of steps is set beforehand from a short calibration, so that each learning rate
+Both train side by side, each on its own processor core, through `surform fit` with the recipe of
+the task. The number of steps is set beforehand from a short calibration, so that each learning rate
 schedule ends when the time does. Rows hold the test error, the seconds and the parameters; the
 curves are in the runs' `metrics.csv`.
 """
@@ -59,9 +59,7 @@ def main() -> int:
     runs = {"ours": task.ours, "fno": task.peer}
     folder = args.out / args.task
     steps = {n: _steps(task.recipe, o, args.minutes, folder / f"{n}-try") for n, o in runs.items()}
-    started = {
-        n: _fit(task.recipe, o, steps[n], folder / n, check=False) for n, o in runs.items()
-    }
+    started = {n: _fit(task.recipe, o, steps[n], folder / n, check=False) for n, o in runs.items()}
     rows = []
     for name, process in started.items():
         if process.wait():
