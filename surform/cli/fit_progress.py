@@ -14,6 +14,7 @@ __all__ = ["ProgressLines", "quiet", "show_bar", "table"]
 # Advice that does not apply here, by the beginning of its text.
 _NOISE = (
     r".*does not have many workers",
+    r".*It is recommended to use `self.log.*sync_dist=True",  # they are reduced already
     r".*callbacks used to create the checkpoint need to be provided",
     r".*ended before the epoch ended and your dataloader is not resumable",  # ours is, by step
     r".*is smaller than the logging interval",
