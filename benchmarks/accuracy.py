@@ -74,7 +74,13 @@ def _fit(recipe: str, options: list[str], steps: int, out: Path, check: bool) ->
     out.parent.mkdir(parents=True, exist_ok=True)
     line = [sys.executable, "-c", "from surform.cli import main; raise SystemExit(main())", "fit"]
     line += ["--config", recipe, *options, "--out", str(out), "--trainer.max_epochs", "-1"]
-    line += ["--trainer.max_steps", str(steps)]
+    line += [
+        "--trainer.max_steps",
+        str(steps),
+        "--trainer.val_check_interval",
+        str(max(1, steps // 20)),
+    ]
+    line += ["--trainer.check_val_every_n_epoch", "null"]
     line += ["--trainer.limit_val_batches", "0"] if check else []
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with open(f"{out}.log", "w") as log:
@@ -89,7 +95,8 @@ def _steps(recipe: str, options: list[str], minutes: float, out: Path) -> int:
         if _fit(recipe, options, count, folder, check=True).wait():
             raise SystemExit(f"the calibration failed: see {folder}.log")
         seconds.append(json.loads((folder / "summary.json").read_text())["seconds"])
-    return max(1, int(60 * minutes / ((seconds[1] - seconds[0]) / 20)))
+    steps = int(60 * minutes / ((seconds[1] - seconds[0]) / 20))
+    return max(20, steps - steps % 20)  # so that the last of twenty validations sees the last step
 
 
 def _row(name: str, recipe: str, folder: Path, steps: int) -> dict[str, Any]:

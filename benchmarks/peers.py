@@ -16,7 +16,14 @@ def _fno(modes: Sequence[int], in_channels: int, out_channels: int, hidden: int,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # third-party imports deprecate things
         from neuralop.models import FNO
-    return FNO(
+
+    class PlainFNO(FNO):
+        """FNO whose state holds tensors only; neuraloperator puts an object of its own beside."""
+
+        state_dict = nn.Module.state_dict
+        load_state_dict = nn.Module.load_state_dict
+
+    return PlainFNO(
         n_modes=tuple(modes),
         in_channels=in_channels,
         out_channels=out_channels,

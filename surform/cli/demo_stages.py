@@ -77,8 +77,12 @@ class Demo:
         return dict(data["generate"]) | (_QUICK_DATA if self.quick else {})
 
     def _generate(self) -> None:
+        import torch
+
         from surform.data.solvers.generate import generate
 
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the transforms of so small a grid lose by more
         options = dict(self.options)
         solver = options.pop("solver")
         generate(solver, self.folder / "train.zarr", progress=True, **options)
@@ -86,6 +90,7 @@ class Demo:
         options |= {"samples": self.trajectories, "seed": _SEED}
         options["frames"] = self.window + self.steps
         generate(solver, self.folder / "test.zarr", progress=True, **options)
+        torch.set_num_threads(threads)
 
     def _fit(self) -> None:
         from surform.cli.fit import run_raw
