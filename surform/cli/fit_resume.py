@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_agreement", "disagreements", "find_checkpoint", "run_folder_of"]
+from surform.registry import names
+
+__all__ = ["check_agreement", "check_classes", "disagreements", "find_checkpoint", "run_folder_of"]
+
+_KINDS = ("models", "tasks", "data", "losses")
 
 # Options that change how fast or where a run goes on, not what it computes.
 _FREE = (
@@ -36,6 +41,46 @@ _FREE = (
     "data.init_args.workers",
     "data.init_args.eval_batch_size",
 )
+
+# What a stored configuration may name without the user's word, besides what is registered.
+_TRUSTED = ("surform.", "torch.optim.", "lightning.pytorch.")
+# Options whose plain text value may stand for a class.
+_CLASSES = (
+    *("class_path", "model", "data", "net", "loss", "optimizer", "schedule", "callbacks"),
+    *("logger", "strategy", "plugins", "profiler", "accelerator"),
+)
+
+
+def check_classes(stored: Any, given: Any, checkpoint: Path) -> None:
+    """ValueError when a checkpoint's configuration asks for a class that nobody vouches for.
+
+    Importing a module executes it, and a file must not choose what this process executes: classes
+    of surform, of torch.optim and of Lightning, registered classes, and classes that the user
+    names on the command line or in a configuration file are allowed.
+
+    Args:
+        stored: configuration that the checkpoint holds.
+        given: configuration that the user gave.
+    """
+    registered = {path.replace(":", ".") for kind in _KINDS for path in names(kind).values()}
+    allowed = registered | set(_class_paths(given))
+    for path in _class_paths(stored):
+        if path not in allowed and not path.startswith(_TRUSTED):
+            raise ValueError(
+                f"{checkpoint} asks for the class {path}, which is not registered and is not "
+                "imported for safety: name it, with --config or an option like --model.net"
+            )
+
+
+def _class_paths(node: Any, key: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from _class_paths(value, name)
+    elif isinstance(node, (list, tuple)):
+        for item in node:
+            yield from _class_paths(item, key)
+    elif isinstance(node, str) and key in _CLASSES and "." in node:
+        yield node
 
 
 def find_checkpoint(which: str, folder: Path) -> Path:
@@ -87,8 +132,8 @@ def disagreements(
         _flat({s: stored.get(s) for s in sections}),
         _flat({s: given.get(s) for s in sections}),
     )
-    names = [n for n in dict.fromkeys([*new, *old]) if not n.startswith(_FREE)]
-    return [(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
+    options = [n for n in dict.fromkeys([*new, *old]) if not n.startswith(_FREE)]
+    return [(n, old.get(n), new.get(n)) for n in options if old.get(n) != new.get(n)]
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

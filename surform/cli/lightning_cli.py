@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningCLI
 from surform.cli.fit_check import check_names, explain
 from surform.cli.fit_config import apply_overrides, merge, read_config
 from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
-from surform.cli.fit_resume import check_agreement, find_checkpoint, run_folder_of
+from surform.cli.fit_resume import check_agreement, check_classes, find_checkpoint, run_folder_of
 from surform.data.atomic import replacing, writer_lock
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
@@ -128,8 +128,11 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
     checkpoint = _checkpoint(command, args, name)
     stored = read_checkpoint(checkpoint)["surform_config"] if checkpoint else {}
     layers: dict[str, Any] = copy.deepcopy(stored.get("config") or {})
-    for source in args.config:
-        layers = merge(layers, read_config(source))
+    files = [read_config(source) for source in args.config]
+    if checkpoint:
+        check_classes(layers, [*files, apply_overrides({}, overrides)], checkpoint)
+    for values in files:
+        layers = merge(layers, values)
     config = resolve(layers, overrides)
     if args.print_config:
         print(yaml.safe_dump(config, sort_keys=False), end="")

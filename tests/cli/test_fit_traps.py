@@ -28,6 +28,9 @@ data: {class_path: tests.training.toy.ToyData}
 trainer: {max_epochs: 2, accelerator: cpu}
 """
 
+# Classes that are not registered: the user vouches for them, a checkpoint cannot.
+OURS = ("--model.net", "tests.training.toy.Smooth", "--data", "tests.training.toy.ToyData")
+
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -59,19 +62,20 @@ def refused(result: tuple[int, str, str], message: str) -> None:
     assert message in error
 
 
+@pytest.mark.fault
 def test_1_a_checkpoint_and_the_command_line_that_differ_are_refused(
     run: Run, trained: Path
 ) -> None:
-    result = run("fit", "--ckpt_path", "last", "--out", "r", "--model.optimizer.lr", "0.5")
+    result = run("fit", "--ckpt_path", "last", "--out", "r", *OURS, "--model.optimizer.lr", "0.5")
     refused(result, "model.optimizer.lr is 0.01 in the checkpoint but 0.5 on the command line")
     assert "--override" in result[2]
-    result = run("fit", "--ckpt_path", "last", "--out", "r", "--model.net.dim", "4")
+    result = run("fit", "--ckpt_path", "last", "--out", "r", *OURS, "--model.net.dim", "4")
     refused(result, "model.net.dim is 6 in the checkpoint but 4")
 
 
 def test_1_override_lets_the_command_line_win(run: Run, trained: Path) -> None:
     words = ("--model.optimizer.lr", "0.5", "--trainer.max_epochs", "3", "--override")
-    code, _, error = run("fit", "--ckpt_path", "last", "--out", "r", "--no_report", *words)
+    code, _, error = run("fit", "--ckpt_path", "last", "--out", "r", "--no_report", *OURS, *words)
     assert code == 0, error
     stored = read_checkpoint(trained / "checkpoints" / "last.ckpt")
     assert stored["global_step"] == 15
@@ -88,9 +92,28 @@ def test_1_lightnings_own_merging_is_off(trained: Path, monkeypatch: pytest.Monk
 
 
 def test_1_the_checkpoints_configuration_is_the_default(run: Run, trained: Path) -> None:
-    code, shown, _ = run("fit", "--ckpt_path", "last", "--out", "r", "--print_config")
+    code, shown, _ = run("fit", "--ckpt_path", "last", "--out", "r", *OURS, "--print_config")
     assert code == 0
     assert yaml.safe_load(shown)["model"]["init_args"]["net"]["init_args"]["dim"] == 6
+
+
+@pytest.mark.fault
+def test_2_a_checkpoint_cannot_have_a_class_imported(
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "evil_net.py").write_text("open('executed', 'w').close()\nclass Net: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = trained / "checkpoints" / "last.ckpt"
+    for evil in ("evil_net.Net", {"class_path": "evil_net.Net"}):
+        stored = torch.load(path, weights_only=True)
+        stored["surform_config"]["config"]["model"]["init_args"]["net"] = evil
+        torch.save(stored, path)
+        for command in ("fit", "test", "predict"):
+            refused(
+                run(command, "--ckpt_path", "r", "--data", "tests.training.toy.ToyData"),
+                "the class evil_net.Net, which is not registered and is not imported",
+            )
+    assert not Path("executed").exists()
 
 
 def test_2_and_3_the_checkpoint_rebuilds_its_model_without_pickled_objects(trained: Path) -> None:
@@ -113,6 +136,7 @@ def test_4_the_saved_configuration_alone_rebuilds_the_model(run: Run, trained: P
     assert yaml.safe_load(shown) == saved
 
 
+@pytest.mark.fault
 def test_4_channels_that_contradict_the_data_are_refused(run: Run) -> None:
     result = run("fit", "-c", "toy.yaml", "--model.net.in_channels", "3", "--no_report")
     refused(result, "in_channels=3, the data give 1 (u)")
@@ -131,6 +155,7 @@ def test_6_switching_the_class_forgets_the_old_options(run: Run) -> None:
     assert yaml.safe_load(shown)["model"]["init_args"]["net"]["init_args"]["dim"] == 128
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -148,6 +173,7 @@ def test_7_misspelt_options_are_refused_with_the_closest(
     refused(run("fit", "-c", "toy.yaml", *words), message)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -166,6 +192,7 @@ def test_8_errors_are_one_sentence(run: Run, words: tuple[str, ...], message: st
     assert not Path("never").exists()
 
 
+@pytest.mark.fault
 def test_8_missing_parts_are_named(run: Run) -> None:
     refused(run("fit"), "there is no model: give a recipe with --config")
     refused(run("fit", "--model", "fields", "--data", "fields"), "model (FieldTask) needs the opt")
@@ -187,6 +214,7 @@ def test_10_callbacks_are_appended_and_ours_stay(run: Run) -> None:
     assert Path("cb/checkpoints/best.ckpt").is_file()
 
 
+@pytest.mark.fault
 def test_11_unknown_top_level_keys_are_refused(run: Run) -> None:
     Path("extra.yaml").write_text("anchors: {a: 1}\n")
     refused(run("fit", "-c", "toy.yaml", "-c", "extra.yaml"), "unknown key 'anchors'")
@@ -213,7 +241,7 @@ def test_13_a_run_prints_only_our_lines(run: Run) -> None:
 
 def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, trained: Path) -> None:
     refused(run("test", "-c", "toy.yaml"), "surform test needs weights: --ckpt_path best")
-    code, out, error = run("test", "--ckpt_path", "r")
+    code, out, error = run("test", "--ckpt_path", "r", "-c", "toy.yaml")
     assert code == 0, error
     rows = [line.split() for line in out.splitlines()]
     assert {row[0] for row in rows} >= {"test/relative_l2", "test/rmse"}
@@ -221,10 +249,12 @@ def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, train
     assert (trained / "test.json").is_file()
 
 
+@pytest.mark.fault
 def test_15_a_finished_run_is_not_overwritten(run: Run, trained: Path) -> None:
     refused(run("fit", "-c", "toy.yaml", "--out", "r"), "r holds a run already")
 
 
+@pytest.mark.fault
 def test_two_trainings_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
     from surform.data.atomic import writer_lock
 
@@ -235,7 +265,7 @@ def test_two_trainings_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
 def test_predictions_are_written_from_a_checkpoint(run: Run, trained: Path) -> None:
     import xarray as xr
 
-    code, out, error = run("predict", "--ckpt_path", "r", "--out", "p.zarr")
+    code, out, error = run("predict", "--ckpt_path", "r", "-c", "toy.yaml", "--out", "p.zarr")
     assert code == 0, error
     assert out == "predictions: p.zarr\n"
     assert xr.open_zarr("p.zarr")["v"].shape == (7, 12)
