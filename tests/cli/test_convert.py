@@ -57,6 +57,7 @@ def test_a_fixtures_header_serves_as_arguments(official):
     assert convert(official) == 0
 
 
+@pytest.mark.fault
 def test_keys_that_do_not_fit_are_all_shown_and_nothing_is_written(official, capsys):
     state = torch.load(official / "official.pt", weights_only=True)
     first = next(iter(state))
@@ -69,6 +70,7 @@ def test_keys_that_do_not_fit_are_all_shown_and_nothing_is_written(official, cap
     assert not (official / "out").exists()
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("text", "message"),
     [("{", "is not valid JSON"), ("[1]", "must be a JSON object"), ("{}", "official.pt")],
@@ -81,6 +83,7 @@ def test_bad_arguments_are_one_line(official, capsys, text, message):
     assert message in error
 
 
+@pytest.mark.fault
 def test_misspelt_system(official, capsys):
     line = ["convert", "--system", "galerkn", str(official / "official.pt"), str(official / "out")]
     assert main(line) == 2

@@ -72,6 +72,7 @@ def test_words_become_values(text: str, value: Any) -> None:
     assert type(parse_value(text)) is type(value)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -105,6 +106,7 @@ def test_a_network_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -124,6 +126,7 @@ def test_wrong_files_are_explained(tmp_path: Path, text: str, message: str) -> N
     assert message in str(error.value)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("name", "message"),
     [

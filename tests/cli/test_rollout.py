@@ -92,6 +92,7 @@ def test_blow_up_is_a_failed_check(model, data, capsys, monkeypatch):
     assert "3 of 3 runs blew up: sample 0: step 2" in capsys.readouterr().out
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -113,12 +114,14 @@ def test_bad_input_is_told_in_one_line(model, data, change, message, capsys, tmp
     assert error.count("\n") == 1
 
 
+@pytest.mark.fault
 def test_data_are_never_replaced(model, data, tmp_path, capsys):
     line = ["rollout", str(model), "--data", "flow.zarr", "--out", "./flow.zarr", "--steps", "2"]
     assert main(line) == 2
     assert "would replace the data" in capsys.readouterr().err
 
 
+@pytest.mark.fault
 def test_unknown_models_are_told(data, capsys):
     assert main(["rollout", "nothing", "--data", str(data), "--steps", "2"]) == 2
     assert "no model 'nothing'" in capsys.readouterr().err

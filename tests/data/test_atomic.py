@@ -50,6 +50,7 @@ def test_folder_replaces_an_older_folder(tmp_path):
     assert names(tmp_path) == ["store.zarr"]
 
 
+@pytest.mark.fault
 def test_error_keeps_the_old_file_and_removes_the_partial_one(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
@@ -70,6 +71,7 @@ def test_writing_nothing_is_an_error(tmp_path):
         write_nothing(tmp_path / "a.txt")
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_disk_full_is_one_sentence_that_names_the_path(tmp_path, number):
     path = tmp_path / "a.txt"
@@ -91,6 +93,7 @@ def test_disk_full_is_recognised_inside_other_errors(tmp_path):
     assert disk_full_error(OSError(errno.EACCES, "x"), "a.h5") is None
 
 
+@pytest.mark.fault
 def test_file_size_limit_leaves_nothing_behind(tmp_path):
     code = (
         "import resource, signal, sys\n"
@@ -110,6 +113,7 @@ def test_file_size_limit_leaves_nothing_behind(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.fault
 def test_second_writer_is_refused_and_told_who_writes(tmp_path):
     path = tmp_path / "a.zarr"
     with (
@@ -123,6 +127,7 @@ def test_second_writer_is_refused_and_told_who_writes(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.fault
 def test_lock_of_a_killed_process_is_recovered(tmp_path):
     path = tmp_path / "a.zarr"
     code = (

@@ -15,6 +15,8 @@ import xarray as xr
 from surform.data.fields import open_fields
 from surform.data.fields_module import FieldsData
 
+pytestmark = pytest.mark.fault
+
 WINDOWS = {"inputs": ["w"], "targets": ["w"], "input_steps": 4, "target_steps": 2}
 STEADY = {"inputs": ["a"], "targets": ["b"], "input_steps": None, "target_steps": None}
 

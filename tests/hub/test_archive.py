@@ -37,6 +37,7 @@ def test_archives_load_like_the_folder(saved, surrogate, fields, tmp_path, name,
     assert torch.equal(loaded(*fields), surrogate(*fields))
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "evil", ["../evil.txt", "a/../../evil.txt", "/tmp/evil.txt", "c:evil", "..\\e"]
 )
@@ -49,6 +50,7 @@ def test_zip_slip_is_refused(saved, tmp_path, evil):
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("evil", ["../evil.txt", "/tmp/surform-evil.txt"])
 def test_tar_traversal_is_refused(saved, tmp_path, evil):
     archive = make_tar(saved, tmp_path / "m.tar")
@@ -61,6 +63,7 @@ def test_tar_traversal_is_refused(saved, tmp_path, evil):
     assert not list(tmp_path.rglob("evil*"))
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
 def test_links_in_a_tar_are_refused(saved, tmp_path, kind):
     archive = make_tar(saved, tmp_path / "m.tar")
@@ -72,6 +75,7 @@ def test_links_in_a_tar_are_refused(saved, tmp_path, kind):
         load_model(archive)
 
 
+@pytest.mark.fault
 def test_devices_in_a_tar_are_refused(saved, tmp_path):
     archive = make_tar(saved, tmp_path / "m.tar")
     with tarfile.open(archive, "a") as out:
@@ -82,6 +86,7 @@ def test_devices_in_a_tar_are_refused(saved, tmp_path):
         load_model(archive)
 
 
+@pytest.mark.fault
 def test_symbolic_links_in_a_zip_are_refused(saved, tmp_path):
     archive = make_zip(saved, tmp_path / "m.zip")
     with zipfile.ZipFile(archive, "a") as out:
@@ -104,6 +109,7 @@ def test_other_members_are_not_written(saved, tmp_path):
     assert sorted(p.name for p in target.iterdir()) == sorted(FILES)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("name", ["m.zip", "m.tar", "m.tar.gz"])
 def test_truncated_archives(saved, tmp_path, name):
     make = make_zip if name.endswith("zip") else make_tar
@@ -113,6 +119,7 @@ def test_truncated_archives(saved, tmp_path, name):
         load_model(archive)
 
 
+@pytest.mark.fault
 def test_an_archive_with_two_models_or_none(saved, tmp_path):
     archive = make_zip(saved, tmp_path / "m.zip", "one/")
     with zipfile.ZipFile(archive, "a") as out:

@@ -41,6 +41,7 @@ def test_safetensors_are_read(tmp_path):
     assert same(read_checkpoint(tmp_path / "official.safetensors"))
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("save", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))])
 def test_a_payload_is_refused_and_never_runs(tmp_path, save):
     target = tmp_path / "payload-was-executed"
@@ -50,6 +51,7 @@ def test_a_payload_is_refused_and_never_runs(tmp_path, save):
     assert not target.exists()
 
 
+@pytest.mark.fault
 def test_a_pickled_model_is_refused_with_its_class(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pt")
     with pytest.raises(ValueError, match=r"never unpickles objects.*Linear.*state_dict\(\)"):

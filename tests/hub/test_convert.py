@@ -49,6 +49,7 @@ def test_load_model_reads_official_checkpoints(fixture, official):
     assert "no normalisation statistics" in model.card["limits"]
 
 
+@pytest.mark.fault
 def test_a_missing_key_is_named(fixture, official):
     key = "feat_extract.id.weight"
     with pytest.raises(KeyMismatch, match=rf"1 missing: {key}") as error:
@@ -56,11 +57,13 @@ def test_a_missing_key_is_named(fixture, official):
     assert error.value.accounting.missing == (key,)
 
 
+@pytest.mark.fault
 def test_an_unknown_key_is_named(fixture, official):
     with pytest.raises(KeyMismatch, match=r"1 unknown: extra\.weight"):
         from_official(official(**{"extra.weight": torch.ones(2)}), "galerkin", fixture.constructor)
 
 
+@pytest.mark.fault
 def test_a_wrong_shape_is_named(fixture, official):
     with pytest.raises(
         KeyMismatch, match=r"feat_extract\.id\.weight \(3, 1\) instead of \(12, 1\)"
@@ -72,11 +75,13 @@ def test_a_wrong_shape_is_named(fixture, official):
         )
 
 
+@pytest.mark.fault
 def test_misspelt_system(official):
     with pytest.raises(ValueError, match=r"unknown official system 'galerkn'.*galerkin"):
         load_model(official(), system="galerkn")
 
 
+@pytest.mark.fault
 def test_unknown_kind(fixture, official):
     with pytest.raises(ValueError, match="galerkin has no kind 'burger': choose burgers1d"):
         from_official(official(), "galerkin", fixture.constructor, kind="burger")

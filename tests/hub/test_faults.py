@@ -7,6 +7,8 @@ import torch
 
 from surform.hub import load_model
 
+pytestmark = pytest.mark.fault
+
 
 def test_truncated_weights(saved):
     path = saved / "model.safetensors"

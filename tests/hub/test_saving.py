@@ -83,12 +83,14 @@ def test_saving_again_replaces_the_model(surrogate, saved):
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
 
 
+@pytest.mark.fault
 def test_unfitted_statistics_are_refused(surrogate, tmp_path):
     with pytest.raises(ValueError, match="input_normalizer and target_normalizer have no stat"):
         FieldSurrogate(surrogate.net).save_pretrained(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault
 def test_a_folder_with_other_files_is_never_replaced(surrogate, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(FileExistsError, match=r"thesis\.tex"):
@@ -96,6 +98,7 @@ def test_a_folder_with_other_files_is_never_replaced(surrogate, tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.fault
 def test_a_failed_write_leaves_the_old_model(surrogate, saved, monkeypatch):
     def broken(*args, **kwargs):
         raise OSError(28, "No space left on device")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tracemalloc
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 import xarray as xr
 
+from surform.data.atomic import writer_lock
 from surform.rollout import (
     CRPS,
     Correlation,
@@ -78,6 +81,7 @@ def test_data_on_disk_are_read_piece_by_piece(model, flow, tmp_path):
     assert float(found["vorticity_relative_l2"].max()) < 1e-12
 
 
+@pytest.mark.fault
 def test_failed_rollout_leaves_nothing_behind(flow, describe, tmp_path):
     class Failing(torch.nn.Module):
         calls = 0
@@ -90,6 +94,29 @@ def test_failed_rollout_leaves_nothing_behind(flow, describe, tmp_path):
 
     with pytest.raises(RuntimeError, match="device lost"):
         rollout_to(tmp_path / "o.zarr", Failing(), flow(), 90, description=describe(flow()))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.fault
+def test_full_disk_is_one_sentence_and_keeps_the_older_rollout(model, flow, tmp_path, monkeypatch):
+    path = tmp_path / "o.zarr"
+    older = rollout_to(path, model, flow(), 2).load()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("surform.rollout.store._Zarr.write", full)
+    with pytest.raises(OSError, match=r"no space left to write .*o\.zarr"):
+        rollout_to(path, model, flow(), 5)
+    assert [p.name for p in tmp_path.iterdir()] == ["o.zarr"]
+    xr.testing.assert_identical(xr.open_zarr(path).load(), older)
+
+
+@pytest.mark.fault
+def test_second_writer_of_a_rollout_is_refused(model, flow, tmp_path):
+    path = tmp_path / "o.zarr"
+    with writer_lock(path), pytest.raises(BlockingIOError, match=r"o\.zarr is being written"):
+        rollout_to(path, model, flow(), 2)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -50,6 +50,7 @@ def test_the_surrogate_comes_back_from_the_file_alone(checkpoint: Path) -> None:
     assert surrogate.description == ToyData().description()
 
 
+@pytest.mark.fault
 def test_a_file_does_not_choose_what_is_imported(checkpoint: Path) -> None:
     with pytest.raises(ValueError, match="not registered and is not imported"):
         load_surrogate(checkpoint)
@@ -66,6 +67,7 @@ class Payload:
         return (os.system, ("touch executed",))
 
 
+@pytest.mark.fault
 def test_a_payload_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"surform_config": Payload()}, "bad.ckpt")
@@ -77,6 +79,7 @@ def test_a_payload_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.Mo
     assert not Path("executed").exists()
 
 
+@pytest.mark.fault
 def test_truncated_files_are_refused(checkpoint: Path) -> None:
     whole = checkpoint.read_bytes()
     for share in (0.1, 0.5, 0.9):
@@ -85,6 +88,7 @@ def test_truncated_files_are_refused(checkpoint: Path) -> None:
             read_checkpoint(checkpoint)
 
 
+@pytest.mark.fault
 def test_foreign_and_newer_checkpoints_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(ValueError, match="was not written by surform"):

@@ -92,6 +92,7 @@ def test_validation_inside_an_epoch_does_not_disturb_resuming(tmp_path: Path) ->
     assert differences(whole, cut) == []
 
 
+@pytest.mark.fault
 def test_resuming_on_other_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         fit(tmp_path, "steady", kill=3)
@@ -123,6 +124,7 @@ trainer: {max_steps: 20, max_epochs: -1, accelerator: cpu}
 """
 
 
+@pytest.mark.fault
 @pytest.mark.slow
 def test_kill_minus_nine_leaves_a_checkpoint_that_continues_bit_for_bit(tmp_path: Path) -> None:
     recipe = tmp_path / "toy.yaml"

@@ -106,6 +106,7 @@ def test_the_report_is_drawn_with_predictions_and_curves(tmp_path: Path) -> None
     assert len(list((tmp_path / "plots").glob("*.png"))) == 2
 
 
+@pytest.mark.fault
 def test_a_failed_write_leaves_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_zero_boundary_reaches_the_loss() -> None:
     assert output[:, [0, -1]].abs().max() == 0
 
 
+@pytest.mark.fault
 def test_a_loss_that_blows_up_ends_training_with_a_reason(tmp_path: Path) -> None:
     data = ToyData()
     data.inputs[3] = float("nan")
@@ -123,6 +124,7 @@ def test_a_loss_that_blows_up_ends_training_with_a_reason(tmp_path: Path) -> Non
         fit(task, tmp_path, data, num_sanity_val_steps=0)
 
 
+@pytest.mark.fault
 def test_networks_that_do_not_fit_the_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"in_channels=2, the data give 1 \(u\)"):
         fit(FieldTask(net=Smooth(in_channels=2)), tmp_path)

@@ -136,6 +136,7 @@ def test_joined_shards_equal_the_whole(tmp_path, suffix):
     assert burgers(tmp_path / f"a{suffix}") == tmp_path / f"a{suffix}"
 
 
+@pytest.mark.fault
 def test_join_names_a_missing_part(tmp_path):
     from surform.data.solvers.shards import join
 
@@ -147,6 +148,7 @@ def test_join_names_a_missing_part(tmp_path):
     assert not (tmp_path / "a.zarr").exists()
 
 
+@pytest.mark.fault
 def test_join_refuses_parts_of_different_data(tmp_path):
     from surform.data.solvers.shards import join
 
@@ -183,6 +185,7 @@ def stop_after(monkeypatch, blocks, error):
     monkeypatch.setattr(partial_module, "write_block", stopping)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("suffix", [".zarr", ".h5"])
 def test_stopped_run_is_continued_bit_for_bit(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"a{suffix}"
@@ -197,6 +200,7 @@ def test_stopped_run_is_continued_bit_for_bit(tmp_path, monkeypatch, suffix):
     xr.testing.assert_equal(load(path), load(burgers(tmp_path / f"whole{suffix}")))
 
 
+@pytest.mark.fault
 def test_killed_run_is_continued_bit_for_bit(tmp_path):
     options = {**FLOW, "frames": 150, "batch": 1}
     code = (
@@ -222,6 +226,7 @@ def test_killed_run_is_continued_bit_for_bit(tmp_path):
     assert names(tmp_path) == ["flow.zarr", "whole.zarr"]
 
 
+@pytest.mark.fault
 def test_beginning_with_other_parameters_is_refused_with_both_values(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 1, KeyboardInterrupt())
@@ -251,6 +256,7 @@ def test_complete_file_is_kept_and_another_request_refused(tmp_path, suffix):
     assert load(path).attrs["seed"] == 4
 
 
+@pytest.mark.fault
 def test_foreign_file_is_never_replaced(tmp_path):
     path = tmp_path / "a.h5"
     path.write_text("precious")
@@ -262,11 +268,13 @@ def test_foreign_file_is_never_replaced(tmp_path):
 # -- faults ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault
 def test_second_writer_is_refused(tmp_path):
     with writer_lock(tmp_path / "a.zarr"), pytest.raises(BlockingIOError, match="is being written"):
         burgers(tmp_path / "a.zarr")
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("suffix", [".zarr", ".h5"])
 def test_full_disk_leaves_nothing_under_the_name_and_is_recovered(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"a{suffix}"
@@ -281,6 +289,7 @@ def test_full_disk_leaves_nothing_under_the_name_and_is_recovered(tmp_path, monk
     xr.testing.assert_equal(load(path), load(burgers(tmp_path / f"whole{suffix}")))
 
 
+@pytest.mark.fault
 def test_file_size_limit_while_writing_hdf5_is_recovered(tmp_path):
     # Chunks stay below the limit, the final file does not.
     code = (
@@ -303,6 +312,7 @@ def test_file_size_limit_while_writing_hdf5_is_recovered(tmp_path):
     assert load(path).u.shape == (30, 2048)
 
 
+@pytest.mark.fault
 def test_blow_up_is_one_sentence_and_leaves_nothing_under_the_name(tmp_path):
     with pytest.raises(
         ValueError, match=r"kolmogorov: the solution blew up before time .* dt below"

@@ -1,0 +1,102 @@
+"""The faults that must be met by one sentence or an exact recovery, and where each is tested.
+
+`pytest -m fault` runs all of them. A fault test also checks that nothing half-written stays under
+the final name, wherever something is written.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+PROMISED = {
+    "truncated HDF5": "data/test_faults.py::test_truncated_file",
+    "damaged chunk": "data/test_faults.py::test_broken_chunk_is_named_with_its_sample",
+    "NaN in data": "data/test_faults.py::test_nan_in_training_data",
+    "NaN in weights": "hub/test_faults.py::test_nan_weights",
+    "NaN in training": (
+        "training/test_task.py::test_a_loss_that_blows_up_ends_training_with_a_reason"
+    ),
+    "wrong variable": (
+        "data/test_faults.py::test_every_message_of_a_misspelt_name_lists_what_there_is"
+    ),
+    "wrong shape of data": "data/test_faults.py::test_test_data_of_another_problem",
+    "wrong shape of weights": "hub/test_faults.py::test_wrong_shape",
+    "missing statistics": "hub/test_faults.py::test_lost_statistics",
+    "statistics never fitted": "hub/test_faults.py::test_statistics_that_were_never_fitted",
+    "pickled checkpoint": "training/test_checkpoint.py::test_a_payload_is_refused_and_not_run",
+    "pickled official weights": "hub/test_checkpoint.py::test_a_payload_is_refused_and_never_runs",
+    "class to import in a checkpoint": (
+        "cli/test_fit_traps.py::test_2_a_checkpoint_cannot_have_a_class_imported"
+    ),
+    "path traversal in a zip": "hub/test_archive.py::test_zip_slip_is_refused",
+    "path traversal in a tar": "hub/test_archive.py::test_tar_traversal_is_refused",
+    "unknown key in a recipe": "cli/test_fit_traps.py::test_11_unknown_top_level_keys_are_refused",
+    "unknown key in a model": "hub/test_faults.py::test_unknown_key",
+    "misspelt option": (
+        "cli/test_fit_traps.py::test_7_misspelt_options_are_refused_with_the_closest"
+    ),
+    "conflicting overrides at resume": (
+        "cli/test_fit_traps.py::test_1_a_checkpoint_and_the_command_line_that_differ_are_refused"
+    ),
+    "other data at resume": "training/test_resume.py::test_resuming_on_other_data_is_refused",
+    "disk full in generate": (
+        "data/solvers/test_generate.py::"
+        "test_full_disk_leaves_nothing_under_the_name_and_is_recovered"
+    ),
+    "disk full in save_pretrained": (
+        "hub/test_saving.py::test_a_failed_write_leaves_the_old_model"
+    ),
+    "disk full in a rollout": (
+        "rollout/test_drive.py::test_full_disk_is_one_sentence_and_keeps_the_older_rollout"
+    ),
+    "disk full in a checkpoint": (
+        "training/test_run_files.py::test_a_failed_write_leaves_the_previous_checkpoint"
+    ),
+    "killed generator": ("data/solvers/test_generate.py::test_killed_run_is_continued_bit_for_bit"),
+    "killed training": (
+        "training/test_resume.py::"
+        "test_kill_minus_nine_leaves_a_checkpoint_that_continues_bit_for_bit"
+    ),
+    "two generators of one file": "data/solvers/test_generate.py::test_second_writer_is_refused",
+    "two rollouts to one file": (
+        "rollout/test_drive.py::test_second_writer_of_a_rollout_is_refused"
+    ),
+    "two trainings in one folder": (
+        "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
+    ),
+}
+
+
+@cache
+def fault_tests() -> frozenset[str]:
+    """All tests with the mark, as file::name, read from the sources."""
+    found = set()
+    for path in sorted(HERE.rglob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        everywhere = any(
+            isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0]) == "pytestmark"
+            and "mark.fault" in ast.unparse(node.value)
+            for node in tree.body
+        )
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                marked = any("mark.fault" in ast.unparse(d) for d in node.decorator_list)
+                if marked or everywhere:
+                    found.add(f"{path.relative_to(HERE).as_posix()}::{node.name}")
+    return frozenset(found)
+
+
+@pytest.mark.parametrize("fault", PROMISED)
+def test_a_promised_fault_is_tested(fault: str) -> None:
+    assert PROMISED[fault] in fault_tests()
+
+
+def test_at_least_forty_faults_are_tested() -> None:
+    assert len(fault_tests()) >= 40
