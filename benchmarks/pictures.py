@@ -1,0 +1,56 @@
+"""The pictures of README and docs, made anew from the demo's folder and the shipped models.
+
+    python -m benchmarks.pictures --demo demo        # after `make demo`
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+import surform
+from surform.data.solvers.generate import generate
+from surform.reports import fields
+from surform.reports.images import png
+
+__all__ = ["main"]
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--demo", type=Path, default=Path("demo"), help="folder of surform demo")
+    args = parser.parse_args()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    _save("kolmogorov-rollout", _rollout(args.demo))
+    with tempfile.TemporaryDirectory() as folder:
+        _save("galerkin-burgers", _burgers(Path(folder)))
+
+
+def _save(name: str, figure: Figure) -> None:
+    path = IMAGES / f"{name}.png"
+    path.write_bytes(png(figure, dpi=90))
+    print(path)
+
+
+def _rollout(demo: Path) -> Figure:
+    prediction = xr.open_zarr(demo / "prediction.zarr")["vorticity"].isel(sample=0)
+    truth = xr.open_zarr(demo / "test.zarr")["vorticity"].isel(sample=0)
+    truth = truth.sel(time=prediction.time, method="nearest")
+    return fields(prediction, truth.assign_coords(time=prediction.time), times=[0, 4, 9, 14, 19])
+
+
+def _burgers(folder: Path) -> Figure:
+    path = generate("burgers", folder / "burgers.zarr", samples=1, seed=7, points=512)
+    data = xr.open_zarr(path)
+    prediction = surform.load_model("galerkin-burgers").predict(data)
+    return fields(prediction["u"].isel(sample=0), data["u"].isel(sample=0))
+
+
+if __name__ == "__main__":
+    main()
