@@ -12,7 +12,7 @@ HELP = (
     "machine's own matrix product rate, gain over the literal attention, and neuraloperator's FNO "
     "on the same grid where it is installed. All runs alternate."
 )
-EXAMPLE = "surform bench galerkin-burgers --threads 1 --repeats 3 --out speed.json"
+EXAMPLE = "surform bench galerkin-burgers --threads 1 --repeats 1 --out speed.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ HELP = (
     "steps beside the true flow and write a report. Takes up to ten minutes on two cores; exit "
     "code 1 when the model misses the mark."
 )
-EXAMPLE = "surform demo --out demo"
+EXAMPLE = "surform demo --quick --out demo"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,10 +10,13 @@ from typing import NoReturn
 __all__ = ["EXAMPLES", "OWN", "run_raw"]
 
 EXAMPLES = {
-    "fit": "surform fit --config operators/quickstart --model.net.dim 48 --trainer.max_steps 200",
-    "validate": "surform validate --ckpt_path best --config operators/quickstart",
-    "test": "surform test --ckpt_path best --config operators/quickstart",
-    "predict": "surform predict --ckpt_path best --config operators/quickstart --out flow.zarr",
+    "fit": (
+        "surform fit --config operators/quickstart --data.path flow.zarr --data.generate null "
+        "--data.split '{train: 6, validation: 1, test: 1}' --trainer.max_steps 30 --out runs/flow"
+    ),
+    "validate": "surform validate --ckpt_path best --out runs/flow",
+    "test": "surform test --ckpt_path best --out runs/flow",
+    "predict": "surform predict --ckpt_path runs/flow --out predicted.zarr",
 }
 
 OWN = ("config", "ckpt_path", "out", "override", "print_config", "no_report", "every_n_steps")

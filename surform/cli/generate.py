@@ -15,7 +15,7 @@ HELP = (
     "Make a data set with a built-in solver, as Zarr or netCDF-4/HDF5. The same command continues "
     "a run that was stopped."
 )
-EXAMPLE = "surform generate kolmogorov --out flow.zarr --samples 4 --grid 32 --frames 8 --seed 0"
+EXAMPLE = "surform generate kolmogorov --out flow.zarr --samples 8 --grid 32 --frames 20"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ HELP = (
     "follow, as far as there are any; write predictions and a report."
 )
 EXAMPLE = (
-    "surform rollout runs/kolmogorov --data flow.zarr --steps 200 "
+    "surform rollout runs/flow --data flow.zarr --steps 16 "
     "--out prediction.zarr --report report.html"
 )
 

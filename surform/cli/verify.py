@@ -18,7 +18,7 @@ HELP = (
     "Replay recorded calls of the official code through our models and compare every output and "
     "gradient; exit code 1 when one misses its tolerance."
 )
-EXAMPLE = "surform verify tests/golden/galerkin tests/golden/factformer --dtype float64"
+EXAMPLE = "surform verify tests/golden/galerkin --dtype float64"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

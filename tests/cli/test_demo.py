@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from surform.cli import main
+from surform.cli.demo import EXAMPLE
 from surform.cli.demo_checks import check_rollout
 
 
@@ -60,8 +61,9 @@ def test_nan_never_passes():
 
 
 @pytest.mark.slow
-def test_quick_demo_makes_everything(tmp_path, capsys):
-    assert main(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 0
+def test_quick_demo_makes_everything(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(EXAMPLE.split()[1:]) == 0
     printed = capsys.readouterr().out
     assert "one-step error" in printed
     assert "report.html" in printed
