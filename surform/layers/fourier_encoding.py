@@ -18,10 +18,10 @@ _CACHED_BYTES = 1 << 27  # larger encodings are made anew each time
 
 
 class FourierEncoding(nn.Module):
-    """[sin(2 pi x B), cos(2 pi x B)] with a fixed Gaussian B ~ N(0, scale^2), then Linear(dim, dim).
+    """[sin(2 pi x B), cos(2 pi x B)], a fixed Gaussian B ~ N(0, scale^2), then Linear(dim, dim).
 
     Without gradients the encoding is kept from call to call, with gradients only its fixed features
-    are (CPU). What was kept is compared by value with the weights and the coordinates of the call, so
+    are (CPU). What was kept is compared by value with the weights and coordinates of the call, so
     any change of them, by an optimiser, a loaded checkpoint or `.data`, is seen.
     """
 
@@ -34,7 +34,7 @@ class FourierEncoding(nn.Module):
         self.project = nn.Linear(dim, dim)
         self._kept: dict[str, tuple[list[Tensor], Tensor]] = {}
 
-    def forward(self, coordinates: Sequence[Float[Tensor, " n"]]) -> Float[Tensor, "*grid dim"]:
+    def forward(self, coordinates: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "*grid dim"]:
         """Encoding of every point of the tensor-product grid; coordinates in physical units."""
         if not self._keeps(coordinates):
             return self.project(self.features(coordinates))
@@ -45,7 +45,7 @@ class FourierEncoding(nn.Module):
         sources += [self.project.weight, self.project.bias]
         return self._recall("encoding", sources, lambda: self.project(self.features(coordinates)))
 
-    def features(self, coordinates: Sequence[Float[Tensor, " n"]]) -> Float[Tensor, "*grid dim"]:
+    def features(self, coordinates: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "*grid dim"]:
         """The fixed features, before the linear map."""
         rank = len(coordinates)
         phase = self.frequencies.new_zeros([1] * rank + [1])

@@ -78,7 +78,7 @@ class FactFormerSteady2d(nn.Module):
         self.head = PointHead(2 * dim, dim, out_channels)
 
     def forward(
-        self, u: Float[Tensor, "b nx ny c"], coordinates: Sequence[Float[Tensor, " n"]]
+        self, u: Float[Tensor, "b nx ny c"], coordinates: Sequence[Float[Tensor, " _"]]
     ) -> Float[Tensor, "b nx ny o"]:
         """u: normalised; coordinates: (nx,) and (ny,) in physical units."""
         check_field(u, 2, self.in_channels)
@@ -151,7 +151,7 @@ class FactFormer2d(nn.Module):
     def forward(
         self,
         u: Float[Tensor, "b t nx ny c"],
-        coordinates: Sequence[Float[Tensor, " n"]],
+        coordinates: Sequence[Float[Tensor, " _"]],
         steps: int | None = None,
     ) -> Float[Tensor, "b steps nx ny o"]:
         """u: normalised frames, oldest first; coordinates in physical units; steps None = most."""
@@ -232,7 +232,7 @@ class FactFormer3d(nn.Module):
     def forward(
         self,
         u: Float[Tensor, "b t nx ny nz c"],
-        coordinates: Sequence[Float[Tensor, " n"]],
+        coordinates: Sequence[Float[Tensor, " _"]],
         steps: int | None = None,
     ) -> Float[Tensor, "b steps nx ny nz o"]:
         """u: normalised frames, oldest first; steps None = most.

@@ -77,10 +77,10 @@ class FactorizedBlock(nn.Module):
     def forward(
         self,
         u: Float[Tensor, "b *grid c"],
-        coordinates: Sequence[Float[Tensor, " n"]],
+        coordinates: Sequence[Float[Tensor, " _"]],
         residual: Float[Tensor, "b *grid o"] | None = None,
     ) -> Float[Tensor, "b *grid o"]:
-        """The block's update of u, added to `residual` when given; coordinates in physical units."""
+        """The block's update of u, added to `residual` if given; coordinates in physical units."""
         u = self.norm(u)
         kernels = self.kernels(u, coordinates)
         mixed = mix_axes(
@@ -95,8 +95,8 @@ class FactorizedBlock(nn.Module):
         return tokenwise(F.gelu, mixed, (), self.mlp_out.weight, residual)
 
     def kernels(
-        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " n"]]
-    ) -> list[Float[Tensor, "b h n n"]]:
+        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " _"]]
+    ) -> list[Float[Tensor, "b h _ _"]]:
         """One kernel per axis of the normalised features u."""
         rank = len(self.axes)
         kernels = []
@@ -116,7 +116,7 @@ class FactorizedLayer(nn.Module):
         self.encoding, self.block = encoding, block
 
     def forward(
-        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " n"]]
+        self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " _"]]
     ) -> Float[Tensor, "b *grid c"]:
         u = u + self.encoding(coordinates)
         return self.block(u, coordinates, residual=u)
