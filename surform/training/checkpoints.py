@@ -54,6 +54,8 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True  # Lightning then validates; at max_steps alone it does not
         # After the last batch of an epoch validation may follow; on_train_epoch_end saves then.
         if trainer.global_step == self._last_step or trainer.is_last_batch:
             return
