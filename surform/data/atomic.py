@@ -20,7 +20,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a sibling `<name>.partial-<pid>` to write to; it becomes `path` when the block ends.
 
     The block may create a file or a folder under the yielded path. On an error whatever it wrote
-    is removed and `path` stays as it was. Missing parent folders are made.
+    is removed and `path` stays as it was. Missing parent folders are made. Permissions follow the
+    umask, also where a library writes private temporary files (safetensors: 0600).
 
     Raises:
         OSError: the disk is full (nothing was written under the final name).
@@ -34,6 +35,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield partial
         if not partial.exists():
             raise FileNotFoundError(f"nothing was written for {final}")
+        _follow_umask(partial)
         _move(partial, final)
     except BaseException as error:
         _remove(partial)
@@ -134,6 +136,33 @@ def _try_lock_windows(descriptor: int) -> bool:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return False
     return True
+
+
+def _follow_umask(partial: Path) -> None:
+    """Give files and folders that only their owner may read the permissions of new ones."""
+    private = [path for path in _tree(partial) if path.stat().st_mode & 0o077 == 0]
+    if not private:
+        return
+    # A new file shows the umask; reading it with os.umask would change it for other threads.
+    probe = partial.with_name(f"{partial.name}.mode")
+    descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    mode = os.fstat(descriptor).st_mode & 0o666
+    os.close(descriptor)
+    probe.unlink()
+    for path in private:
+        # Who may read a folder may also enter it.
+        path.chmod(mode | (mode & 0o444) >> 2 if path.is_dir() else mode)
+
+
+def _tree(path: Path) -> Iterator[Path]:
+    if path.is_symlink():
+        return
+    yield path
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            inside = Path(folder, name)
+            if not inside.is_symlink():
+                yield inside
 
 
 def _move(partial: Path, final: Path) -> None:

@@ -13,7 +13,7 @@ __all__ = ["FieldBatch"]
 
 @dataclass(eq=False)
 class FieldBatch:
-    """Fields on one regular grid in physical units: what is given and what is to be predicted.
+    """Fields on regular grids in physical units: what is given and what is to be predicted.
 
     Treat it as immutable; it is not a frozen dataclass only because Lightning's "64-true" and
     "bf16-true" precisions rebuild batches field by field and refuse frozen ones.
@@ -21,10 +21,12 @@ class FieldBatch:
     Args:
         inputs: `(B, *grid, C)`, or `(B, T_in, *grid, C)` for time windows, oldest frame first.
             Channels are the input variables followed by the parameters, constant over the grid.
-        targets: `(B, *grid, C_out)` or `(B, T_out, *grid, C_out)`.
+        targets: `(B, *target_grid, C_out)` or `(B, T_out, *grid, C_out)`.
         coordinates: positions of the grid points, one `(n_i,)` per axis, in the axis' units.
         auxiliary: further fields for losses, `(B, *grid)` or `(B, T_out, *grid)`, e.g. "du_dx".
         index: `(B,)` int64, the number of each window in its split.
+        target_coordinates: positions of the targets' grid points, where that is another grid than
+            that of the inputs; by default `coordinates`.
     """
 
     inputs: Tensor
@@ -32,18 +34,24 @@ class FieldBatch:
     coordinates: tuple[Tensor, ...]
     auxiliary: dict[str, Tensor] = field(default_factory=dict)
     index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    target_coordinates: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
-        axes = len(self.coordinates)
-        if self.inputs.ndim not in (axes + 2, axes + 3) or self.targets.ndim != self.inputs.ndim:
+        self.target_coordinates = self.target_coordinates or self.coordinates
+        axes, target_axes = len(self.coordinates), len(self.target_coordinates)
+        time = self.inputs.ndim - axes - 2
+        if time not in (0, 1) or self.targets.ndim != target_axes + 2 + time:
             raise ValueError(
                 f"a batch on {axes} axes has inputs and targets of {axes + 2} dimensions, "
                 f"or {axes + 3} with time; got {tuple(self.inputs.shape)} and "
                 f"{tuple(self.targets.shape)}"
             )
-        grid = tuple(len(c) for c in self.coordinates)
-        for name, value in (("inputs", self.inputs), ("targets", self.targets)):
-            found = tuple(value.shape[-axes - 1 : -1])
+        for name, value, coordinates in (
+            ("inputs", self.inputs, self.coordinates),
+            ("targets", self.targets, self.target_coordinates),
+        ):
+            grid = tuple(len(c) for c in coordinates)
+            found = tuple(value.shape[-len(grid) - 1 : -1])
             if found != grid:
                 raise ValueError(f"{name} lie on a grid {found}, the coordinates on {grid}")
         if len(self.targets) != len(self.inputs):
@@ -68,6 +76,7 @@ class FieldBatch:
             coordinates=tuple(function(c) for c in self.coordinates),
             auxiliary={name: function(value) for name, value in self.auxiliary.items()},
             index=function(self.index),
+            target_coordinates=tuple(function(c) for c in self.target_coordinates),
         )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> FieldBatch:

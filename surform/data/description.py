@@ -14,6 +14,8 @@ from surform.data.units import conversion_factor, same_unit
 
 __all__ = ["FieldsDescription"]
 
+_TUPLES = ("inputs", "targets", "parameters", "axes", "shape", "target_axes", "target_shape")
+
 
 @dataclass(frozen=True)
 class FieldsDescription:
@@ -32,6 +34,9 @@ class FieldsDescription:
         target_steps: frames per target window (T_out); None for steady problems.
         time_step: time between two frames of a window, in `units["time"]`; None when steady.
         source: provenance: "fingerprint" (sha256), "path", "solver", "version", ...
+        target_axes: axes of the targets where they differ from those of the inputs (steady
+            problems only); empty otherwise. Their positions stand in `coordinates` too.
+        target_shape: number of points per target axis; empty with `target_axes`.
     """
 
     inputs: tuple[str, ...]
@@ -46,6 +51,8 @@ class FieldsDescription:
     target_steps: int | None = None
     time_step: float | None = None
     source: dict[str, str] = field(default_factory=dict)
+    target_axes: tuple[str, ...] = ()
+    target_shape: tuple[int, ...] = ()
 
     @property
     def in_channels(self) -> int:
@@ -56,6 +63,21 @@ class FieldsDescription:
     def out_channels(self) -> int:
         """Channels of `FieldBatch.targets`."""
         return len(self.targets)
+
+    @property
+    def output_axes(self) -> tuple[str, ...]:
+        """The axes that the targets lie on."""
+        return self.target_axes or self.axes
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Points per axis of the targets."""
+        return self.target_shape if self.target_axes else self.shape
+
+    @property
+    def all_axes(self) -> tuple[str, ...]:
+        """Axes of inputs and targets, each once."""
+        return tuple(dict.fromkeys((*self.axes, *self.output_axes)))
 
     def coordinate_tensors(
         self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
@@ -73,14 +95,14 @@ class FieldsDescription:
         Raises:
             ValueError: other variables, axes, units or time step; `where` names the data.
         """
-        for role in ("inputs", "targets", "parameters", "axes", "input_steps"):
+        for role in ("inputs", "targets", "parameters", "axes", "target_axes", "input_steps"):
             mine, theirs = getattr(self, role), getattr(found, role)
             if mine != theirs:
                 raise ValueError(
                     f"the model was trained with {role} {_listed(mine)}, {where} has "
                     f"{_listed(theirs)}"
                 )
-        for name in (*self.inputs, *self.targets, *self.parameters, *self.axes):
+        for name in (*self.inputs, *self.targets, *self.parameters, *self.all_axes):
             mine, theirs = self.units.get(name, "1"), found.units.get(name, "1")
             if not same_unit(mine, theirs):
                 factor = conversion_factor(theirs, mine)
@@ -112,8 +134,7 @@ class FieldsDescription:
         missing = sorted({"inputs", "targets"} - set(values))
         if missing:
             raise ValueError(f"a fields description lacks the keys {', '.join(missing)}")
-        tuples = ("inputs", "targets", "parameters", "axes", "shape")
-        plain: dict[str, Any] = {n: tuple(v) if n in tuples else v for n, v in values.items()}
+        plain: dict[str, Any] = {n: tuple(v) if n in _TUPLES else v for n, v in values.items()}
         return cls(**plain)
 
 

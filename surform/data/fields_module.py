@@ -41,7 +41,8 @@ class FieldsData(L.LightningDataModule):
     Args:
         path: what `open_fields` accepts: a file, URL, glob pattern, or a list of them.
         inputs: input variables, in channel order.
-        targets: target variables, in channel order.
+        targets: target variables, in channel order; in steady problems they may lie on axes of
+            their own.
         parameters: scalars per sample, appended to the inputs as constant channels.
         auxiliary: further fields for losses, e.g. derivatives on the finest grid.
         input_steps: frames per input window (T_in); None for steady problems. Input variables
@@ -49,7 +50,8 @@ class FieldsData(L.LightningDataModule):
         target_steps: frames per target window (T_out); None for steady problems.
         validation_target_steps: of validation, test and prediction; default `target_steps`.
         time_stride: keep every n-th frame; windows start at every kept frame.
-        space_stride: keep every n-th point; one number, or one per axis.
+        space_stride: keep every n-th point; one number, or one per axis of the inputs. Axes that
+            only targets have are kept whole.
         split: "train", "validation", "test" -> a count or a fraction of the samples of `path`:
             train from the first on, test up to the last, validation before test. Default: 80, 10
             and 10 per cent.
@@ -150,13 +152,16 @@ class FieldsData(L.LightningDataModule):
         if self._description is None:
             source = self._opened().source("train")
             layout, selection = source.layout, source.selection
+            own_grid = {}
+            if layout.target_axes != layout.axes:
+                own_grid = {"target_axes": layout.target_axes, "target_shape": layout.target_shape}
             self._description = FieldsDescription(
                 inputs=selection.inputs,
                 targets=selection.targets,
                 parameters=selection.parameters,
                 axes=layout.axes,
                 shape=layout.shape,
-                coordinates={axis: layout.coordinates[axis].tolist() for axis in layout.axes},
+                coordinates={axis: layout.coordinates[axis].tolist() for axis in layout.all_axes},
                 periodic=dict(layout.periodic),
                 units=dict(layout.units),
                 input_steps=selection.input_steps,
@@ -167,6 +172,7 @@ class FieldsData(L.LightningDataModule):
                     "path": source.name,
                     "fingerprint": fingerprint(source),
                 },
+                **own_grid,
             )
         return self._description
 

@@ -31,7 +31,7 @@ def fingerprint(source: FieldSource) -> str:
         "selection": [selection.time_stride, list(source.layout.strides)],
     }
     digest.update(json.dumps(header, sort_keys=True).encode())
-    for axis in source.layout.axes:
+    for axis in source.layout.all_axes:
         digest.update(np.ascontiguousarray(source.layout.coordinates[axis]).tobytes())
     if "time" in dataset.coords:
         digest.update(np.ascontiguousarray(dataset["time"].values.astype(np.float64)).tobytes())

@@ -23,8 +23,10 @@ class Layout:
         samples: how many there are.
         frames: frames per sample after `time_stride`; 1 for steady problems.
         timed: variables with a time axis.
-        axes: spatial axes, in array order.
-        strides: spatial stride per axis.
+        axes: spatial axes of the inputs, in array order.
+        target_axes: of the targets; other than `axes` in some steady problems.
+        variable_axes: per selected field.
+        strides: spatial stride per axis of the inputs; other axes are kept whole.
         coordinates: positions per axis after sub-sampling, float64.
         periodic: per axis.
         units: of all selected variables, parameters, axes and, with time windows, of "time".
@@ -35,6 +37,8 @@ class Layout:
     frames: int
     timed: frozenset[str]
     axes: tuple[str, ...]
+    target_axes: tuple[str, ...]
+    variable_axes: Mapping[str, tuple[str, ...]]
     strides: tuple[int, ...]
     coordinates: Mapping[str, np.ndarray]
     periodic: Mapping[str, bool]
@@ -43,8 +47,27 @@ class Layout:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Points per axis after sub-sampling."""
+        """Points per axis of the inputs, after sub-sampling."""
         return tuple(len(self.coordinates[axis]) for axis in self.axes)
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Points per axis of the targets, after sub-sampling."""
+        return tuple(len(self.coordinates[axis]) for axis in self.target_axes)
+
+    @property
+    def all_axes(self) -> tuple[str, ...]:
+        """Axes of inputs and targets, each once."""
+        return tuple(dict.fromkeys((*self.axes, *self.target_axes)))
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """Points per axis of a field, after sub-sampling."""
+        return tuple(len(self.coordinates[axis]) for axis in self.variable_axes[name])
+
+    def strides_of(self, name: str) -> tuple[int, ...]:
+        """Spatial stride per axis of a field."""
+        strides = dict(zip(self.axes, self.strides, strict=True))
+        return tuple(strides.get(axis, 1) for axis in self.variable_axes[name])
 
 
 def resolve(selection: Selection, dataset: xr.Dataset, where: str) -> Layout:
@@ -52,15 +75,19 @@ def resolve(selection: Selection, dataset: xr.Dataset, where: str) -> Layout:
     for name in (*selection.fields, *selection.parameters):
         if name not in dataset.data_vars:
             raise ValueError(f"{where} has no variable {name!r}: {closest(name, _names(dataset))}")
-    dims = _dims(dataset, selection.inputs[0])
-    axes = tuple(d for d in dims if d not in ("sample", "time"))
-    if not axes:
-        raise ValueError(
-            f"{where}: variable {selection.inputs[0]} has axes {dims} and no grid; scalars per "
-            "sample belong under parameters"
-        )
+    axes = _grid(dataset, selection.inputs[0], where)
+    target_axes = _grid(dataset, selection.targets[0], where)
+    if selection.windowed or set(target_axes) == set(axes):
+        target_axes = axes
     for name in selection.fields:
-        _check_axes(selection, dataset, name, axes, where)
+        _check_time(selection, dataset, name, where)
+    for names, grids in (
+        (selection.inputs, (axes,)),
+        (selection.targets, (target_axes,)),
+        (selection.auxiliary, (axes, target_axes)),
+    ):
+        for name in names:
+            _check_axes(selection, dataset, name, grids, where)
     for name in selection.parameters:
         if _dims(dataset, name) != ("sample",):
             raise ValueError(
@@ -73,18 +100,22 @@ def resolve(selection: Selection, dataset: xr.Dataset, where: str) -> Layout:
             f"{where}: none of the inputs {', '.join(selection.inputs)} has a time axis"
         )
     strides = _strides(selection, axes)
+    stride_of = dict(zip(axes, strides, strict=True))
+    every_axis = tuple(dict.fromkeys((*axes, *target_axes)))
     return Layout(
         samples=dataset.sizes["sample"],
         frames=_frames(selection, dataset, where) if selection.windowed else 1,
         timed=timed,
         axes=axes,
+        target_axes=target_axes,
+        variable_axes={name: _grid(dataset, name, where) for name in selection.fields},
         strides=strides,
         coordinates={
-            axis: _coordinate(dataset, axis, where)[::stride]
-            for axis, stride in zip(axes, strides, strict=True)
+            axis: _coordinate(dataset, axis, where)[:: stride_of.get(axis, 1)]
+            for axis in every_axis
         },
-        periodic={axis: _is_periodic(dataset, axis) for axis in axes},
-        units=_units(selection, dataset, axes, where),
+        periodic={axis: _is_periodic(dataset, axis) for axis in every_axis},
+        units=_units(selection, dataset, every_axis, where),
         time_step=_time_step(selection, dataset, where) if selection.windowed else None,
     )
 
@@ -97,15 +128,36 @@ def _dims(dataset: xr.Dataset, name: str) -> tuple[str, ...]:
     return tuple(map(str, dataset[name].dims))
 
 
-def _check_axes(
-    selection: Selection, dataset: xr.Dataset, name: str, axes: tuple[str, ...], where: str
-) -> None:
+def _grid(dataset: xr.Dataset, name: str, where: str) -> tuple[str, ...]:
     dims = _dims(dataset, name)
-    found = tuple(d for d in dims if d not in ("sample", "time"))
-    if found != axes:
+    axes = tuple(d for d in dims if d not in ("sample", "time"))
+    if not axes:
         raise ValueError(
-            f"{where}: variable {name} lies on the axes {found}, {selection.inputs[0]} on {axes}"
+            f"{where}: variable {name} has axes {dims} and no grid; scalars per sample belong "
+            "under parameters"
         )
+    return axes
+
+
+def _check_axes(
+    selection: Selection,
+    dataset: xr.Dataset,
+    name: str,
+    grids: tuple[tuple[str, ...], ...],
+    where: str,
+) -> None:
+    found = _grid(dataset, name, where)
+    if found not in grids:
+        named = (selection.inputs[0], selection.targets[0])
+        first = next(other for other in named if _grid(dataset, other, where) == grids[0])
+        hint = "; only steady problems may have targets on other axes" * selection.windowed
+        raise ValueError(
+            f"{where}: variable {name} lies on the axes {found}, {first} on {grids[0]}{hint}"
+        )
+
+
+def _check_time(selection: Selection, dataset: xr.Dataset, name: str, where: str) -> None:
+    dims = _dims(dataset, name)
     if "time" in dims and not selection.windowed:
         raise ValueError(
             f"{where}: variable {name} has {dataset.sizes['time']} frames: set input_steps and "

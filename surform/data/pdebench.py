@@ -17,17 +17,20 @@ _AXES = ("x", "y", "z")
 
 def is_pdebench(file: Any) -> bool:
     """Whether the file has one of the PDEBench layouts."""
-    return "x-coordinate" in file or bool(_sample_groups(file))
+    return "x-coordinate" in file or _is_incompressible(file) or bool(_sample_groups(file))
 
 
 def open_pdebench(file: Any, path: str) -> xr.Dataset:
     """Fields `(sample, time, *axes)`; steady ones, such as Darcy flow, `(sample, *axes)`.
 
-    Three layouts exist: arrays over all samples with "x-coordinate" beside them (advection,
-    Burgers, compressible flow, Darcy), and one group per sample with "data" `(t, *axes, channel)`
-    and "grid" inside (diffusion-reaction, diffusion-sorption, shallow water). Several channels of
-    "data" are named data_0, data_1, ...; PDEBench stores no units and no boundary conditions.
+    Four layouts exist: arrays over all samples with "x-coordinate" beside them (advection,
+    Burgers, compressible flow, Darcy), one group per sample with "data" `(t, *axes, channel)`
+    and "grid" inside (diffusion-reaction, diffusion-sorption, shallow water), and arrays with
+    channels, times per sample and no grid (incompressible flow). Several channels of "data" are
+    named data_0, data_1, ...; PDEBench stores no units and no boundary conditions.
     """
+    if _is_incompressible(file):
+        return _open_incompressible(file, path)
     groups = _sample_groups(file)
     return _open_groups(file, groups, path) if groups else _open_arrays(file, path)
 
@@ -93,6 +96,29 @@ def _open_groups(file: Any, groups: list[str], path: str) -> xr.Dataset:
         label = "data" if shape[-1] == 1 else f"data_{channel}"
         variables[label] = lazy_variable(dims, Concatenated(parts))
     return _dataset(variables, coordinates, np.asarray(first["grid"]["t"]), path, file)
+
+
+def _is_incompressible(file: Any) -> bool:
+    return "x-coordinate" not in file and {"velocity", "particles", "t"} <= set(file)
+
+
+def _open_incompressible(file: Any, path: str) -> xr.Dataset:
+    axes = _AXES[: file["velocity"].ndim - 3]
+    times = np.asarray(file["t"])
+    if not np.array_equal(times, np.broadcast_to(times[0], times.shape)):
+        raise ValueError(f"{path}: the samples have different times: convert them one by one")
+    variables = {}
+    for name in ("velocity", "particles", "force"):
+        if name not in file:
+            continue
+        stored = file[name]
+        last = stored.ndim - 1
+        dims = ("sample", *(("time",) if last == len(axes) + 2 else ()), *axes)
+        for channel in range(stored.shape[last]):
+            label = name if stored.shape[last] == 1 else f"{name}_{channel}"
+            part = Part(stored, range(last), stored.shape[:last], {last: channel})
+            variables[label] = lazy_variable(dims, part)
+    return _dataset(variables, {}, times[0], path, file)
 
 
 def _dataset(

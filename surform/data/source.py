@@ -70,7 +70,7 @@ class FieldSource:
             OSError: the file cannot be read.
         """
         layout, stride = self.layout, self.selection.time_stride
-        space = tuple(slice(None, None, step) for step in layout.strides)
+        space = tuple(slice(None, None, step) for step in layout.strides_of(name))
         frames = layout.frames - start if frames is None else frames
         first = start * stride
         time = (slice(first, first + (frames - 1) * stride + 1, stride),)
@@ -121,6 +121,7 @@ class FieldSource:
             place = f"sample {index}"
             if name in self.layout.timed:
                 place += f", time index {(start + at.pop(0)) * self.selection.time_stride}"
-            for axis, i, stride in zip(self.layout.axes, at, self.layout.strides, strict=True):
+            axes, strides = self.layout.variable_axes[name], self.layout.strides_of(name)
+            for axis, i, stride in zip(axes, at, strides, strict=True):
                 place += f", {axis} index {i * stride}"
         raise ValueError(f"{path}: variable {name} is {found} at {place}")

@@ -104,13 +104,15 @@ def _identity(path: str) -> str:
 
 def _require_same_problem(one: FieldSource, other: FieldSource, same_grid: bool) -> None:
     mine, theirs = one.layout, other.layout
-    if mine.axes != theirs.axes:
-        raise ValueError(f"{other.name} has the axes {theirs.axes}, {one.name} has {mine.axes}")
-    if same_grid and mine.shape != theirs.shape:
-        raise ValueError(
-            f"{other.name} has a grid {theirs.shape}, {one.name} has {mine.shape}: 'pointwise' "
-            "normalisation needs one grid, use 'channel'"
-        )
+    for found, expected in ((theirs.axes, mine.axes), (theirs.target_axes, mine.target_axes)):
+        if found != expected:
+            raise ValueError(f"{other.name} has the axes {found}, {one.name} has {expected}")
+    for found, expected in ((theirs.shape, mine.shape), (theirs.target_shape, mine.target_shape)):
+        if same_grid and found != expected:
+            raise ValueError(
+                f"{other.name} has a grid {found}, {one.name} has {expected}: 'pointwise' "
+                "normalisation needs one grid, use 'channel'"
+            )
     for name, unit in mine.units.items():
         if not same_unit(unit, theirs.units[name]):
             raise ValueError(

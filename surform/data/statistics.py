@@ -141,7 +141,7 @@ def _of_sample(reader: Reader, name: str, sample: int, per_point: bool) -> _Mome
         values = reader.read(name, sample)
         return _Moments.of(values[None], 0) if per_point else _Moments.of(values, None)
     frames = reader.layout.frames
-    block = max(1, _BLOCK_BYTES // (8 * int(np.prod(reader.layout.shape))))
+    block = max(1, _BLOCK_BYTES // (8 * int(np.prod(reader.layout.shape_of(name)))))
     total = None
     for start in range(0, frames, block):
         values = reader.read(name, sample, start, min(block, frames - start))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +19,7 @@ __all__ = ["FileStore", "MemoryStore", "Store", "Want", "memory_bytes"]
 
 @dataclass(frozen=True)
 class Want:
-    """Variables as channels, over some frames after a window's start.
+    """Variables of one grid as channels, over some frames after a window's start.
 
     Args:
         names: the variables, in channel order.
@@ -43,10 +44,12 @@ class Store(Protocol):
 
 def memory_bytes(wants: Sequence[Want], layout: Layout, samples: int, dtype: np.dtype) -> int:
     """What a `MemoryStore` of so many samples takes."""
-    points = int(np.prod(layout.shape))
     groups = {(want.names, want.frames is not None) for want in wants}
-    frames = sum(len(names) * (layout.frames if timed else 1) for names, timed in groups)
-    return frames * points * samples * np.dtype(dtype).itemsize
+    values = sum(
+        len(names) * (layout.frames if timed else 1) * math.prod(layout.shape_of(names[0]))
+        for names, timed in groups
+    )
+    return values * samples * np.dtype(dtype).itemsize
 
 
 class MemoryStore:
@@ -131,13 +134,15 @@ class FileStore:
     def gather(
         self, wants: Sequence[Want], samples: np.ndarray, starts: np.ndarray
     ) -> list[Tensor]:
-        grid = self.source.layout.shape
+        shape_of = self.source.layout.shape_of
         outputs = [
             np.empty(
-                (len(samples), *([w.frames] if w.frames else []), *grid, len(w.names)), self.dtype
+                (len(samples), *([w.frames] if w.frames else []), *shape_of(w.names[0]),
+                 len(w.names)),
+                self.dtype,
             )
             for w in wants
-        ]
+        ]  # fmt: skip
         spans = _spans(wants)
         for rows in _runs(samples, starts, max(w.first + (w.frames or 1) for w in wants)):
             sample, offset = int(samples[rows[0]]), int(min(starts[row] for row in rows))
@@ -163,7 +168,8 @@ class FileStore:
 
 def _empty(layout: Layout, want: Want, samples: int, dtype: np.dtype) -> Tensor:
     time = () if want.frames is None else (layout.frames,)
-    return torch.from_numpy(np.empty((samples, *time, *layout.shape, len(want.names)), dtype))
+    grid = layout.shape_of(want.names[0])
+    return torch.from_numpy(np.empty((samples, *time, *grid, len(want.names)), dtype))
 
 
 def _spans(wants: Sequence[Want]) -> dict[str, tuple[int, int] | None]:

@@ -51,8 +51,9 @@ class FieldWindows(Dataset[FieldBatch]):
         self.starts = layout.frames - selection.window_frames + 1 if selection.windowed else 1
         if skip_last and self.starts > 1:
             self.starts -= 1
-        self.coordinates = tuple(
-            torch.tensor(layout.coordinates[axis], dtype=dtype) for axis in layout.axes
+        self.coordinates, self.target_coordinates = (
+            tuple(torch.tensor(layout.coordinates[axis], dtype=dtype) for axis in axes)
+            for axes in (layout.axes, layout.target_axes)
         )
         self._wants = wanted(selection, layout)
         inputs = [name for want in _input_wants(selection, layout) for name in want.names]
@@ -78,7 +79,14 @@ class FieldWindows(Dataset[FieldBatch]):
         targets = found.pop("targets")
         inputs = self._inputs(found, samples, starts)
         auxiliary = {name: value.squeeze(-1) for name, value in found.items()}
-        return FieldBatch(inputs, targets, self.coordinates, auxiliary, torch.from_numpy(index))
+        return FieldBatch(
+            inputs,
+            targets,
+            self.coordinates,
+            auxiliary,
+            torch.from_numpy(index),
+            self.target_coordinates,
+        )
 
     def _inputs(self, found: dict[str, Tensor], samples: np.ndarray, starts: np.ndarray) -> Tensor:
         steps = self.selection.input_steps

@@ -70,11 +70,15 @@ def _fields_table(description: dict[str, Any] | None) -> str:
         return ""
     units = description.get("units") or {}
     rows = ["| role | name | units |", "| --- | --- | --- |"]
-    for role in ("inputs", "parameters", "targets", "axes"):
+    for role in ("inputs", "parameters", "targets", "axes", "target_axes"):
         for name in description.get(role) or ():
-            rows.append(f"| {role} | {name} | {units.get(name, '1')} |")
-    shape = " x ".join(str(n) for n in description.get("shape") or ())
+            rows.append(f"| {role.replace('_', ' ')} | {name} | {units.get(name, '1')} |")
+    shape, target_shape = (
+        " x ".join(str(n) for n in description.get(key) or ()) for key in ("shape", "target_shape")
+    )
     text = "\n".join(rows) + f"\n\nTrained on a grid of {shape or 'unknown size'} points"
+    if target_shape:
+        text += f", with targets on one of {target_shape}"
     if description.get("time_step") is not None:
         text += (
             f", frames {description['time_step']:g} {units.get('time', '')} apart: "

@@ -9,13 +9,14 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from surform.data.description import FieldsDescription
-from surform.operators.compatibility import (
+from surform.data.compatibility import (
     axis_values,
     check_grid,
+    check_span,
     check_time,
     check_variables,
 )
+from surform.data.description import FieldsDescription
 from surform.rollout.stepping import rollout
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def predict(
 
     Returns:
         The targets over the same dims and coordinates, with the units and attributes they had in
-        the dataset or in training; "time" holds the predicted times.
+        the dataset or in training; "time" holds the predicted times. Targets on axes of their own
+        get the coordinates of training.
 
     Raises:
         ValueError: variables, units, axes, spacing, time step or values that do not fit.
@@ -65,10 +67,11 @@ def predict(
     check_variables(dataset, about)
     if not any_grid:
         check_grid(dataset, about)
+    check_span(dataset, about)
     if not model.time_window and "time" in dataset.dims:
         frames = [dataset.isel(time=i) for i in range(dataset.sizes["time"])]
         done = [predict(model, f, batch_size=batch_size, any_grid=any_grid) for f in frames]
-        joined = xr.concat(done, dim="time").transpose(..., *about.axes)
+        joined = xr.concat(done, dim="time").transpose(..., *about.output_axes)
         return joined.transpose("sample", ...) if "sample" in joined.dims else joined
     check_time(dataset, about)
     return _labelled(_run(model, dataset, about, steps, batch_size), dataset, about)
@@ -141,16 +144,17 @@ def _inputs(piece: xr.Dataset, about: FieldsDescription, first: int) -> np.ndarr
 def _labelled(values: np.ndarray, dataset: xr.Dataset, about: FieldsDescription) -> xr.Dataset:
     sample = ("sample",) if "sample" in dataset.dims else ()
     time = ("time",) if about.input_steps else ()
-    dims = (*sample, *time, *about.axes)
+    dims = (*sample, *time, *about.output_axes)
+    shared = set(about.axes).intersection(about.output_axes)
     kept = {
         name: coordinate
         for name, coordinate in dataset.coords.items()
-        if set(coordinate.dims) <= {*sample, *about.axes} and not (time and name == "time")
+        if set(coordinate.dims) <= {*sample, *shared} and not (time and name == "time")
     }
-    for axis in about.axes:
+    for axis, points in zip(about.output_axes, values.shape[1 + len(time) : -1], strict=True):
         if axis not in kept:
-            units = {"units": about.units.get(axis, "1")}
-            kept[axis] = xr.DataArray(axis_values(dataset, axis, about), dims=axis, attrs=units)
+            found = axis_values(dataset, axis, about) if axis in shared else None
+            kept[axis] = _axis(axis, points, about, found)
     if time:
         kept["time"] = _times(dataset, about, values.shape[1])
     if not sample:
@@ -161,6 +165,21 @@ def _labelled(values: np.ndarray, dataset: xr.Dataset, about: FieldsDescription)
         attributes.setdefault("units", about.units.get(name, "1"))
         variables[name] = (dims, values[..., channel], attributes)
     return xr.Dataset(variables, coords=kept, attrs=dict(dataset.attrs))
+
+
+def _axis(
+    axis: str, points: int, about: FieldsDescription, found: np.ndarray | None
+) -> xr.DataArray:
+    values = np.asarray(about.coordinates[axis] if found is None else found, float)
+    if len(values) != points:
+        raise ValueError(
+            f"the model gives {points} points along {axis!r}, it was trained with {len(values)}: "
+            "predict on the grid of training"
+        )
+    attributes: dict[str, object] = {"units": about.units.get(axis, "1")}
+    if found is None and axis in about.periodic:
+        attributes["periodic"] = int(about.periodic[axis])
+    return xr.DataArray(values, dims=axis, attrs=attributes)
 
 
 def _times(dataset: xr.Dataset, about: FieldsDescription, steps: int) -> xr.DataArray:

@@ -73,7 +73,9 @@ class FieldSurrogate(Pretrained):
         if self.time_window != (description.input_steps is not None):
             asked, given = ("time windows", "steady fields")[:: 1 if self.time_window else -1]
             raise ValueError(f"{type(self.net).__name__} needs {asked}, the data are {given}")
-        if self.boundary == "zero" and all(description.periodic.get(a) for a in description.axes):
+        if self.boundary == "zero" and all(
+            description.periodic.get(a) for a in description.output_axes
+        ):
             raise ValueError("boundary='zero' needs an axis that is not periodic")
         names = description.targets
         if self.predicts == "change" and description.inputs[: len(names)] != names:
@@ -92,13 +94,12 @@ class FieldSurrogate(Pretrained):
         about = self.description
         if about is None:
             return
-        channels_of = {
-            "input_normalizer": about.in_channels,
-            "target_normalizer": about.out_channels,
+        shape_of = {
+            "input_normalizer": (*about.shape, about.in_channels),
+            "target_normalizer": (*about.output_shape, about.out_channels),
         }
-        for name, channels in channels_of.items():
+        for name, full in shape_of.items():
             found = tuple(self.normalizers()[name].mean.shape)
-            full = (*about.shape, channels)
             if len(found) > len(full) or any(
                 n not in (1, m) for n, m in zip(found[::-1], full[::-1], strict=False)
             ):
@@ -167,7 +168,7 @@ class FieldSurrogate(Pretrained):
         return predict(self, dataset, steps, batch_size=batch_size, any_grid=any_grid)
 
     def _axis_names(self, count: int) -> tuple[str, ...]:
-        axes = self.description.axes if self.description else ()
+        axes = self.description.output_axes if self.description else ()
         return tuple(axes) if len(axes) == count else ("",) * count
 
 

@@ -29,7 +29,7 @@ def find_recipe(name: str) -> Path:
     """The file of a recipe, by name ("operators/quickstart", "quickstart") or by path.
 
     Raises:
-        FileNotFoundError: neither a file nor a recipe; names the closest recipes.
+        FileNotFoundError: neither a file nor a recipe; names the closest recipes, or all.
         ValueError: the short name fits several recipes.
     """
     if name.endswith(_SUFFIXES):
@@ -45,9 +45,10 @@ def find_recipe(name: str) -> Path:
     if same:
         return recipes[same[0]]
     endings = {full.rpartition("/")[2]: full for full in recipes}
-    near = difflib.get_close_matches(name, [*recipes, *endings], n=3) or list(recipes)
-    shown = ", ".join(dict.fromkeys(endings.get(n, n) for n in near))
-    raise FileNotFoundError(f"there is no recipe {name!r}: did you mean {shown}?")
+    near = difflib.get_close_matches(name, [*recipes, *endings], n=3)
+    shown = ", ".join(dict.fromkeys(endings.get(n, n) for n in near or recipes))
+    hint = f"did you mean {shown}?" if near else f"there are {shown or 'none installed'}"
+    raise FileNotFoundError(f"there is no recipe {name!r}: {hint}")
 
 
 def _in_folder(folder: Path, prefix: str) -> dict[str, Path]:

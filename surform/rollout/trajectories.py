@@ -10,9 +10,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from surform.data.compatibility import check_variables
 from surform.data.description import FieldsDescription
-from surform.data.faults import closest
-from surform.data.units import same_unit
 
 __all__ = ["Trajectories", "coordinates"]
 
@@ -40,7 +39,8 @@ class Trajectories:
     ) -> Trajectories:
         """Check and sub-sample; ValueError says what does not fit."""
         _check_feedback(description, dataset)
-        _check_variables(dataset, description)
+        check_variables(dataset, description)
+        _check_coordinates(dataset, description)
         if "sample" not in dataset.dims:
             dataset = dataset.expand_dims("sample")
         dataset = _space(_time(dataset, description), description)
@@ -179,25 +179,10 @@ def _check_feedback(description: FieldsDescription, dataset: xr.Dataset) -> None
             )
 
 
-def _check_variables(dataset: xr.Dataset, description: FieldsDescription) -> None:
-    for name in (*description.inputs, *description.parameters):
-        if name not in dataset:
-            hint = closest(name, map(str, dataset.data_vars))
-            raise ValueError(f"no variable {name!r} in the data: {hint}")
-        extra = set(dataset[name].dims) - {"sample", "time", *description.axes}
-        if extra:
-            raise ValueError(
-                f"variable {name!r} has the unknown dims {', '.join(map(str, extra))}; the model "
-                f"knows sample, time, {', '.join(description.axes)}"
-            )
-    for name in (*description.inputs, *description.parameters, *description.axes):
-        if name not in dataset.variables:
-            raise ValueError(f"the data have no coordinate {name!r}, an axis of the model's grid")
-        found, expected = dataset[name].attrs.get("units"), description.units.get(name)
-        if found and expected and not same_unit(str(found), expected):
-            raise ValueError(
-                f"{name!r} is in {found!r} in the data, the model was trained in {expected!r}"
-            )
+def _check_coordinates(dataset: xr.Dataset, description: FieldsDescription) -> None:
+    for axis in description.axes:
+        if axis not in dataset.coords:
+            raise ValueError(f"the data have no coordinate {axis!r}, an axis of the model's grid")
 
 
 def _time(dataset: xr.Dataset, description: FieldsDescription) -> xr.Dataset:

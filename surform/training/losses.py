@@ -121,15 +121,16 @@ class RelativeL2H1(nn.Module):
 
     def forward(self, prediction: Prediction, batch: Any) -> Tensor:
         """The loss, a scalar; `prediction` must be in physical units."""
-        axes = len(batch.coordinates)
+        axes = len(batch.target_coordinates)
         if axes not in (1, 2) or prediction.output.ndim != axes + 2:
             raise ValueError("RelativeL2H1 is for steady fields on one or two axes")
         if prediction.output.shape[-1] != 1:
             raise ValueError("RelativeL2H1 is for one channel; use RelativeL2 for several")
-        steps = spacings(batch.coordinates)
+        steps = spacings(batch.target_coordinates)
         if axes == 2:
             steps = [
-                h * (len(x) - 1) / len(x) for h, x in zip(steps, batch.coordinates, strict=True)
+                h * (len(x) - 1) / len(x)
+                for h, x in zip(steps, batch.target_coordinates, strict=True)
             ]
         slopes = self._target_slopes(prediction.target[..., 0], batch, steps)
         differences = central_differences(prediction.output[..., 0], steps)
@@ -151,7 +152,10 @@ class RelativeL2H1(nn.Module):
     def _planar_ratio(self, error: Tensor, slopes: Tensor, batch: Any) -> Tensor:
         weight: Tensor | float = 1.0
         if self.coefficient is not None:
-            weight = inner(batch.inputs[..., self.coefficient], (0, 1)).unsqueeze(-1)
+            values = batch.inputs[..., self.coefficient]
+            if values.shape != slopes.shape[:1] + tuple(n + 2 for n in slopes.shape[1:3]):
+                raise ValueError("RelativeL2H1 needs the coefficient on the grid of the targets")
+            weight = inner(values, (0, 1)).unsqueeze(-1)
         scale = 2 * (weight * slopes.square()).mean((1, 2, 3)) + 1e-10
         return (weight * error).square().mean((1, 2, 3)) / scale
 

@@ -33,7 +33,7 @@ def variance_scaled(prediction: Prediction, batch: Any) -> Tensor:
     arXiv 2412.00568); 1 is as good as predicting the mean.
     """
     prediction = prediction.float()
-    axes = len(batch.coordinates)
+    axes = len(batch.target_coordinates)
     dims = list(range(prediction.output.ndim - 1 - axes, prediction.output.ndim - 1))
     error = prediction.squared_error.mean(dims)
     spread = prediction.target.var(dims, correction=0)
@@ -43,7 +43,7 @@ def variance_scaled(prediction: Prediction, batch: Any) -> Tensor:
 def gradient_error(prediction: Prediction, batch: Any) -> Tensor:
     """H1 seminorm: ||grad(output - target)|| / ||grad target||, over time, space and channels."""
     prediction = prediction.float()
-    steps = spacings(batch.coordinates)
+    steps = spacings(batch.target_coordinates)
 
     def norm(field: Tensor) -> Tensor:
         fields = field.movedim(-1, 1)  # (B, C, [T,] *grid)

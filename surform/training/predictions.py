@@ -78,13 +78,13 @@ def labelled_batch(outputs: Tensor, description: Any) -> xr.Dataset:
     values = outputs.float().cpu().numpy()
     coordinates: dict[str, Any] = {}
     dims = ["sample"]
-    if values.ndim == len(description.axes) + 3:
+    if values.ndim == len(description.output_axes) + 3:
         dims.append("time")
         step = description.time_step or 1.0
         units = {"units": description.units.get("time", "1")}
         coordinates["time"] = ("time", [step * (1 + k) for k in range(values.shape[1])], units)
-    dims += description.axes
-    for axis in description.axes:
+    dims += description.output_axes
+    for axis in description.output_axes:
         attributes = {
             "units": description.units.get(axis, "1"),
             "periodic": int(description.periodic.get(axis, False)),

@@ -96,10 +96,10 @@ def _label(values: torch.Tensor, name: str, description: Any) -> Any:
     from surform.reports import labelled
 
     axes: dict[str, Any] = {}
-    if values.ndim == len(description.axes) + 1:
+    if values.ndim == len(description.output_axes) + 1:
         step = description.time_step or 1.0
         axes["time"] = [step * (1 + k) for k in range(values.shape[0])]
-    axes |= {axis: description.coordinates[axis] for axis in description.axes}
+    axes |= {axis: description.coordinates[axis] for axis in description.output_axes}
     units = description.units.get(name, "1")
     return labelled(values.float().cpu().numpy(), name, axes, units)
 
@@ -112,6 +112,8 @@ def _data_table(description: Any) -> dict[str, Any]:
         "targets": ", ".join(description.targets),
         "grid": " x ".join(str(n) for n in description.shape),
     }
+    if description.target_axes:
+        table["grid of the targets"] = " x ".join(str(n) for n in description.target_shape)
     if description.input_steps:
         table["frames"] = f"{description.input_steps} in, {description.target_steps} out"
     return table | dict(description.source)

@@ -109,7 +109,7 @@ class Task(LightningModule):
         values = {name: METRICS[name](prediction, batch) for name in self.metrics}
         samples = len(prediction.target)
         values["loss"] = self.loss(prediction, batch).expand(samples)
-        if prediction.target.ndim == len(batch.coordinates) + 3:
+        if prediction.target.ndim == len(batch.target_coordinates) + 3:
             values["frames"] = frame_errors(prediction, batch)
         self._evaluation.add(values)
 

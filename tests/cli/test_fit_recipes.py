@@ -89,3 +89,13 @@ def test_third_parties_add_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("surform.recipes.entry_points", lambda group: [Point])
     assert read_config("toy/small") == {"trainer": {"max_steps": 3}}
+
+
+def test_an_unknown_recipe_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError, match=r"did you mean operators/galerkin-darcy-inverse,"):
+        find_recipe("operators/galerkin-darcy-invers")
+    with pytest.raises(FileNotFoundError, match=r"'zzz': there are .*operators/quickstart"):
+        find_recipe("zzz")
+    monkeypatch.setattr("surform.recipes.list_recipes", dict)
+    with pytest.raises(FileNotFoundError, match=r"no recipe 'zzz': there are none installed$"):
+        find_recipe("zzz")

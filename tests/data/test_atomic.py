@@ -150,3 +150,20 @@ def test_lock_of_a_killed_process_is_recovered(tmp_path):
     with writer_lock(path):
         assert time.monotonic() - started < 5
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_private_files_and_folders_get_the_permissions_of_new_ones(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with replacing(tmp_path / "file") as partial:
+            partial.touch(mode=0o600)
+        with replacing(tmp_path / "folder") as partial:
+            partial.mkdir(mode=0o700)
+            (partial / "inside").touch(mode=0o600)
+            (partial / "public").touch()
+    finally:
+        os.umask(before)
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in names(tmp_path)}
+    assert modes == {"file": 0o666 & ~mask, "folder": 0o777 & ~mask}
+    assert {p.stat().st_mode & 0o777 for p in (tmp_path / "folder").iterdir()} == {0o666 & ~mask}

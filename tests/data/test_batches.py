@@ -51,3 +51,13 @@ def test_lightning_can_convert_the_precision_of_a_batch() -> None:
     )
     assert converted.inputs.dtype == converted.auxiliary["du_dx"].dtype == torch.float64
     assert converted.index.dtype == torch.int64
+
+
+def test_targets_may_lie_on_a_grid_of_their_own() -> None:
+    coarse = (torch.zeros(2), torch.zeros(4))
+    batch = steady(targets=torch.zeros(2, 2, 4, 1), target_coordinates=coarse)
+    assert [len(x) for x in batch.target_coordinates] == [2, 4]
+    plain = steady()
+    assert plain.target_coordinates is plain.coordinates
+    with pytest.raises(ValueError, match=r"targets lie on a grid \(5, 3\), the coordinates on"):
+        steady(target_coordinates=coarse)

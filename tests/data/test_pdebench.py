@@ -96,3 +96,22 @@ def test_a_variable_off_the_grid_is_named(tmp_path: Path) -> None:
         file["tensor"], file["x-coordinate"] = random(3, 5, 8), np.arange(9.0)
     with pytest.raises(ValueError, match="variable tensor has shape"):
         open_fields(tmp_path / "odd.h5")
+
+
+def test_incompressible_flow_has_no_grid_and_times_per_sample(tmp_path: Path) -> None:
+    velocity, particles, force = random(2, 5, 6, 4, 2), random(2, 5, 6, 4, 1), random(2, 6, 4, 2)
+    path = tmp_path / "ns_incom_inhom_2d_512-0.h5"
+    with h5py.File(path, "w") as file:
+        file["velocity"], file["particles"], file["force"] = velocity, particles, force
+        file["t"] = np.tile(np.linspace(0, 1, 5), (2, 1))
+    opened = open_fields(path)
+    assert opened["velocity_1"].dims == ("sample", "time", "x", "y")
+    np.testing.assert_array_equal(opened["velocity_1"][1, 2:4], velocity[1, 2:4, ..., 1])
+    np.testing.assert_array_equal(opened["particles"].values, particles[..., 0])
+    assert opened["force_0"].dims == ("sample", "x", "y")
+    np.testing.assert_allclose(opened["time"], np.linspace(0, 1, 5))
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["velocity"], file["particles"] = velocity, particles
+        file["t"] = np.stack([np.linspace(0, 1, 5), np.linspace(0, 2, 5)])
+    with pytest.raises(ValueError, match="the samples have different times"):
+        open_fields(tmp_path / "other.h5")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,13 @@ def test_relative_paths_work(surrogate, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert surrogate.save_pretrained("here") == Path("here")
     assert load_model("here").metrics == surrogate.metrics
+
+
+def test_everybody_whom_the_umask_admits_can_read_the_files(surrogate, tmp_path):
+    before = os.umask(0o022)
+    try:
+        folder = surrogate.save_pretrained(tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+    assert folder.stat().st_mode & 0o777 == 0o755

@@ -91,9 +91,9 @@ def _slow(data: xr.Dataset) -> xr.Dataset:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_renamed, "no variable 'vorticity' in the data: did you mean 'vortcity'"),
+        (_renamed, "the data have no variable 'vorticity': did you mean 'vortcity'"),
         (_units, "'vorticity' is in '1/h' in the data, the model was trained in '1/s'"),
-        (_level, "unknown dims level"),
+        (_level, "has the dims level, which the model does not know"),
         (_steady, "no time axis"),
         (_no_x, "no coordinate 'x'"),
         (_slow, "a time step of 0.35, the model one of 0.5"),

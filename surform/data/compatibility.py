@@ -9,7 +9,7 @@ from surform.data.description import FieldsDescription
 from surform.data.faults import closest
 from surform.data.units import conversion_factor, same_unit
 
-__all__ = ["axis_values", "check_grid", "check_time", "check_variables"]
+__all__ = ["axis_values", "check_grid", "check_span", "check_time", "check_variables"]
 
 _CLOSE = 1e-3  # relative to the spacing: coordinates are often stored in float32
 
@@ -58,6 +58,27 @@ def check_grid(dataset: xr.Dataset, about: FieldsDescription) -> None:
                 f"axis {axis!r} has {found.size} points from {found.min():g} to {found.max():g}, "
                 f"the model was trained on {trained.size} from {trained.min():g} to "
                 f"{trained.max():g}; any_grid=True predicts all the same"
+            )
+
+
+def check_span(dataset: xr.Dataset, about: FieldsDescription) -> None:
+    """ValueError unless the data span the trained domain, where targets have axes of their own.
+
+    Such targets belong to the whole domain: for a part of it their coordinates are unknown.
+    """
+    for axis in about.axes if about.target_axes else ():
+        trained = np.asarray(about.coordinates.get(axis, ()), float)
+        if trained.size < 2:
+            continue
+        found = axis_values(dataset, axis, about)
+        spacings = abs(_spacing(found)), abs(_spacing(trained))
+        # Where a periodic or cell-centred grid ends depends on its spacing.
+        slack = abs(spacings[0] - spacings[1]) + _CLOSE * max(spacings)
+        if max(abs(found[0] - trained[0]), abs(found[-1] - trained[-1])) > slack:
+            raise ValueError(
+                f"axis {axis!r} runs from {found[0]:g} to {found[-1]:g}, the model was trained on "
+                f"{trained[0]:g} to {trained[-1]:g}: its targets on "
+                f"{', '.join(about.target_axes)} need the whole domain"
             )
 
 
