@@ -13,8 +13,8 @@ __all__ = ["differentiable_gradients", "works_in_blocks"]
 def works_in_blocks(x: Tensor) -> bool:
     """True for eager float32/float64 work on the CPU.
 
-    There memory traffic and page faults cost more than a second matrix product. Compilers,
-    exporters and GPUs get the plain expression, and so does autocast, which decides dtypes op by op.
+    There memory traffic costs more than a second matrix product. Compilers, exporters and GPUs get
+    the plain expression, and so does autocast, which decides dtypes op by op.
     """
     return (
         x.device.type == "cpu"

@@ -10,7 +10,7 @@ __all__ = ["rotary_angles", "rotary_frequencies", "rotate_halves"]
 
 
 def rotary_frequencies(dim: int, base: float = 10000.0) -> Float[Tensor, " half"]:
-    """base^(-2j/dim) for j < dim/2, float32 (the precision in which published buffers were made)."""
+    """base^(-2j/dim) for j < dim/2, float32 as in published buffers."""
     return 1.0 / base ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
 
 

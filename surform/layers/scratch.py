@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["scratch"]
+__all__ = ["group_size", "scratch"]
 
 _KEPT_BYTES = 1 << 26  # more than this is given back after use
 
@@ -35,3 +35,9 @@ def scratch(count: int, shape: Sequence[int], like: Tensor) -> list[Tensor]:
             if memory.nbytes <= _KEPT_BYTES:
                 _KEPT.memory[like.dtype] = memory
         return [memory[i * size : (i + 1) * size].view(*shape) for i in range(count)]
+
+
+def group_size(count: int, shape: Sequence[int], like: Tensor) -> int:
+    """How many heads of `count` such tensors each fit into work memory that is kept, at least 1."""
+    each = count * math.prod(shape) * like.element_size()
+    return max(1, (_KEPT_BYTES - each) // max(1, each))

@@ -13,7 +13,7 @@ from surform.layers.blocking import differentiable_gradients, works_in_blocks
 
 __all__ = ["hidden_gradients", "token_blocks", "tokenwise"]
 
-_BLOCK_BYTES = 1 << 20  # of the widest tensor in a block: a few of them fit into a 2 MB L2 cache
+_BLOCK_BYTES = 1 << 19  # of the widest tensor in a block: several fit into a 2 MB L2 cache
 
 
 def tokenwise(
@@ -36,7 +36,7 @@ def tokenwise(
 
 
 def token_blocks(rows: int, width: int, itemsize: int) -> Iterator[slice]:
-    """Consecutive slices of `rows` rows, each about a megabyte of `width` numbers per row."""
+    """Consecutive slices of `rows` rows, each about half a megabyte of `width` numbers per row."""
     size = max(64, _BLOCK_BYTES // max(1, width * itemsize))
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 

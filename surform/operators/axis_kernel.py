@@ -1,4 +1,4 @@
-"""The n x n attention kernel of one axis of a grid, made from features pooled over the other axes."""
+"""The n x n attention kernel of one axis of a grid, from features pooled over the others."""
 
 from __future__ import annotations
 

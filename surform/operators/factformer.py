@@ -95,8 +95,8 @@ class FactFormer2d(nn.Module):
     Li, Shu, Farimani, "Scalable Transformer for PDE Surrogate Modeling" (NeurIPS 2023), arXiv
     2305.17560; official code BaratiLab/FactFormer@c9801d162cb3 and its parent cd3e2638acf9.
 
-    The frames of the input window are its channels. After the encoder each point's state is advanced
-    in latent space, one frame per step.
+    The frames of the input window are its channels. After the encoder each point's state is
+    advanced in latent space, one frame per step.
 
     Args:
         input_steps: frames of the input window.

@@ -34,7 +34,7 @@ class ConvSkip(nn.Module):
 
 
 class WindowLift(nn.Module):
-    """Each channel of each frame -> dim / 2 features -> GELU -> one map over frames and features."""
+    """Each channel of each frame -> dim / 2 features -> GELU -> one map over all of them."""
 
     def __init__(self, in_channels: int, input_steps: int, dim: int) -> None:
         super().__init__()

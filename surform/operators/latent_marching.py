@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.layers.blocking import differentiable_gradients, works_in_blocks
+from surform.layers.pages import large_empty
 from surform.layers.tokenwise import token_blocks
 from surform.operators.latent_marching_backward import MarchGradient
 from surform.operators.point_head import PointHead
@@ -86,7 +87,7 @@ def _march(
     for index, embedding in enumerate(embeddings):
         before = rows if index == 0 else now
         if keep:
-            now = torch.empty_like(rows)
+            now = large_empty(rows.shape, rows)
             states.append(now)
         for b in range(batch):
             mean, variance = _advance(module, before[b], now[b], embedding, step)

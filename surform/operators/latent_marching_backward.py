@@ -33,7 +33,7 @@ class MarchGradient:
     ) -> None:
         """g: gradient of the state `after` without that of the frame read off it, whose gradient
         is `outer`; becomes the gradient of the state `before`."""
-        blocks = list(token_blocks(*before.shape, before.element_size()))
+        blocks = list(token_blocks(len(before), before.shape[1], before.element_size()))
         with torch.enable_grad():
             leaves = [t.detach().requires_grad_() for t in (*moments, *self.parameters[7:10])]
             folded = self.head.fold(*leaves)

@@ -51,7 +51,8 @@ def _arguments(
     if kind == "turbulence3d":
         return "factformer3d", ours | _turbulence(constructor)
     raise ValueError(
-        f"kind {kind!r} is no FactFormer model: choose darcy2d, kolmogorov2d, smoke3d or turbulence3d"
+        f"kind {kind!r} is no FactFormer model: choose darcy2d, kolmogorov2d, smoke3d or "
+        "turbulence3d"
     )
 
 
@@ -117,7 +118,8 @@ def _infer(state: dict[str, Tensor]) -> Arguments:
             "the smoke model's weights do not tell its padding: give the official constructor"
         )
     raise ValueError(
-        "the turbulence model's weights do not tell its input channels: give the official constructor"
+        "the turbulence model's weights do not tell its input channels: give the official "
+        "constructor"
     )
 
 

@@ -1,0 +1,108 @@
+"""The factorised block: rank, parallel form, kernels against the dispatcher's reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from surform import attention
+from surform.operators.factorized_block import FactorizedBlock
+from surform.operators.out_norm import OUT_NORMS
+
+GRIDS = [(7,), (6, 9), (4, 3, 5), (1, 4), (3, 1, 1)]
+
+
+def block(rank: int, **options) -> FactorizedBlock:
+    torch.manual_seed(0)
+    made = FactorizedBlock(8, 3, 4, rank, **options).double()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+def example(grid: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
+    torch.manual_seed(1)
+    coordinates = [torch.linspace(0, 2, n, dtype=torch.float64) for n in grid]
+    return torch.randn(2, *grid, 8, dtype=torch.float64, requires_grad=True), coordinates
+
+
+def outcome(made: FactorizedBlock, grid: tuple[int, ...]) -> list[Tensor]:
+    u, x = example(grid)
+    y = made(u, x)
+    loss = (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum()
+    return [y, *torch.autograd.grad(loss, [u, *made.parameters()])]
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("parallel", [False, True], ids=["chained", "parallel"])
+@pytest.mark.parametrize("norm", OUT_NORMS)
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_head_by_head_equals_the_plain_expression(grid, norm, parallel, recompute):
+    made = block(len(grid), out_norm=norm, parallel=parallel, recompute=recompute)
+    fast = outcome(made, grid)
+    with attention.use("reference"):
+        plain = outcome(made, grid)
+    for a, b in zip(fast, plain, strict=True):
+        assert (a - b).abs().max() <= 1e-9 * b.abs().max() + 1e-10
+
+
+def test_a_graph_can_be_walked_twice():
+    made = block(2)
+    u, x = example((6, 5))
+    loss = made(u, x).square().sum()
+    first = torch.autograd.grad(loss, [u, *made.parameters()], retain_graph=True)
+    second = torch.autograd.grad(loss, [u, *made.parameters()])
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_two_graphs_share_work_memory_safely():
+    made = block(2)
+    u, x = example((6, 5))
+    other = torch.randn(2, 8, 9, 8, dtype=torch.float64)
+    alone = outcome(made, (6, 5))[1]
+    y = made(u, x)
+    made(other, [torch.rand(8).double(), torch.rand(9).double()]).sum().backward()
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    (grad,) = torch.autograd.grad((y * weights).sum(), u)
+    torch.testing.assert_close(grad, alone)
+
+
+def test_residual_is_added():
+    made = block(2)
+    u, x = example((6, 5))
+    torch.testing.assert_close(made(u, x, residual=u), made(u, x) + u)
+
+
+def test_group_norm_makes_the_update_blind_to_the_scale_of_the_values():
+    made = block(2, out_norm="group")
+    u, x = example((6, 5))
+    with torch.no_grad():
+        made.to_value.weight.mul_(1e6)  # far above the norm's eps
+        before = made(u, x)
+        made.to_value.weight.mul_(1e3)
+        torch.testing.assert_close(made(u, x), before, rtol=1e-6, atol=1e-8)
+
+
+def test_large_means_do_not_spoil_float32_variances():
+    """Statistics are taken about the mean: a big offset of the integral costs no digits."""
+    exact = block(2, out_norm="group")
+    rough = block(2, out_norm="group").float()
+    u, x = example((12, 10))
+    with torch.no_grad():
+        u = u * 1e-2 + 5
+        y = exact(u, x)
+        error = (rough(u.float(), [t.float() for t in x]) - y).abs().max() / y.abs().max()
+    assert error < 1e-3
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_gradcheck(parallel):
+    made = FactorizedBlock(4, 2, 2, 2, parallel=parallel).double()
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = [torch.linspace(0, 1, n, dtype=torch.float64) for n in (2, 3)]
+    u = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: made(v, x), (u,))
+    assert torch.autograd.gradgradcheck(lambda v: made(v, x), (u,))
