@@ -1,6 +1,6 @@
 """The pictures of README and docs, made anew from the demo's folder and the shipped models.
 
-    python -m benchmarks.pictures --demo demo        # after `make demo`
+python -m benchmarks.pictures --demo demo        # after `make demo`
 """
 
 from __future__ import annotations

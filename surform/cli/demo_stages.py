@@ -33,7 +33,8 @@ class Demo:
         self.folder, self.recipe, self.quick = folder, recipe, quick
         self.console = Console(highlight=False)
         self.seconds: dict[str, float] = {}
-        self.options = self._data_options(read_config(recipe))
+        self.config = read_config(recipe)
+        self.options = self._data_options(self.config)
         self.steps = 20 if quick else _STEPS
         self.trajectories = 2 if quick else _TRAJECTORIES
 
@@ -93,12 +94,22 @@ class Demo:
         torch.set_num_threads(threads)
 
     def _fit(self) -> None:
+        import torch
+
+        from surform.cli.demo_pace import pace
         from surform.cli.fit import run_raw
 
         words = ["--config", self.recipe, "--out", str(self.folder / "run")]
         words += ["--data.path", str(self.folder / "train.zarr"), "--data.generate", "null"]
         if self.quick:
             words += _words(_QUICK_FIT)
+        else:
+            side = int(self.options["grid"]) // int(self.options.get("stride", 1))
+            wanted = int(self.config["trainer"]["max_steps"])
+            threads, steps = pace(self.config, (side, side), wanted)
+            torch.set_num_threads(threads)
+            words += ["--trainer.max_steps", str(steps)]
+            self.console.print(f"  {steps} of {wanted} steps fit, threads: {threads}")
         code = run_raw("fit", words)
         if code:
             raise ValueError(f"training ended with exit code {code}")

@@ -1,0 +1,44 @@
+"""How many processor threads and training steps the demo can afford on this machine, now."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+__all__ = ["pace"]
+
+_TRIALS = 12
+_BUDGET = 400.0  # seconds of training, so that the whole demo ends within ten minutes
+_EXTRA = 1.5  # of data loading, optimizer, pushforward and validation over the bare network
+
+
+def pace(config: dict[str, Any], grid: tuple[int, ...], steps: int) -> tuple[int, int]:
+    """The faster of one thread and all of them for this network, and the steps that fit.
+
+    A second thread helps on a quiet machine; beside another program it makes small networks several
+    times slower. never more than `steps`, the recipe's, nor less than four fifths of them.
+    """
+    import torch
+
+    from surform.registry import import_object
+
+    network = config["model"]["init_args"]["net"]
+    batch = config["data"]["init_args"]["batch_size"]
+    module, _, name = network["class_path"].rpartition(".")
+    net = import_object(f"{module}:{name}")(**network["init_args"])
+    u = torch.randn(batch, network["init_args"]["input_steps"], *grid, 1)
+    coordinates = tuple(torch.linspace(0, 6.28, n) for n in grid)
+    before = torch.get_num_threads()
+    seconds: dict[int, float] = {}
+    for threads in sorted({1, os.cpu_count() or 1, before}):
+        torch.set_num_threads(threads)
+        net(u, coordinates).square().mean().backward()
+        began = time.monotonic()
+        for _ in range(_TRIALS):
+            net(u, coordinates).square().mean().backward()
+        seconds[threads] = (time.monotonic() - began) / _TRIALS
+    torch.set_num_threads(before)
+    threads = min(seconds, key=seconds.__getitem__)
+    affordable = int(_BUDGET / (_EXTRA * seconds[threads]))
+    return threads, max(steps * 4 // 5, min(steps, affordable))
