@@ -31,11 +31,13 @@ class ExactResume(Callback):
         if not self.override:
             _same("processes", stored["world_size"], trainer.world_size)
             _same("data fingerprint", _fingerprint(stored["description"]), _own(pl_module))
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if not hasattr(data, "resume_at"):
-            return
         epoch, batch = position(checkpoint)
-        data.resume_at(epoch, batch)
+        # Where training is counted in steps, Lightning would go through the end of an epoch that is
+        # complete once more, and count a batch that was never seen.
+        trainer.fit_loop._iteration_based_training = lambda: False
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if hasattr(data, "resume_at"):
+            data.resume_at(epoch, batch)
 
 
 def position(checkpoint: dict[str, Any]) -> tuple[int, int]:

@@ -51,7 +51,8 @@ def fit(folder: Path, kind: str, kill: int = 0, resume: bool = False, **options:
     callbacks: list[Callback] = [Checkpoints(folder, every_n_steps=1), ExactResume()]
     if kill:
         callbacks.append(Kill(kill))
-    run = trainer(folder, max_epochs=4, callbacks=callbacks, enable_checkpointing=True, **options)
+    options = {"max_epochs": 4} | options
+    run = trainer(folder, callbacks=callbacks, enable_checkpointing=True, **options)
     path = folder / "last.ckpt" if resume else None
     data = ToyData(frames=4 if kind == "window" else 0)
     run.fit(task(kind), data, ckpt_path=path, weights_only=True)
@@ -89,6 +90,18 @@ def test_validation_inside_an_epoch_does_not_disturb_resuming(tmp_path: Path) ->
         fit(tmp_path / "cut", "steady", kill=7, **options)
     fit(tmp_path / "cut", "steady", resume=True, **options)
     whole, cut = (read_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "cut"))
+    assert differences(whole, cut) == []
+
+
+@pytest.mark.parametrize("kill", [7, 10, 15])  # 10 and 15: between two epochs
+def test_training_counted_in_steps_resumes_as_well(tmp_path: Path, kill: int) -> None:
+    options = {"max_epochs": -1, "max_steps": 20}
+    fit(tmp_path / "whole", "steady", **options)
+    with pytest.raises(Killed):
+        fit(tmp_path / "cut", "steady", kill=kill, **options)
+    fit(tmp_path / "cut", "steady", resume=True, **options)
+    whole, cut = (read_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "cut"))
+    assert whole["global_step"] == 20
     assert differences(whole, cut) == []
 
 
