@@ -27,7 +27,7 @@ def test_example_of_the_help_works(capsys):
     assert main(shlex.split(command.EXAMPLE)[1:]) == 0
     assert capsys.readouterr().out == "wrote flow.zarr\n"
     with xr.open_zarr("flow.zarr") as data:
-        assert data.vorticity.shape == (4, 8, 32, 32)
+        assert data.vorticity.shape == (8, 20, 32, 32)
 
 
 def test_options_are_passed_with_their_types(tmp_path):

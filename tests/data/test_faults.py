@@ -33,7 +33,7 @@ def refused(error: type[Exception], message: str, act: Callable[[], object]) -> 
         act()
     text = str(caught.value)
     assert "\n" not in text
-    assert len(text) < 300
+    assert len(text) < 400
 
 
 # -- files -----------------------------------------------------------------------------------------
