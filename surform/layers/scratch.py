@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["group_size", "scratch"]
+__all__ = ["scratch"]
 
 _KEPT_BYTES = 1 << 26  # more than this is given back after use
 
@@ -22,22 +22,18 @@ class _Kept(threading.local):
 _KEPT = _Kept()
 
 
-def scratch(count: int, shape: Sequence[int], like: Tensor) -> list[Tensor]:
-    """`count` uninitialised tensors of one shape, in the dtype of the CPU tensor `like`.
+def scratch(like: Tensor, *shapes: Sequence[int]) -> list[Tensor]:
+    """Uninitialised tensors of these shapes, in the dtype of the CPU tensor `like`.
 
     They are overwritten by the next call in the same thread: no result may live in them.
     """
-    size = math.prod(shape)
+    sizes = [math.prod(shape) for shape in shapes]
+    total = sum(sizes)
     with torch.inference_mode(False):
         memory = _KEPT.memory.get(like.dtype)
-        if memory is None or memory.numel() < count * size:
-            memory = torch.empty(count * size, dtype=like.dtype)
+        if memory is None or memory.numel() < total:
+            memory = torch.empty(total, dtype=like.dtype)
             if memory.nbytes <= _KEPT_BYTES:
                 _KEPT.memory[like.dtype] = memory
-        return [memory[i * size : (i + 1) * size].view(*shape) for i in range(count)]
-
-
-def group_size(count: int, shape: Sequence[int], like: Tensor) -> int:
-    """How many heads of `count` such tensors each fit into work memory that is kept, at least 1."""
-    each = count * math.prod(shape) * like.element_size()
-    return max(1, (_KEPT_BYTES - each) // max(1, each))
+        parts = memory[:total].split(sizes)
+        return [part.view(*shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -17,9 +17,9 @@ from torch import Tensor
 from surform import attention
 from surform.attention.dispatch import requested
 from surform.layers.blocking import differentiable_gradients, works_in_blocks
-from surform.layers.pages import large_empty
 from surform.operators.headwise_backward import HeadwiseGradient
-from surform.operators.headwise_forward import HeadwiseForward
+from surform.operators.headwise_forward import integrate, project
+from surform.operators.kernel_integral import KernelIntegral, sample_groups
 from surform.operators.out_norm import OutNorm
 
 __all__ = ["mix_axes"]
@@ -78,46 +78,42 @@ class _Headwise(torch.autograd.Function):
         outs: Tensor,
         *kernels: Tensor,
     ) -> Tensor:
-        slots = (len(values), len(kernels) + 1, *u.shape[1:-1], values.shape[1])
-        kept = [large_empty(slots, u) for _ in u] if keep else []
-        samples = [
-            HeadwiseForward(norm, parallel, u[b], values, outs, kept[b] if keep else None)
-            for b in range(len(u))
-        ]
-        first = [one.run([k[b] for k in kernels]) for b, one in enumerate(samples)]
-        y = first[0][None] if len(first) == 1 else torch.stack(first)
-        ctx.norm, ctx.parallel = norm, parallel
-        ctx.save_for_backward(
-            u,
-            values,
-            outs,
-            torch.stack([one.mean for one in samples]),
-            torch.stack([one.scale for one in samples]),
-            y if norm.over_heads else u.new_empty(0),
-            *kernels,
-            *kept,
-        )
+        groups = sample_groups(u, len(values) * values.shape[1])
+        y = u.new_empty(*u.shape[:-1], outs.shape[-1])
+        moments, kept = [], []
+        for group in groups:
+            integral = KernelIntegral(parallel, u[group], values, [k[group] for k in kernels])
+            memory = integral.memory(overlap=not keep)
+            mean, scale = integrate(norm, integral, *memory)
+            project(norm, integral, memory[1], outs, mean, scale, y[group])
+            moments += [mean, scale]
+            kept += memory if keep else []
+        ctx.norm, ctx.parallel, ctx.groups, ctx.keep = norm, parallel, groups, keep
+        saved = [y] if norm.over_heads else []
+        ctx.save_for_backward(u, values, outs, *kernels, *moments, *kept, *saved)
         return y
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        u, values, outs, mean, scale, y, *rest = ctx.saved_tensors
-        norm, parallel = ctx.norm, ctx.parallel
-        kernels, kept = rest[: u.ndim - 2], rest[u.ndim - 2 :]
-        inputs = [u, values, outs, *kernels]
+        norm, parallel, groups = ctx.norm, ctx.parallel, ctx.groups
+        rank = ctx.saved_tensors[0].ndim - 2
+        inputs, rest = ctx.saved_tensors[: rank + 3], ctx.saved_tensors[rank + 3 :]
         if torch.is_grad_enabled():
             found = differentiable_gradients(
                 lambda *x: _mix(norm, parallel, *x), inputs, ctx.needs_input_grad[3:], outer[0]
             )
             return (None, None, None, *found)
-        grads = [torch.zeros_like(x) for x in inputs]
-        for b in range(len(u)):
-            gradient = HeadwiseGradient(norm, parallel, u[b], values, outs, mean[b], scale[b])
+        u, values, outs, *kernels = inputs
+        grads = [torch.zeros(x.shape, dtype=x.dtype) for x in inputs]
+        pairs = [rest[i : i + 2] for i in range(0, len(rest) - 1, 2)]
+        moments, kept = pairs[: len(groups)], pairs[len(groups) :]
+        for i, group in enumerate(groups):
+            integral = KernelIntegral(parallel, u[group], values, [k[group] for k in kernels])
+            memory = kept[i] if ctx.keep else integral.filled_memory()
+            gradient = HeadwiseGradient(norm, integral, outs, *moments[i], *memory)
             gradient.add_to(
-                [grads[0][b], *grads[1:3], *(g[b] for g in grads[3:])],
-                [k[b] for k in kernels],
-                y[b] if norm.over_heads else y,
-                outer[0][b],
-                kept[b] if kept else None,
+                [grads[0][group], *grads[1:3], *(g[group] for g in grads[3:])],
+                rest[-1][group] if norm.over_heads else outer[0][group],
+                outer[0][group],
             )
         return (None, None, None, *grads)

@@ -1,4 +1,4 @@
-"""Gradients of values -> kernel integral -> norm -> projection, in blocks and head by head."""
+"""Gradients of values -> kernel integral -> norm -> projection of a few samples."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from surform.attention.slabs import contract, correlate
-from surform.layers.scratch import group_size, scratch
-from surform.operators.headwise_forward import integrals, row_blocks
+from surform.layers.scratch import scratch
+from surform.operators.axis_products import contract, correlate
+from surform.operators.kernel_integral import KernelIntegral
 from surform.operators.out_norm import OutNorm
 
 __all__ = ["HeadwiseGradient"]
 
 
 class HeadwiseGradient:
-    """One sample: u (*grid, c), values (h, d, c), outs (h, d, o), the norm's means and scales.
+    """partial, results: of the forward pass; outs (h axes, d, o); the norm's mean and scale.
 
     With q the integral and r = (q - mean) s the normalised one, for dr = dy out^T,
     dq = s dr - s mean(dr) - (q - mean) s^2 sum(dr r) / degrees. Both sums follow from small
@@ -26,141 +26,141 @@ class HeadwiseGradient:
     def __init__(
         self,
         norm: OutNorm,
-        parallel: bool,
-        u: Tensor,
-        values: Tensor,
+        integral: KernelIntegral,
         outs: Tensor,
         mean: Tensor,
         scale: Tensor,
+        partial: Tensor,
+        results: Tensor,
     ) -> None:
-        self.norm, self.parallel, self.values, self.outs = norm, parallel, values, outs
-        self.grid, self.rows = u.shape[:-1], u.reshape(-1, u.shape[-1])
-        self.mean, self.scale = mean, scale
-        heads = outs.shape[0] if norm.over_heads else 1
-        self.count = len(self.rows) * outs.shape[1] * heads // scale[0].numel()
-        self.blocks = row_blocks(self.rows)
+        self.norm, self.integral, self.outs = norm, integral, outs
+        self.mean, self.scale, self.partial, self.results = mean, scale, partial, results
+        self.count = results.numel() // scale.numel()
 
-    def add_to(
-        self,
-        grads: Sequence[Tensor],
-        kernels: list[Tensor],
-        y: Tensor,
-        dy: Tensor,
-        kept: Tensor | None,
-    ) -> None:
-        """Add the gradients to grads = [u, values, outs, *kernels].
+    def add_to(self, grads: Sequence[Tensor], y: Tensor, dy: Tensor) -> None:
+        """Add to grads = [values, outs, *kernels] and write grads' first, that of u.
 
-        y: the result, read where one norm spans all heads; kept: (h, 1 + axes, *grid, d), values
-        and contracted values of the forward pass, or None to recompute them.
+        y, dy: (b, *grid, o); y is read where one norm spans all heads.
         """
-        du, self.dvalues, self.douts, *self.dkernels = grads
-        self.du, self.kernels = du.view(self.rows.shape), kernels
-        self._prepare(y, dy)
-        shape = (*self.grid, self.values.shape[1])
-        results = len(kernels) if self.parallel else 1
-        slots = results if kept is not None else results + len(kernels) + 1
-        size = group_size(slots, shape, self.rows)
-        for start in range(0, len(self.values), size):
-            heads = range(start, min(start + size, len(self.values)))
-            memory = scratch(len(heads) * slots + 1, shape, self.rows)
-            g = [memory[i * results : (i + 1) * results] for i in range(len(heads))]
-            if kept is not None:
-                states = [list(kept[h]) for h in heads]
-            else:
-                rest, each = memory[len(heads) * results : -1], len(kernels) + 1
-                states = [rest[i * each : (i + 1) * each] for i in range(len(heads))]
-                for _ in integrals(self.rows, self.values, kernels, heads, states, self.parallel):
-                    pass
-            self._group(heads, states, g, memory[-1])
+        du, dvalues, douts, *dkernels = grads
+        b = self.integral.samples
+        self.dy = dy.reshape(b, self.integral.points, -1)
+        if self.norm.over_heads:  # the scale belongs to points
+            self.dy = (dy.flatten(2) * self.scale.view(b, -1, 1)).view_as(self.dy)
+        kernels = [k.flatten(0, 1) for k in dkernels]
+        g, first = self._memory()
+        self._norm_gradients(self._terms(y, dy, douts), g)
+        self._first_axis(g[:, :, 0], first, kernels[0])
+        self._other_axes(g, first, kernels, du.view(b, len(self.dy[0]), -1), dvalues.flatten(0, 1))
 
-    def _prepare(self, y: Tensor, dy: Tensor) -> None:
-        """dy as rows, times the scale where that belongs to points; the sums of dr and dr r."""
-        if self.norm.over_heads:
-            dims = self.norm.grid_dims(len(self.grid))
-            self.total = (dy * self.outs.sum((0, 1))).sum(dims, keepdim=True)
-            self.product = (dy * y).sum(dims, keepdim=True)
-            dy = dy * self.scale[0]
-        self.dy = dy.reshape(len(self.rows), -1)
-        self.dy_sum = self.dy.sum(0)
+    def _memory(self) -> tuple[Tensor, Tensor]:
+        """For the gradients of the results, and of what the first axis's kernel acted on."""
+        if not self.integral.parallel:
+            g, first = self.integral.empty_pair()
+            return g[:, :, None], first
+        return self.integral.empty(self.integral.axes), self.integral.empty(1)[:, :, 0]
 
-    def _group(
-        self, heads: range, states: list[list[Tensor]], g: list[list[Tensor]], spare: Tensor
-    ) -> None:
-        """Gradients through some heads; g: memory for those of their integrals."""
-        results = len(g[0])
-        first = heads.start * results
-        q = [s for memory in states for s in memory[-results:]]
-        self._norm_gradients(first, q, [t for one in g for t in one])
-        dv = [
-            (self._parallel if self.parallel else self._chain)(h, memory, own, spare)
-            for h, memory, own in zip(heads, states, g, strict=True)
-        ]
-        for block in self.blocks:
-            rows, du = self.rows[block], self.du[block]
-            for h, one in zip(heads, dv, strict=True):
-                part = self._flat(one)[block]
-                self.dvalues[h].addmm_(part.t(), rows)
-                du.addmm_(part, self.values[h])
-
-    def _chain(self, h: int, states: list[Tensor], own: list[Tensor], spare: Tensor) -> Tensor:
-        g = own[0]
-        for axis in range(len(self.kernels) - 1, -1, -1):
-            self.dkernels[axis][h] += correlate(g, states[axis], axis)
-            contract(self.kernels[axis][h].t(), g, axis, spare)
-            g, spare = spare, g
-        return g if g is own[0] else own[0].copy_(g)
-
-    def _parallel(self, h: int, states: list[Tensor], own: list[Tensor], spare: Tensor) -> Tensor:
-        for axis, g in enumerate(own):
-            self.dkernels[axis][h] += correlate(g, states[0], axis)
-            contract(self.kernels[axis][h].t(), g, axis, spare)
-            if axis == 0:
-                g.copy_(spare)
-            else:
-                own[0] += spare
-        return own[0]
-
-    def _norm_gradients(self, first: int, q: list[Tensor], g: list[Tensor]) -> None:
-        """g <- gradients of the integrals q of heads first, first + 1, ..."""
-        indices = range(first, first + len(q))
-        raw = [torch.zeros_like(self.outs[i]) for i in indices]
-        for block in self.blocks:
-            for one, total in zip(q, raw, strict=True):
-                total.addmm_(self._flat(one)[block].t(), self.dy[block])
-        terms = [self._terms(i, one) for i, one in zip(indices, raw, strict=True)]
-        for block in self.blocks:
-            for one, target, (out, slope, offset) in zip(q, g, terms, strict=True):
-                part = self._flat(target)[block]
-                slope, offset = (t if len(t) == 1 else t[block] for t in (slope, offset))
-                torch.mul(self._flat(one)[block], slope, out=part)
-                part.add_(offset).addmm_(self.dy[block], out)
-
-    def _terms(self, index: int, raw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(out^T with the scale, slope, offset) of one head from raw = q^T dy."""
-        own = 0 if self.norm.over_heads else index
-        mean, scale, out = self.mean[own], self.scale[own], self.outs[index]
-        if self.norm.over_heads:
-            # the mean differs from row to row of the first axis, and dy carries the scale
-            steps = self.dy.view(self.grid[0], -1, self.dy.shape[1]).sum(1)
-            dout = raw - (mean.reshape(-1, 1) * steps).sum(0)
-            total, product = self.total, self.product
+    def _terms(self, y: Tensor, dy: Tensor, douts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(outs with the scale, slope, offset), each (b, h axes or 1, d or 1, o or x or 1)."""
+        norm, outs, mean, scale = self.norm, self.outs, self.mean, self.scale
+        b, n = len(self.dy), self.integral.grid[0]
+        inner = self.results.flatten(1, 3)
+        raw = inner.new_zeros(b, inner.shape[1], outs.shape[-1])
+        for points in self.integral.blocks:
+            raw.baddbmm_(inner[..., points], self.dy[:, points])
+        raw = raw.unflatten(1, outs.shape[:2])
+        steps = self.dy.unflatten(1, (n, -1)).sum(2)  # (b, x, o)
+        if norm.over_heads:
+            dout = raw - (mean.view(b, n, 1) * steps).sum(1)[:, None, None]
+            total = (steps @ outs.sum((0, 1)))[:, None, None]
+            product = (dy * y).flatten(2).sum(2)[:, None, None]
+            weight = outs.expand(b, -1, -1, -1)
         else:
-            dout = (raw - mean.reshape(-1, 1) * self.dy_sum) * scale.reshape(-1, 1)
-            total, product = out @ self.dy_sum, (out * dout).sum(1)
-            if not self.norm.keep_features:
-                total, product = total.sum(), product.sum()
-            total, product = total.view(scale.shape), product.view(scale.shape)
-            out = out * scale.reshape(-1, 1)
-        self.douts[index] += dout
-        slope = -product * scale.square() / self.norm.degrees(self.count)
-        offset = -slope * mean - total * scale / self.count
-        return out.t(), self._per_row(slope), self._per_row(offset)
+            step = steps.sum(1)[:, None, None]
+            dout = (raw - mean * step) * scale
+            total = (outs * step).sum(-1, keepdim=True)
+            product = (outs * dout).sum(-1, keepdim=True)
+            if not norm.keep_features:
+                total, product = total.sum(2, keepdim=True), product.sum(2, keepdim=True)
+            total, weight = total * scale, outs * scale
+        douts += dout.sum(0)
+        slope = -product * scale.square() / norm.degrees(self.count)
+        return weight, slope, -slope * mean - total / self.count
 
-    def _per_row(self, x: Tensor) -> Tensor:
-        """(*grid or 1s, features or 1) -> (rows or 1, features or 1)."""
-        if not self.norm.keep_first:
-            return x.reshape(1, -1)
-        return x.expand(*self.grid, 1).reshape(-1, 1)
+    def _norm_gradients(self, terms: tuple[Tensor, Tensor, Tensor], g: Tensor) -> None:
+        """g <- gradients of the results."""
+        weight, slope, offset = terms
+        weight, slope, offset = weight.flatten(1, 2), slope[..., None], offset[..., None]
+        for points in self.integral.blocks:
+            first = self.integral.first_indices(points) if self.norm.keep_first else slice(None)
+            part = g[..., points].flatten(1, 2)  # (b, h axes, d, points)
+            q = self.results[..., points].flatten(1, 2)
+            grid = part.unflatten(-1, (-1, self.integral.rest))
+            torch.mul(q.view(grid.shape), slope[..., first, :], out=grid)
+            grid += offset[..., first, :]
+            part.flatten(1, 2).baddbmm_(weight, self.dy[:, points].transpose(1, 2))
 
-    def _flat(self, x: Tensor) -> Tensor:
-        return x.view(len(self.rows), -1)
+    def _first_axis(self, g: Tensor, out: Tensor, dkernel: Tensor) -> None:
+        """Through the contraction of the first axis, g -> out (b, h, d, points)."""
+        integral = self.integral
+        source, target, x = (integral.along(t, 0) for t in (g, out, self.partial))
+        transposed = integral.kernels[0].transpose(1, 2)
+        for slabs, features in integral.pieces:
+            piece = slabs, features
+            correlate(source[piece], x[piece], dkernel[slabs])
+            contract(transposed[slabs], source[piece], target[piece])
+
+    def _other_axes(
+        self, g: Tensor, first: Tensor, kernels: list[Tensor], du: Tensor, dweight: Tensor
+    ) -> None:
+        """Through the other axes and the values, in blocks of points; values are made again."""
+        integral, axes = self.integral, range(1, len(self.integral.grid))
+        through = self._parallel if integral.parallel else self._chain
+        for points in integral.blocks:
+            count = 3 if integral.parallel else max(3, len(axes) + 2)
+            memory = scratch(du, *[integral.block_shape(points)] * count)
+            dv = through(points, g, first, kernels, memory).flatten(1, 2)
+            dweight.addbmm_(dv, integral.rows[:, points])
+            torch.bmm(dv.transpose(1, 2), integral.weight, out=du[:, points])
+
+    def _chain(
+        self,
+        points: slice,
+        g: Tensor,
+        first: Tensor,
+        kernels: list[Tensor],
+        memory: list[Tensor],
+    ) -> Tensor:
+        integral = self.integral
+        own, spare, *states = memory
+        own.copy_(first[..., points])
+        if states and len(self.integral.grid) > 1:
+            integral.make_values(points, states[0])
+        last = len(integral.grid) - 1
+        for i, axis in enumerate(range(last, 1, -1)):
+            integral.contract_block(axis, states[i], states[i + 1])
+        for axis in range(1, last + 1):
+            x = states[last - axis]
+            correlate(integral.along(own, axis), integral.along(x, axis), kernels[axis])
+            integral.contract_block(axis, own, spare, transpose=True)
+            own, spare = spare, own
+        return own
+
+    def _parallel(
+        self,
+        points: slice,
+        g: Tensor,
+        first: Tensor,
+        kernels: list[Tensor],
+        memory: list[Tensor],
+    ) -> Tensor:
+        integral = self.integral
+        own, part, spare = memory
+        own.copy_(first[..., points])
+        for axis in range(1, len(integral.grid)):
+            part.copy_(g[:, :, axis, :, points])
+            integral.contract_block(axis, part, spare, transpose=True)
+            own += spare
+            spare.copy_(self.partial[..., points])
+            correlate(integral.along(part, axis), integral.along(spare, axis), kernels[axis])
+        return own
