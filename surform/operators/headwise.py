@@ -79,15 +79,16 @@ class _Headwise(torch.autograd.Function):
         *kernels: Tensor,
     ) -> Tensor:
         groups = sample_groups(u, len(values) * values.shape[1])
-        y = u.new_empty(*u.shape[:-1], outs.shape[-1])
-        moments, kept = [], []
+        parts, moments, kept = [], [], []
         for group in groups:
             integral = KernelIntegral(parallel, u[group], values, [k[group] for k in kernels])
             memory = integral.memory(overlap=not keep)
             mean, scale = integrate(norm, integral, *memory)
-            project(norm, integral, memory[1], outs, mean, scale, y[group])
+            parts.append(project(norm, memory[1], outs, mean, scale, integral.blocks))
             moments += [mean, scale]
             kept += memory if keep else []
+        y = parts[0] if len(parts) == 1 else torch.cat(parts)
+        y = y.view(*u.shape[:-1], -1)
         ctx.norm, ctx.parallel, ctx.groups, ctx.keep = norm, parallel, groups, keep
         saved = [y] if norm.over_heads else []
         ctx.save_for_backward(u, values, outs, *kernels, *moments, *kept, *saved)

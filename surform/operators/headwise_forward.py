@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from surform.operators.kernel_integral import KernelIntegral
@@ -14,42 +15,29 @@ __all__ = ["integrate", "project"]
 def integrate(
     norm: OutNorm, integral: KernelIntegral, partial: Tensor, results: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Fill partial and results; mean and scale of the norm, (b, h axes or 1, d or 1, x or 1)."""
-    integral.run_first(partial, results)
-    each = [integral.along(results[:, :, axis], 0) for axis in range(integral.axes)]
-    shape = (len(each[0]), len(each), *each[0].shape[1:])
-    moments = NormMoments(norm, shape, results)
-    for slabs, features in integral.run_last(partial, results):
-        for axis, q in enumerate(each):
-            moments.add(slabs, axis, features, q[slabs, features])
-    return moments.finish(integral.samples)
+    """Fill partial and results; mean and scale of the norm, broadcasting against results."""
+    integral.run_others(partial, results)
+    moments, axes = NormMoments(norm, results), integral.axes
+    for b, heads, features in integral.run_first(partial, results):
+        place = (b, slice(None), slice(heads.start * axes, heads.stop * axes), features)
+        moments.add(place, results[place])
+    return moments.finish()
 
 
 def project(
-    norm: OutNorm,
-    integral: KernelIntegral,
-    results: Tensor,
-    outs: Tensor,
-    mean: Tensor,
-    scale: Tensor,
-    y: Tensor,
-) -> None:
-    """y (b, *grid, o) = the normalised results times outs (h axes, d, o)."""
-    b = integral.samples
-    y = y.view(b, integral.points, -1)
-    if norm.over_heads:  # mean and scale belong to points
-        weight = outs.flatten(0, 1).expand(b, -1, -1)
-        shift = mean.view(b, -1, 1, 1) * outs.sum((0, 1))  # (b, x, 1, o)
-    else:
-        weight = scale * outs  # (b, h axes, d, o)
-        shift = (mean * weight).sum((1, 2)).view(b, 1, 1, -1)
-        weight = weight.flatten(1, 2)
-    inner = results.flatten(1, 3)  # (b, h axes d, points)
-    for points in integral.blocks:
-        part = y[:, points]
-        grid = part.view(b, -1, integral.rest, part.shape[-1])
-        first = integral.first_indices(points) if norm.keep_first else slice(None)
-        grid.copy_(-shift[:, first])
-        part.baddbmm_(inner[..., points].transpose(1, 2), weight)
-        if norm.over_heads:
-            grid *= scale.view(b, -1, 1, 1)[:, first]
+    norm: OutNorm, results: Tensor, outs: Tensor, mean: Tensor, scale: Tensor, blocks: list[slice]
+) -> Tensor:
+    """The normalised results times outs (heads, d, o): (b, x, rest, o)."""
+    weight = outs if norm.over_heads else scale * outs  # else mean and scale belong to points
+    shift = (mean * weight).sum((2, 3), keepdim=True)[:, :, 0].neg()  # (b, x or 1, 1, o)
+    weight = weight.flatten(-3, -2).expand(len(results), 1, -1, -1)
+    inner = results.flatten(2, 3).transpose(2, 3)  # (b, x, rest, heads d)
+    y = results.new_empty(*inner.shape[:3], outs.shape[-1])
+    for b in range(len(y)):
+        for block in blocks:
+            part, q = y[b, block], inner[b, block]
+            base = shift[b, block if norm.keep_first else slice(None)].expand_as(part)
+            torch.baddbmm(base, q, weight[b].expand(len(q), -1, -1), out=part)
+            if norm.over_heads:
+                part *= scale[b, block, 0]
+    return y

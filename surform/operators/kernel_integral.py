@@ -1,9 +1,9 @@
 """Values of a few samples and their contraction with the kernels, all heads at once, on the CPU.
 
-Features stand before points, (b, h, d, points), so that most products span all heads or many rows.
-Kernels of different axes commute: those of all axes but the first are contracted in blocks of the
-first axis while a block's values are hot in the cache, the first axis's afterwards, in blocks of
-features.
+Kernels of different axes commute. Those of all axes but the first are contracted in blocks of the
+first axis, while a block's values are hot in the cache; there features stand before points,
+(b, h, d, points), so that each product spans all heads and many rows. In memory the first axis
+stands in front, (b, x, heads, d, rest): its kernel is contracted afterwards, in pieces of features.
 """
 
 from __future__ import annotations
@@ -33,124 +33,140 @@ def sample_groups(u: Tensor, inner: int) -> list[slice]:
 class KernelIntegral:
     """u (b, x, *rest, c), values (h, d, c), per axis kernels (b, h, n, n).
 
-    Its tensors: `partial` (b, h, d, points), the values contracted with all kernels but the
-    first axis's; `results` (b, h, 1, d, points), contracted with all. When parallel, partial is
-    the values and results (b, h, axes, d, points) holds their products with each kernel alone.
+    Its tensors: `partial` (b, x, h, d, rest), the values contracted with all kernels but the
+    first axis's; `results` (b, x, h, d, rest), contracted with all. When parallel, partial is the
+    values and results (b, x, h axes, d, rest) their products with each kernel alone.
     """
 
     def __init__(
         self, parallel: bool, u: Tensor, values: Tensor, kernels: Sequence[Tensor]
     ) -> None:
         self.parallel, self.axes = parallel, len(kernels) if parallel else 1
-        self.kernels = [k.flatten(0, 1) for k in kernels]  # (b h, n, n)
-        self.grid, self.rows = u.shape[1:-1], u.flatten(1, -2)
-        self.samples, self.points = self.rows.shape[:2]
-        self.heads, self.width = values.shape[:2]
+        self.first = kernels[0]
+        self.others = [k.flatten(0, 1) for k in kernels[1:]]  # (b h, n, n)
+        self.u = u.flatten(2, -2) if u.ndim > 3 else u[:, :, None]  # (b, x, rest, c)
+        self.grid, self.rest = u.shape[1:-1], self.u.shape[2]
+        self.samples, self.heads, self.width = len(u), *values.shape[:2]
         self.weight = values.flatten(0, 1).expand(self.samples, -1, -1)  # (b, h d, c)
-        self.rest = self.points // self.grid[0]
-        self.blocks = self._blocks()
-        self.pieces = self._pieces()
+        self.blocks, self.pieces = self._blocks(), self._pieces()
 
     def _blocks(self) -> list[slice]:
-        """Ranges of points: whole indices of the first axis."""
-        inner = self.samples * self.heads * self.width * self.rest * self.rows.element_size()
-        step, n = max(1, _BLOCK_BYTES // inner), self.grid[0]
-        return [slice(i * self.rest, min(i + step, n) * self.rest) for i in range(0, n, step)]
+        """Ranges of the first axis."""
+        each = self.samples * self.heads * self.width * self.rest * self.u.element_size()
+        step, n = max(1, _BLOCK_BYTES // each), self.grid[0]
+        return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
     def _pieces(self) -> list[tuple[slice, slice]]:
-        """Ranges of slabs (b h) and features: a few slabs, or a part of one."""
-        slabs, each = self.samples * self.heads, self.points * self.rows.element_size()
+        """Ranges of heads and features of one sample: a few heads, or a part of one."""
+        each = self.grid[0] * self.rest * self.u.element_size()
         many = max(1, _BLOCK_BYTES // 2 // each)
         size, step = max(1, many // self.width), min(many, self.width)
         return [
-            (slice(s, min(s + size, slabs)), slice(f, min(f + step, self.width)))
-            for s in range(0, slabs, size)
+            (slice(h, min(h + size, self.heads)), slice(f, min(f + step, self.width)))
+            for h in range(0, self.heads, size)
             for f in range(0, self.width, step)
         ]
 
-    def first_indices(self, points: slice) -> slice:
-        """Of the first axis, for one of the blocks."""
-        return slice(points.start // self.rest, points.stop // self.rest)
-
-    def empty(self, axes: int) -> Tensor:
-        """Uninitialised memory (b, h, axes, d, points)."""
-        memory = self._rows(self.samples * self.heads * axes * self.width)
-        memory = memory.view(self.samples, self.heads, axes, self.width, -1)
-        return memory[..., : self.points]
-
     def memory(self, overlap: bool) -> tuple[Tensor, Tensor]:
         """For partial and results; overlap: partial need not outlive the results."""
-        if overlap and not self.parallel:
-            partial, results = self.empty_pair()
-            return partial, results[:, :, None]
-        return self.empty(1)[:, :, 0], self.empty(self.axes)
+        if not overlap or self.parallel:
+            return self._empty(self.heads), self._empty(self.heads * self.axes)
+        # Piece by piece, the results follow into memory that was just read, so still in the cache.
+        heads, features = self.pieces[0]
+        ahead = (heads.stop - heads.start) * (features.stop - features.start)
+        memory = self._rows(self.heads * self.width + ahead)
+        return self._slabs(memory[:, ahead * self.rest :]), self._slabs(memory)
+
+    def gradient_memory(self) -> tuple[Tensor, Tensor]:
+        """For the gradients of partial, made last, and of results, made first."""
+        first, second = self.memory(overlap=True)
+        return (first, second) if self.parallel else (second, first)
+
+    def _empty(self, heads: int) -> Tensor:
+        """Uninitialised memory (b, x, heads, d, rest)."""
+        return self._slabs(self._rows(heads * self.width), heads)
+
+    def _rows(self, features: int) -> Tensor:
+        """(b x, features rest and a few more): never a whole number of pages from row to row.
+
+        Else the parts of a piece fell into the same few sets of the cache and evicted each other.
+        """
+        size, line = features * self.rest, 64 // self.u.element_size()
+        apart = line if size % (8 * line) == 0 else 0
+        return large_empty((self.samples * self.grid[0], size + apart), self.u)
+
+    def _slabs(self, rows: Tensor, heads: int | None = None) -> Tensor:
+        heads = self.heads if heads is None else heads
+        rows = rows[:, : heads * self.width * self.rest]
+        return rows.view(self.samples, self.grid[0], heads, self.width, self.rest)
 
     def filled_memory(self) -> tuple[Tensor, Tensor]:
+        """partial and results."""
         partial, results = self.memory(overlap=False)
-        self.run_first(partial, results)
-        for _ in self.run_last(partial, results):
+        self.run_others(partial, results)
+        for _ in self.run_first(partial, results):
             pass
         return partial, results
 
-    def empty_pair(self) -> tuple[Tensor, Tensor]:
-        """Memory (b, h, d, points) twice; piece by piece, the second may be made from the first.
+    def block_scratch(self, block: slice, count: int) -> list[Tensor]:
+        """Work memory (b, h, d, points of a block)."""
+        points = (block.stop - block.start) * self.rest
+        return scratch(self.u, *[(self.samples, self.heads, self.width, points)] * count)
 
-        They overlap, a piece apart: what is written is still in the cache, as it was just read.
-        """
-        slabs, features = self.pieces[0]
-        ahead = (slabs.stop - slabs.start) * (features.stop - features.start)
-        count = self.samples * self.heads * self.width
-        memory = self._rows(count + ahead)
-        first, second = (
-            part.view(self.samples, self.heads, self.width, -1)[..., : self.points]
-            for part in (memory[ahead:], memory[:count])
-        )
-        return first, second
-
-    def _rows(self, count: int) -> Tensor:
-        """Rows of all points; never a whole number of pages apart where blocks are parts of rows.
-
-        Else the parts would fall into the same few sets of the cache and evict each other.
-        """
-        line = 64 // self.rows.element_size()
-        apart = len(self.blocks) > 1 and self.points % (8 * line) == 0
-        return large_empty((count, self.points + line * apart), self.rows)
+    def make_values(self, block: slice, out: Tensor) -> None:
+        """out (b, h, d, points) <- values of a block."""
+        rows = self.u[:, block].flatten(1, 2)
+        torch.bmm(self.weight, rows.transpose(1, 2), out=out.flatten(1, 2))
 
     def along(self, x: Tensor, axis: int) -> Tensor:
-        """(b, h, d, some points) -> (b h, before, n, after) around an axis."""
-        n, after = self.grid[axis], math.prod(self.grid[axis + 1 :])
-        if axis == 0:
-            return x.flatten(0, 1).unflatten(-1, (n, after))
-        return x.view(self.samples * self.heads, -1, n, after)
+        """(b, h, d, points) of a block -> (b h, before, n, after) around an axis but the first."""
+        after = math.prod(self.grid[axis + 1 :])
+        return x.view(self.samples * self.heads, -1, self.grid[axis], after)
 
-    def block_shape(self, points: slice) -> tuple[int, int, int, int]:
-        return self.samples, self.heads, self.width, points.stop - points.start
-
-    def make_values(self, points: slice, out: Tensor) -> None:
-        """Values (b, h, d, points) of a range of points."""
-        torch.bmm(self.weight, self.rows[:, points].transpose(1, 2), out=out.flatten(1, 2))
-
-    def contract_block(self, axis: int, x: Tensor, out: Tensor, transpose: bool = False) -> None:
-        kernel = self.kernels[axis]
+    def contract(self, axis: int, x: Tensor, out: Tensor, transpose: bool = False) -> None:
+        """out <- x of a block contracted with an axis but the first."""
+        kernel = self.others[axis - 1]
         kernel = kernel.transpose(1, 2) if transpose else kernel
         contract(kernel, self.along(x, axis), self.along(out, axis))
 
-    def run_first(self, partial: Tensor, results: Tensor) -> None:
-        """All axes but the first."""
-        for points in self.blocks:
-            x, spare = scratch(self.rows, *[self.block_shape(points)] * 2)
-            self.make_values(points, x)
+    def features_first(self, x: Tensor) -> Tensor:
+        """View (b, h, d, x, rest) of (b, x, h, d, rest), the layout within blocks."""
+        return x.permute(0, 2, 3, 1, 4)
+
+    def run_others(self, partial: Tensor, results: Tensor) -> None:
+        """Values and all axes but the first."""
+        for block in self.blocks:
+            x, spare = self.block_scratch(block, 2)
+            self.make_values(block, x)
             for axis in range(len(self.grid) - 1, 0, -1):
-                self.contract_block(axis, x, spare)
+                self.contract(axis, x, spare)
                 if self.parallel:
-                    results[:, :, axis, :, points] = spare
+                    self._store(spare, results[:, block, axis :: self.axes])
                 else:
                     x, spare = spare, x
-            partial[..., points] = x
+            self._store(x, partial[:, block])
 
-    def run_last(self, partial: Tensor, results: Tensor) -> Iterator[tuple[slice, slice]]:
-        """The first axis, piece by piece: yields the ranges of slabs and features just made."""
-        source, target = self.along(partial, 0), self.along(results[:, :, 0], 0)
-        for piece in self.pieces:
-            contract(self.kernels[0][piece[0]], source[piece], target[piece])
-            yield piece
+    def _store(self, x: Tensor, target: Tensor) -> None:
+        target = self.features_first(target)
+        target.copy_(x.view(target.shape))
+
+    def load(self, source: Tensor, out: Tensor) -> None:
+        """out (b, h, d, points) <- a block (b, x, h, d, rest)."""
+        source = self.features_first(source)
+        out.view(source.shape).copy_(source)
+
+    def run_first(
+        self, partial: Tensor, results: Tensor
+    ) -> Iterator[tuple[int, slice, slice]]:
+        """The first axis, piece by piece: yields sample, heads and features of what was made."""
+        target = results[:, :, :: self.axes]
+        for b in range(self.samples):
+            for heads, features in self.pieces:
+                x, out = (piece(t[b], heads, features) for t in (partial, target))
+                torch.bmm(self.first[b, heads], x, out=out)
+                yield b, heads, features
+
+
+def piece(x: Tensor, heads: slice, features: slice) -> Tensor:
+    """Some heads and features of (x, h, d, rest) as (h, x, d rest)."""
+    return x[:, heads, features].transpose(0, 1).flatten(2)
