@@ -17,6 +17,7 @@ from torch import Tensor
 from surform import attention
 from surform.attention.dispatch import requested
 from surform.layers.blocking import differentiable_gradients, works_in_blocks
+from surform.layers.pages import large_empty
 from surform.operators.headwise_backward import HeadwiseGradient
 from surform.operators.headwise_forward import integrate, project
 from surform.operators.kernel_integral import KernelIntegral, sample_groups
@@ -79,16 +80,15 @@ class _Headwise(torch.autograd.Function):
         *kernels: Tensor,
     ) -> Tensor:
         groups = sample_groups(u, len(values) * values.shape[1])
-        parts, moments, kept = [], [], []
+        y = large_empty((*u.shape[:-1], outs.shape[-1]), u)
+        moments, kept = [], []
         for group in groups:
             integral = KernelIntegral(parallel, u[group], values, [k[group] for k in kernels])
             memory = integral.memory(overlap=not keep)
             mean, scale = integrate(norm, integral, *memory)
-            parts.append(project(norm, memory[1], outs, mean, scale, integral.blocks))
+            project(norm, integral, memory[1], outs, mean, scale, y[group])
             moments += [mean, scale]
             kept += memory if keep else []
-        y = parts[0] if len(parts) == 1 else torch.cat(parts)
-        y = y.view(*u.shape[:-1], -1)
         ctx.norm, ctx.parallel, ctx.groups, ctx.keep = norm, parallel, groups, keep
         saved = [y] if norm.over_heads else []
         ctx.save_for_backward(u, values, outs, *kernels, *moments, *kept, *saved)
@@ -105,7 +105,7 @@ class _Headwise(torch.autograd.Function):
             )
             return (None, None, None, *found)
         u, values, outs, *kernels = inputs
-        grads = [torch.zeros(x.shape, dtype=x.dtype) for x in inputs]
+        grads = [large_empty(u.shape, u), *(torch.zeros(x.shape, dtype=x.dtype) for x in inputs[1:])]
         pairs = [rest[i : i + 2] for i in range(0, len(rest) - 1, 2)]
         moments, kept = pairs[: len(groups)], pairs[len(groups) :]
         for i, group in enumerate(groups):

@@ -20,7 +20,7 @@ from surform.operators.axis_products import contract
 
 __all__ = ["KernelIntegral", "sample_groups"]
 
-_BLOCK_BYTES = 1 << 20  # of one tensor in a block: a few fit into a 2 MB L2 cache
+_BLOCK_BYTES = 1 << 21  # of one tensor in a block: a few fit into a 2 MB L2 cache
 
 
 def sample_groups(u: Tensor, inner: int) -> list[slice]:
@@ -59,8 +59,10 @@ class KernelIntegral:
     def _pieces(self) -> list[tuple[slice, slice]]:
         """Ranges of heads and features of one sample: a few heads, or a part of one."""
         each = self.grid[0] * self.rest * self.u.element_size()
-        many = max(1, _BLOCK_BYTES // 2 // each)
-        size, step = max(1, many // self.width), min(many, self.width)
+        many = max(1, _BLOCK_BYTES // 4 // each)
+        self.piece_width = max(f for f in range(1, self.width + 1) if f <= many and self.width % f == 0)
+        size, step = max(1, many // self.width), self.piece_width
+        self.ahead = min(size, self.heads) * step
         return [
             (slice(h, min(h + size, self.heads)), slice(f, min(f + step, self.width)))
             for h in range(0, self.heads, size)
@@ -72,10 +74,8 @@ class KernelIntegral:
         if not overlap or self.parallel:
             return self._empty(self.heads), self._empty(self.heads * self.axes)
         # Piece by piece, the results follow into memory that was just read, so still in the cache.
-        heads, features = self.pieces[0]
-        ahead = (heads.stop - heads.start) * (features.stop - features.start)
-        memory = self._rows(self.heads * self.width + ahead)
-        return self._slabs(memory[:, ahead * self.rest :]), self._slabs(memory)
+        memory = self._rows(self.heads * self.width + self.ahead)
+        return self._slabs(memory[:, self.ahead * self.rest :]), self._slabs(memory)
 
     def gradient_memory(self) -> tuple[Tensor, Tensor]:
         """For the gradients of partial, made last, and of results, made first."""
@@ -83,17 +83,15 @@ class KernelIntegral:
         return (first, second) if self.parallel else (second, first)
 
     def _empty(self, heads: int) -> Tensor:
-        """Uninitialised memory (b, x, heads, d, rest)."""
-        return self._slabs(self._rows(heads * self.width), heads)
+        """Uninitialised memory (b, x, heads, d, rest).
+
+        Rows of the first axis are one piece more apart where there are several: a power of two
+        apart, the rows of a piece fell into the same few sets of the cache and evicted each other.
+        """
+        return self._slabs(self._rows(heads * self.width + self.ahead * (len(self.pieces) > 1)), heads)
 
     def _rows(self, features: int) -> Tensor:
-        """(b x, features rest and a few more): never a whole number of pages from row to row.
-
-        Else the parts of a piece fell into the same few sets of the cache and evicted each other.
-        """
-        size, line = features * self.rest, 64 // self.u.element_size()
-        apart = line if size % (8 * line) == 0 else 0
-        return large_empty((self.samples * self.grid[0], size + apart), self.u)
+        return large_empty((self.samples * self.grid[0], features * self.rest), self.u)
 
     def _slabs(self, rows: Tensor, heads: int | None = None) -> Tensor:
         heads = self.heads if heads is None else heads

@@ -11,26 +11,33 @@ __all__ = ["NormMoments"]
 
 
 class NormMoments:
-    """Of results (b, x, heads, d, rest): first over rest alone, `finish` combines these exactly."""
+    """Of results (b, x, heads, d, rest), first over rest and `width` features (a divisor of d).
 
-    def __init__(self, norm: OutNorm, results: Tensor) -> None:
-        self.norm, self.rest = norm, results.shape[-1]
-        self.mean = results.new_empty(results.shape[:-1])
+    `finish` combines these exactly.
+    """
+
+    def __init__(self, norm: OutNorm, width: int, results: Tensor) -> None:
+        self.norm = norm
+        self.width = 1 if norm.keep_features else width
+        self.each = self.width * results.shape[-1]
+        self.mean = results.new_empty(*results.shape[:3], results.shape[3] // self.width)
         self.root = torch.empty_like(self.mean)  # of the sum of squares
 
-    def add(self, place: tuple[int | slice, ...], q: Tensor) -> None:
-        """q: results[place], while it is in the cache."""
-        torch.sum(q, -1, out=self.mean[place])
-        torch.linalg.vector_norm(q, dim=-1, out=self.root[place])
+    def add(self, *place: int | slice, features: slice, q: Tensor) -> None:
+        """q: results[*place, features], while it is in the cache."""
+        q = q.unflatten(-2, (-1, self.width)).flatten(-2)
+        part = slice(features.start // self.width, features.stop // self.width)
+        torch.sum(q, -1, out=self.mean[(*place, part)])
+        torch.linalg.vector_norm(q, dim=-1, out=self.root[(*place, part)])
 
     def finish(self) -> tuple[Tensor, Tensor]:
         """Mean and scale (b, x or 1, heads or 1, d or 1, 1), about the common mean."""
-        norm, mean = self.norm, self.mean.double() / self.rest
+        norm, mean = self.norm, self.mean.double() / self.each
         kept = (norm.keep_first, not norm.over_heads, norm.keep_features)
         dims = tuple(dim for dim, keep in enumerate(kept, start=1) if not keep)
         common = mean.mean(dims, keepdim=True)
-        square = (self.root.double().square() - self.rest * mean.square()).clamp_(min=0)
-        square = (square + self.rest * (mean - common).square()).sum(dims, keepdim=True)
-        count = self.rest * mean.numel() // common.numel()
+        square = (self.root.double().square() - self.each * mean.square()).clamp_(min=0)
+        square = (square + self.each * (mean - common).square()).sum(dims, keepdim=True)
+        count = self.each * mean.numel() // common.numel()
         scale = (square / norm.degrees(count) + norm.eps).rsqrt()
         return tuple(t.to(self.mean.dtype)[..., None] for t in (common, scale))
