@@ -17,7 +17,7 @@ from torch import Tensor
 
 __all__ = ["large_empty"]
 
-_LARGE_BYTES = 1 << 18  # smaller ones are the C library's business
+_LARGE_BYTES = 1 << 20  # smaller ones are the C library's business
 _IDLE_BYTES = 1 << 30  # idle memory beyond this goes back to the system
 _IDLE: defaultdict[int, list[mmap.mmap]] = defaultdict(list)
 

@@ -1,7 +1,7 @@
 """Values -> kernel integral -> norm -> output projection: axial attention between linear maps.
 
-On the CPU in blocks of tokens and one head after the other, so that every product finds its
-operands in the caches; for the backward pass the contracted values are kept, or recomputed.
+On the CPU a few samples at a time and in blocks that fit into the caches, with all heads in few
+calls; for the backward pass the contracted values are kept, or recomputed.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ class _Headwise(torch.autograd.Function):
             )
             return (None, None, None, *found)
         u, values, outs, *kernels = inputs
-        grads = [large_empty(u.shape, u), *(torch.zeros(x.shape, dtype=x.dtype) for x in inputs[1:])]
+        grads = [
+            large_empty(u.shape, u),
+            *(torch.zeros(x.shape, dtype=x.dtype) for x in inputs[1:]),
+        ]
         pairs = [rest[i : i + 2] for i in range(0, len(rest) - 1, 2)]
         moments, kept = pairs[: len(groups)], pairs[len(groups) :]
         for i, group in enumerate(groups):

@@ -125,9 +125,7 @@ class HeadwiseGradient:
             own, spare = spare, own
         return own
 
-    def _parallel(
-        self, block: slice, g: Tensor, first: Tensor, dkernels: list[Tensor]
-    ) -> Tensor:
+    def _parallel(self, block: slice, g: Tensor, first: Tensor, dkernels: list[Tensor]) -> Tensor:
         integral = self.integral
         own, part, spare, x = integral.block_scratch(block, 4)
         integral.load(first[:, block], own)

@@ -1,4 +1,4 @@
-"""Kernel integral -> norm -> projection of a few samples: the norm is folded into the projection."""
+"""Kernel integral -> norm -> projection of a few samples, the norm folded into the projection."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def project(
     for b in range(len(y)):
         for block in integral.blocks:
             part, q = y[b, block], inner[b, block]
-            base = shift[b, block if norm.keep_first else slice(None)].expand_as(part)
-            torch.baddbmm(base, q, weight[b].expand(len(q), -1, -1), out=part)
+            torch.bmm(q, weight[b].expand(len(q), -1, -1), out=part)
+            part += shift[b, block if norm.keep_first else slice(None)]
             if norm.over_heads:
                 part *= scale[b, block, 0]

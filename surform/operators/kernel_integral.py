@@ -20,7 +20,7 @@ from surform.operators.axis_products import contract
 
 __all__ = ["KernelIntegral", "sample_groups"]
 
-_BLOCK_BYTES = 1 << 21  # of one tensor in a block: a few fit into a 2 MB L2 cache
+_BLOCK_BYTES = 1 << 21  # of all heads' values in a block; smaller ones cost more calls than misses
 
 
 def sample_groups(u: Tensor, inner: int) -> list[slice]:
@@ -48,7 +48,12 @@ class KernelIntegral:
         self.grid, self.rest = u.shape[1:-1], self.u.shape[2]
         self.samples, self.heads, self.width = len(u), *values.shape[:2]
         self.weight = values.flatten(0, 1).expand(self.samples, -1, -1)  # (b, h d, c)
-        self.blocks, self.pieces = self._blocks(), self._pieces()
+        self.blocks = self._blocks()
+        size = self._piece_size()
+        self.piece_width = min(size, self.width)  # in features
+        self.pieces = self._pieces(max(1, size // self.width))
+        heads, features = self.pieces[0]
+        self.ahead = (heads.stop - heads.start) * (features.stop - features.start)
 
     def _blocks(self) -> list[slice]:
         """Ranges of the first axis."""
@@ -56,16 +61,20 @@ class KernelIntegral:
         step, n = max(1, _BLOCK_BYTES // each), self.grid[0]
         return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
-    def _pieces(self) -> list[tuple[slice, slice]]:
-        """Ranges of heads and features of one sample: a few heads, or a part of one."""
+    def _piece_size(self) -> int:
+        """Features in a piece: a divisor of the features of a head, or several heads' features."""
         each = self.grid[0] * self.rest * self.u.element_size()
-        many = max(1, _BLOCK_BYTES // 4 // each)
-        self.piece_width = max(f for f in range(1, self.width + 1) if f <= many and self.width % f == 0)
-        size, step = max(1, many // self.width), self.piece_width
-        self.ahead = min(size, self.heads) * step
+        size = max(1, _BLOCK_BYTES // 4 // each)
+        if size >= self.width:
+            return size
+        return next(f for f in range(size, 0, -1) if self.width % f == 0)
+
+    def _pieces(self, heads: int) -> list[tuple[slice, slice]]:
+        """Ranges of heads and of features of one sample: some heads, or a part of one."""
+        step = self.piece_width
         return [
-            (slice(h, min(h + size, self.heads)), slice(f, min(f + step, self.width)))
-            for h in range(0, self.heads, size)
+            (slice(h, min(h + heads, self.heads)), slice(f, f + step))
+            for h in range(0, self.heads, heads)
             for f in range(0, self.width, step)
         ]
 
@@ -86,9 +95,10 @@ class KernelIntegral:
         """Uninitialised memory (b, x, heads, d, rest).
 
         Rows of the first axis are one piece more apart where there are several: a power of two
-        apart, the rows of a piece fell into the same few sets of the cache and evicted each other.
+        apart, the rows of a piece would share a few sets of the cache and evict each other.
         """
-        return self._slabs(self._rows(heads * self.width + self.ahead * (len(self.pieces) > 1)), heads)
+        apart = self.ahead if len(self.pieces) > 1 else 0
+        return self._slabs(self._rows(heads * self.width + apart), heads)
 
     def _rows(self, features: int) -> Tensor:
         return large_empty((self.samples * self.grid[0], features * self.rest), self.u)
@@ -153,9 +163,7 @@ class KernelIntegral:
         source = self.features_first(source)
         out.view(source.shape).copy_(source)
 
-    def run_first(
-        self, partial: Tensor, results: Tensor
-    ) -> Iterator[tuple[int, slice, slice]]:
+    def run_first(self, partial: Tensor, results: Tensor) -> Iterator[tuple[int, slice, slice]]:
         """The first axis, piece by piece: yields sample, heads and features of what was made."""
         target = results[:, :, :: self.axes]
         for b in range(self.samples):

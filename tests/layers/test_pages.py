@@ -7,7 +7,7 @@ import threading
 import torch
 
 from surform.layers.pages import large_empty
-from surform.layers.scratch import group_size, scratch
+from surform.layers.scratch import scratch
 
 SHAPE = (3, 1 << 20)  # 12 MB of float32
 LIKE = torch.zeros(1)
@@ -46,17 +46,15 @@ def test_a_graph_keeps_its_memory():
 
 
 def test_scratch_is_apart_in_every_thread_and_dtype():
-    mine = scratch(2, (4, 5), LIKE)
-    assert [t.shape for t in mine] == [(4, 5), (4, 5)]
-    assert mine[0].data_ptr() == scratch(1, (3,), LIKE)[0].data_ptr()
-    assert mine[0].data_ptr() != scratch(1, (3,), LIKE.double())[0].data_ptr()
+    mine = scratch(LIKE, (4, 5), (6,))
+    assert [t.shape for t in mine] == [(4, 5), (6,)]
+    mine[0].fill_(1)
+    mine[1].fill_(2)
+    assert (mine[0] == 1).all()
+    assert mine[0].data_ptr() == scratch(LIKE, (3,))[0].data_ptr()
+    assert mine[0].data_ptr() != scratch(LIKE.double(), (3,))[0].data_ptr()
     other: list[int] = []
-    thread = threading.Thread(target=lambda: other.append(scratch(1, (3,), LIKE)[0].data_ptr()))
+    thread = threading.Thread(target=lambda: other.append(scratch(LIKE, (3,))[0].data_ptr()))
     thread.start()
     thread.join()
     assert other != [mine[0].data_ptr()]
-
-
-def test_groups_of_heads_fit_into_what_is_kept():
-    assert group_size(1, (128, 128, 64), LIKE) == 15
-    assert group_size(3, (64, 64, 64, 64), LIKE) == 1  # one head is always worked on

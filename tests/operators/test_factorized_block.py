@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from surform import attention
+from surform.operators import kernel_integral
 from surform.operators.factorized_block import FactorizedBlock
 from surform.operators.out_norm import OUT_NORMS
 
@@ -21,14 +22,14 @@ def block(rank: int, **options) -> FactorizedBlock:
     return made
 
 
-def example(grid: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:
+def example(grid: tuple[int, ...], samples: int = 2) -> tuple[Tensor, list[Tensor]]:
     torch.manual_seed(1)
     coordinates = [torch.linspace(0, 2, n, dtype=torch.float64) for n in grid]
-    return torch.randn(2, *grid, 8, dtype=torch.float64, requires_grad=True), coordinates
+    return torch.randn(samples, *grid, 8, dtype=torch.float64, requires_grad=True), coordinates
 
 
-def outcome(made: FactorizedBlock, grid: tuple[int, ...]) -> list[Tensor]:
-    u, x = example(grid)
+def outcome(made: FactorizedBlock, grid: tuple[int, ...], samples: int = 2) -> list[Tensor]:
+    u, x = example(grid, samples)
     y = made(u, x)
     loss = (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)).sum()
     return [y, *torch.autograd.grad(loss, [u, *made.parameters()])]
@@ -45,6 +46,36 @@ def test_head_by_head_equals_the_plain_expression(grid, norm, parallel, recomput
         plain = outcome(made, grid)
     for a, b in zip(fast, plain, strict=True):
         assert (a - b).abs().max() <= 1e-9 * b.abs().max() + 1e-10
+
+
+# bytes of a block: three indices of the first axis, one left over; one index; two of three samples
+@pytest.mark.parametrize("size", [1728, 1, 8064])
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+@pytest.mark.parametrize("parallel", [False, True], ids=["chained", "parallel"])
+@pytest.mark.parametrize("norm", OUT_NORMS)
+@pytest.mark.parametrize("grid", [(42,), (7, 6), (7, 3, 2)], ids=str)
+def test_uneven_blocks_and_groups_of_samples(monkeypatch, grid, norm, parallel, recompute, size):
+    made = block(len(grid), out_norm=norm, parallel=parallel, recompute=recompute)
+    with attention.use("reference"):
+        plain = outcome(made, grid, samples=3)
+    monkeypatch.setattr(kernel_integral, "_BLOCK_BYTES", size)
+    for a, b in zip(outcome(made, grid, samples=3), plain, strict=True):
+        assert (a - b).abs().max() <= 1e-9 * b.abs().max() + 1e-10
+
+
+def test_pieces_cover_heads_and_features_once(monkeypatch):
+    made = block(2)
+    kernels = [torch.rand(2, 3, n, n).double() for n in (6, 9)]
+    u = torch.rand(2, 6, 9, 8).double()
+    for size in (1, 4000, 8000, 1 << 20):
+        monkeypatch.setattr(kernel_integral, "_BLOCK_BYTES", size)
+        values = made.to_value.weight.unflatten(0, (3, 4))
+        integral = kernel_integral.KernelIntegral(False, u, values, kernels)
+        covered = torch.zeros(3, 4)
+        for heads, features in integral.pieces:
+            covered[heads, features] += 1
+        assert (covered == 1).all()
+        assert [i for block in integral.blocks for i in range(6)[block]] == list(range(6))
 
 
 def test_a_graph_can_be_walked_twice():
@@ -97,9 +128,10 @@ def test_large_means_do_not_spoil_float32_variances():
     assert error < 1e-3
 
 
+@pytest.mark.parametrize("norm", OUT_NORMS)
 @pytest.mark.parametrize("parallel", [False, True])
-def test_gradcheck(parallel):
-    made = FactorizedBlock(4, 2, 2, 2, parallel=parallel).double()
+def test_gradcheck(parallel, norm):
+    made = FactorizedBlock(4, 2, 2, 2, parallel=parallel, out_norm=norm).double()
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     x = [torch.linspace(0, 1, n, dtype=torch.float64) for n in (2, 3)]
