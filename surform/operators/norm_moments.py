@@ -40,4 +40,5 @@ class NormMoments:
         square = (square + self.each * (mean - common).square()).sum(dims, keepdim=True)
         count = self.each * mean.numel() // common.numel()
         scale = (square / norm.degrees(count) + norm.eps).rsqrt()
-        return tuple(t.to(self.mean.dtype)[..., None] for t in (common, scale))
+        dtype = self.mean.dtype
+        return common.to(dtype)[..., None], scale.to(dtype)[..., None]
