@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.layers.blocking import works_in_blocks
+from surform.layers.rotary import period
 
 __all__ = ["FourierEncoding"]
 
@@ -23,14 +24,19 @@ class FourierEncoding(nn.Module):
     Without gradients the encoding is kept from call to call, with gradients only its fixed features
     are (CPU). What was kept is compared by value with the weights and coordinates of the call, so
     any change of them, by an optimiser, a loaded checkpoint or `.data`, is seen.
+
+    periodic: on these axes B is rounded to whole waves per period.
     """
 
-    def __init__(self, rank: int, dim: int, scale: float = 1.0) -> None:
+    def __init__(
+        self, rank: int, dim: int, scale: float = 1.0, periodic: Sequence[bool] | None = None
+    ) -> None:
         super().__init__()
         if dim % 2:
             raise ValueError(f"dim = {dim} must be even: half of the features are sines")
         frequencies = torch.randn(rank, dim // 2) * scale
         self.frequencies = nn.Parameter(frequencies, requires_grad=False)
+        self.periodic = (False,) * rank if periodic is None else tuple(periodic)
         self.project = nn.Linear(dim, dim)
         self._kept: dict[str, tuple[list[Tensor], Tensor]] = {}
 
@@ -50,6 +56,8 @@ class FourierEncoding(nn.Module):
         rank = len(coordinates)
         phase = self.frequencies.new_zeros([1] * rank + [1])
         for axis, (x, frequencies) in enumerate(zip(coordinates, self.frequencies, strict=True)):
+            if self.periodic[axis]:
+                frequencies = (frequencies * period(x)).round() / period(x)
             part = 2 * math.pi * x[:, None] * frequencies  # (n, dim / 2)
             phase = phase + part.view(
                 [-1 if i == axis else 1 for i in range(rank)] + [len(frequencies)]

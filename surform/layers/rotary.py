@@ -6,12 +6,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["rotary_angles", "rotary_frequencies", "rotate_halves"]
+__all__ = ["period", "rotary_angles", "rotary_frequencies", "rotate_halves"]
 
 
 def rotary_frequencies(dim: int, base: float = 10000.0) -> Float[Tensor, " half"]:
     """base^(-2j/dim) for j < dim/2, float32 as in published buffers."""
     return 1.0 / base ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+
+
+def period(coordinate: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Length after which an evenly spaced axis repeats whose end point is not among its points."""
+    n = len(coordinate)
+    return (coordinate[-1] - coordinate[0]) * (n / max(1, n - 1))
 
 
 def rotary_angles(

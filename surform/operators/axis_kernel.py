@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surform.layers.rotary import rotary_angles, rotary_frequencies, rotate_halves
+from surform.layers.rotary import period, rotary_angles, rotary_frequencies, rotate_halves
 
 __all__ = ["AxisKernel"]
 
@@ -17,6 +19,9 @@ class AxisKernel(nn.Module):
 
     No softmax and no 1/n: entries grow with the features (FactFormer, Li et al. 2023, 2305.17560,
     section 3). scaling is 1/sqrt(dim_head * kernel_multiplier) when kernel_multiplier > 4.
+
+    periodic: the angles are 0, 1, 2, ... turns per period, so that equal z give a convolution on
+    the circle (ours; the paper turns by 64 x 10000^(-2j/width), which knows no period).
     """
 
     def __init__(
@@ -28,6 +33,7 @@ class AxisKernel(nn.Module):
         kernel_multiplier: int = 3,
         scaling_factor: float = 1.0,
         rotary: bool = True,
+        periodic: bool = False,
     ) -> None:
         super().__init__()
         width = dim_head * kernel_multiplier
@@ -35,7 +41,7 @@ class AxisKernel(nn.Module):
             raise ValueError(
                 f"dim_head * kernel_multiplier = {width} must be even for rotary positions"
             )
-        self.heads, self.rotary = heads, rotary
+        self.heads, self.rotary, self.periodic = heads, rotary, periodic
         self.scaling = width**-0.5 if kernel_multiplier > 4 else scaling_factor
         self.pool = nn.Linear(dim, dim, bias=False)
         self.norm = nn.LayerNorm(dim)
@@ -44,7 +50,8 @@ class AxisKernel(nn.Module):
         self.to_query = nn.Linear(latent_dim, heads * width, bias=False)
         self.to_key = nn.Linear(latent_dim, heads * width, bias=False)
         if rotary:
-            self.register_buffer("frequencies", rotary_frequencies(width))
+            turns = torch.arange(width // 2, dtype=torch.float32)
+            self.register_buffer("frequencies", turns if periodic else rotary_frequencies(width))
         for linear in (self.to_query, self.to_key):
             nn.init.xavier_uniform_(linear.weight, gain=0.02)
 
@@ -57,9 +64,16 @@ class AxisKernel(nn.Module):
         q = self.to_query(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (b, h, n, d)
         k = self.to_key(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if self.rotary:
-            cos, sin = rotary_angles(coordinate, self.get_buffer("frequencies"))
+            cos, sin = self._angles(coordinate)
             q, k = rotate_halves(q, cos, sin), rotate_halves(k, cos, sin)
         if q.dtype == torch.float16:  # the sums are not normalised and would overflow
             with torch.autocast(q.device.type, enabled=False):
                 return (q.float() * self.scaling) @ k.float().transpose(-2, -1)
         return (q * self.scaling) @ k.transpose(-2, -1)
+
+    def _angles(self, coordinate: Tensor) -> tuple[Tensor, Tensor]:
+        frequencies = self.get_buffer("frequencies")
+        if not self.periodic:
+            return rotary_angles(coordinate, frequencies)
+        phase = 2 * math.pi / period(coordinate) * (coordinate - coordinate[0])
+        return rotary_angles(phase, frequencies, scale=1.0)

@@ -38,6 +38,8 @@ class FactFormerSteady2d(nn.Module):
         out_norm: "group" (per head over all points), "row_instance" (per index of the first axis;
             the official release before its last commit) or "channel_instance".
         encoding_scale: standard deviation of the encoding's frequencies [1 / unit of length].
+        periodic: every axis is evenly spaced and closes on itself, its end point not repeated:
+            positions enter through whole waves per period only (ours; False as published).
         recompute: keep no contracted values for the backward pass (CPU): less memory, more time.
     """
 
@@ -56,12 +58,13 @@ class FactFormerSteady2d(nn.Module):
         kernel_multiplier: int = 2,
         out_norm: Norm = "group",
         encoding_scale: float = 1.0,
+        periodic: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, out_channels=out_channels, depth=depth, dim=dim)
         _divisible(2 * dim, 8, "2 * dim", "the head's norm has 8 groups")
-        self.in_channels = in_channels
+        self.in_channels, self.periodic = in_channels, periodic
         self.lift = nn.Linear(in_channels, dim)
         self.layers = _encoder(
             2,
@@ -72,6 +75,7 @@ class FactFormerSteady2d(nn.Module):
             kernel_multiplier,
             out_norm,
             encoding_scale,
+            periodic,
             recompute,
         )
         self.skip = ConvSkip(dim, rank=2)
@@ -82,7 +86,9 @@ class FactFormerSteady2d(nn.Module):
     ) -> Float[Tensor, "b nx ny o"]:
         """u: normalised; coordinates: (nx,) and (ny,) in physical units."""
         check_field(u, 2, self.in_channels)
-        coordinates = check_coordinates(coordinates, u.shape[1:-1], self.lift.weight)
+        coordinates = check_coordinates(
+            coordinates, u.shape[1:-1], self.lift.weight, periodic=self.periodic
+        )
         u = self.lift(u)
         for layer in self.layers:
             u = layer(u, coordinates)
@@ -124,12 +130,14 @@ class FactFormer2d(nn.Module):
         latent_multiplier: float = 2.0,
         out_norm: Norm = "group",
         encoding_scale: float = 8.0,
+        periodic: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, out_channels=out_channels, depth=depth, dim=dim)
         at_least(1, input_steps=input_steps, max_steps=max_steps)
         self.in_channels, self.input_steps, self.max_steps = in_channels, input_steps, max_steps
+        self.periodic = periodic
         self.lift = nn.Linear(input_steps * in_channels, dim)
         self.layers = _encoder(
             2,
@@ -140,6 +148,7 @@ class FactFormer2d(nn.Module):
             kernel_multiplier,
             out_norm,
             encoding_scale,
+            periodic,
             recompute,
         )
         latent, groups = _latent(dim, latent_multiplier, None)
@@ -157,7 +166,9 @@ class FactFormer2d(nn.Module):
         """u: normalised frames, oldest first; coordinates in physical units; steps None = most."""
         check_field(u, 2, self.in_channels, self.input_steps)
         steps = check_steps(steps, self.max_steps)
-        coordinates = check_coordinates(coordinates, u.shape[2:-1], self.lift.weight)
+        coordinates = check_coordinates(
+            coordinates, u.shape[2:-1], self.lift.weight, periodic=self.periodic
+        )
         u = self.lift(u.movedim(1, -2).flatten(-2))  # (time, channel) pairs are the channels
         for layer in self.layers:
             u = layer(u, coordinates)
@@ -202,13 +213,17 @@ class FactFormer3d(nn.Module):
         norm_groups: int | None = None,
         out_norm: Norm = "group",
         encoding_scale: float = 1.0,
+        periodic: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, out_channels=out_channels, depth=depth, dim=dim)
         at_least(1, input_steps=input_steps, max_steps=max_steps)
         at_least(0, padding=padding)
+        if periodic and padding:
+            raise ValueError(f"padding = {padding} would tear periodic axes apart, it must be 0")
         self.in_channels, self.input_steps, self.max_steps = in_channels, input_steps, max_steps
+        self.periodic = periodic
         self.padding = padding
         self.lift = WindowLift(in_channels, input_steps, dim)
         self.layers = _encoder(
@@ -220,6 +235,7 @@ class FactFormer3d(nn.Module):
             kernel_multiplier,
             out_norm,
             encoding_scale,
+            periodic,
             recompute,
         )
         self.skip = ConvSkip(dim, rank=3) if skip else None
@@ -243,7 +259,9 @@ class FactFormer3d(nn.Module):
         check_field(u, 3, self.in_channels, self.input_steps)
         steps = check_steps(steps, self.max_steps)
         grid = u.shape[2:-1]
-        coordinates = check_coordinates(coordinates, grid, self.expand.weight, extra=self.padding)
+        coordinates = check_coordinates(
+            coordinates, grid, self.expand.weight, extra=self.padding, periodic=self.periodic
+        )
         u = pad_end(self.lift(u), self.padding)
         coordinates = [
             extend_axis(x, n, self.padding) for x, n in zip(coordinates, grid, strict=True)
@@ -265,6 +283,7 @@ def _encoder(
     kernel_multiplier: int,
     out_norm: str,
     encoding_scale: float,
+    periodic: bool,
     recompute: bool,
 ) -> nn.ModuleList:
     return nn.ModuleList(
@@ -275,10 +294,11 @@ def _encoder(
                 dim_head,
                 rank,
                 kernel_multiplier=kernel_multiplier,
+                periodic=periodic,
                 out_norm=out_norm,
                 recompute=recompute,
             ),
-            FourierEncoding(rank, dim, encoding_scale),
+            FourierEncoding(rank, dim, encoding_scale, [periodic] * rank),
         )
         for _ in range(depth)
     )

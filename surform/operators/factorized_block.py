@@ -28,6 +28,7 @@ class FactorizedBlock(nn.Module):
         latent_dim: width that each kernel's queries and keys are made from (None: dim).
         dim_out: channels of the result (None: dim).
         kernel_multiplier: width of a kernel's queries and keys over dim_head.
+        periodic: all axes close on themselves; see `AxisKernel`.
         parallel: contract the same values with every kernel and concatenate per head, instead of
             one after the other.
         out_norm: "group", "row_instance" or "channel_instance"; see `surform.operators.out_norm`.
@@ -46,6 +47,7 @@ class FactorizedBlock(nn.Module):
         kernel_multiplier: int = 3,
         scaling_factor: float = 1.0,
         rotary: bool = True,
+        periodic: bool = False,
         parallel: bool = False,
         out_norm: str = "group",
         recompute: bool = False,
@@ -67,6 +69,7 @@ class FactorizedBlock(nn.Module):
                 kernel_multiplier,
                 scaling_factor,
                 rotary,
+                periodic,
             )
             for _ in range(rank)
         )

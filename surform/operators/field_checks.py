@@ -27,7 +27,11 @@ def check_field(u: Tensor, rank: int, channels: int, input_steps: int | None = N
 
 
 def check_coordinates(
-    coordinates: Sequence[Tensor], grid: Sequence[int], like: Tensor, extra: int = 0
+    coordinates: Sequence[Tensor],
+    grid: Sequence[int],
+    like: Tensor,
+    extra: int = 0,
+    periodic: bool = False,
 ) -> list[Tensor]:
     """One (n,) tensor per axis in the dtype and on the device of `like`; ValueError otherwise.
 
@@ -41,6 +45,8 @@ def check_coordinates(
                 f"coordinates[{axis}] has shape {tuple(x.shape)}, expected ({n},)"
                 + (f" or ({n + extra},)" if extra else "")
             )
+        if periodic and n < 2:
+            raise ValueError(f"axis {axis} has 1 point, a periodic axis needs at least 2")
     return [x.to(like) for x in coordinates]
 
 
