@@ -20,25 +20,29 @@ class NormMoments:
         self.norm = norm
         self.width = 1 if norm.keep_features else width
         self.each = self.width * results.shape[-1]
-        self.mean = results.new_empty(*results.shape[:3], results.shape[3] // self.width)
-        self.root = torch.empty_like(self.mean)  # of the sum of squares
+        self.start = results.new_empty(*results.shape[:3], results.shape[3] // self.width)
+        self.sum = torch.empty_like(self.start)  # of differences to the start
+        self.root = torch.empty_like(self.start)  # of the sum of their squares
 
     def add(self, *place: int | slice, features: slice, q: Tensor) -> None:
         """q: results[*place, features], while it is in the cache."""
         q = q.unflatten(-2, (-1, self.width)).flatten(-2)
-        part = slice(features.start // self.width, features.stop // self.width)
-        torch.sum(q, -1, out=self.mean[(*place, part)])
-        torch.linalg.vector_norm(q, dim=-1, out=self.root[(*place, part)])
+        where = (*place, slice(features.start // self.width, features.stop // self.width))
+        self.start[where] = q[..., 0]
+        q = q - q[..., :1]  # else a large mean would cancel the digits of a small variance
+        torch.sum(q, -1, out=self.sum[where])
+        torch.linalg.vector_norm(q, dim=-1, out=self.root[where])
 
     def finish(self) -> tuple[Tensor, Tensor]:
         """Mean and scale (b, x or 1, heads or 1, d or 1, 1), about the common mean."""
-        norm, mean = self.norm, self.mean.double() / self.each
+        norm, beyond = self.norm, self.sum.double() / self.each
+        mean = self.start.double() + beyond
         kept = (norm.keep_first, not norm.over_heads, norm.keep_features)
         dims = tuple(dim for dim, keep in enumerate(kept, start=1) if not keep)
         common = mean.mean(dims, keepdim=True)
-        square = (self.root.double().square() - self.each * mean.square()).clamp_(min=0)
+        square = (self.root.double().square() - self.each * beyond.square()).clamp_(min=0)
         square = (square + self.each * (mean - common).square()).sum(dims, keepdim=True)
         count = self.each * mean.numel() // common.numel()
         scale = (square / norm.degrees(count) + norm.eps).rsqrt()
-        dtype = self.mean.dtype
+        dtype = self.start.dtype
         return common.to(dtype)[..., None], scale.to(dtype)[..., None]
