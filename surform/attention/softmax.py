@@ -144,9 +144,30 @@ def _sdpa(
 ) -> Tensor:
     """torch's fused kernels: the scores are never written to memory."""
     both, causal = _additive(q, k, mask, bias, causal)
-    return F.scaled_dot_product_attention(
+    out = F.scaled_dot_product_attention(
         q, k, v, attn_mask=both, dropout_p=dropout_p, is_causal=causal, scale=scale
     )
+    if not torch.compiler.is_compiling() and "ScaledDotProduct" in type(out.grad_fn).__name__:
+        out.grad_fn.register_hook(_gradients_are_final)  # type: ignore[union-attr]
+    return out
+
+
+def _gradients_are_final(grads: tuple, outer: tuple) -> tuple:
+    """A sentence in place of torch's when they are differentiated after all."""
+    return tuple(grad if grad is None or not grad.requires_grad else _Final.apply(grad) for grad in grads)
+
+
+class _Final(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.view_as(grad)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> None:
+        raise ValueError(
+            "softmax attention: torch's fused kernels have no second derivative; run the forward "
+            "pass under surform.attention.use(second_order=True)"
+        )
 
 
 def _first_order_only(call: Call) -> str | None:

@@ -146,7 +146,7 @@ def test_the_environment_chooses_for_a_whole_run():
 
 @pytest.mark.parametrize("value", ["refrence", "linear=refrence"])
 def test_a_misspelt_environment_is_answered_at_the_first_call(qkv, monkeypatch, value):
-    monkeypatch.setattr(dispatch, "_STATE", dispatch._State(dispatch._parse(value)))
+    monkeypatch.setattr(dispatch, "_REQUESTS", dispatch._Requests([dispatch._parse(value)]))
     with pytest.raises(ValueError, match="did you mean reference"):
         attention.linear(*qkv)
 
