@@ -259,8 +259,8 @@ def use(
     of that name choose as usual. "auto" gives the choice back. The environment variable
     SURFORM_ATTENTION does the same for a whole run: `reference` or `softmax=sdpa,axial=reference`.
 
-    second_order=True: what is computed inside will be differentiated twice (physics losses, forces);
-    kernels without a second derivative step aside.
+    second_order=True: what is computed inside will be differentiated twice (physics losses and
+    forces); kernels without a second derivative step aside.
     """
     if name is not None and name not in (valid := ["auto", *_all_kernel_names()]):
         raise ValueError(_unknown("attention kernel", name, valid))

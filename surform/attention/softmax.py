@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,19 +12,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from surform.attention.checks import check_key_mask, check_same_numbers, check_tokens
-from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
+from surform.attention.dispatch import Call, dispatch, kind, register
+from surform.attention.rules import qkv
 
 __all__ = ["softmax"]
 
 
-def _example(sizes: Sizes, make: Callable[..., Tensor]) -> tuple[tuple[Tensor, ...], dict]:
-    keys = sizes.tokens if sizes.keys is None else sizes.keys
-    head = (sizes.batch, sizes.heads)
-    k, v = (make(*head, keys, sizes.width) for _ in range(2))
-    return (make(*head, sizes.tokens, sizes.width), k, v), {}
-
-
-@kind("softmax", _example)
+@kind("softmax", qkv)
 def softmax(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -154,7 +147,9 @@ def _sdpa(
 
 def _gradients_are_final(grads: tuple, outer: tuple) -> tuple:
     """A sentence in place of torch's when they are differentiated after all."""
-    return tuple(grad if grad is None or not grad.requires_grad else _Final.apply(grad) for grad in grads)
+    return tuple(
+        grad if grad is None or not grad.requires_grad else _Final.apply(grad) for grad in grads
+    )
 
 
 class _Final(torch.autograd.Function):
