@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surform.attention.dispatch import explain, function, kernels, use
 
-__all__ = ["Timing", "peak_memory", "time_kernels"]
+__all__ = ["Timing", "heads_inside", "peak_memory", "time_kernels"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,14 @@ class Timing:
     milliseconds: float
     cpu_milliseconds: float
     extra_bytes: int | None
+
+
+def heads_inside(*shape: int, **options: Any) -> Tensor:
+    """Random numbers for `example`, heads cut out of (batch, *tokens, heads * width)."""
+    if len(shape) == 2 or shape[-1] == shape[-2]:  # weights of norms; axial kernels
+        return torch.randn(shape, **options)
+    batch, heads, *rest, width = shape
+    return torch.randn(batch, *rest, heads, width, **options).movedim(-2, 1)
 
 
 def time_kernels(

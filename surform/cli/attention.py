@@ -14,7 +14,7 @@ __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 HELP = "Show the attention kernels of this machine; with a kind and sizes, time them."
 _FACTFORMER = (
     "FactFormer layers on a CPU compute axial attention together with the linear maps around it, "
-    "in blocks of their own; with SURFORM_ATTENTION or attention.use they call the kernel asked for."
+    "in blocks of their own, unless SURFORM_ATTENTION or attention.use asks for a kernel."
 )
 EXAMPLE = "surform attention softmax --batch 1 --heads 8 --tokens 1024 --width 64 --backward"
 
@@ -143,9 +143,9 @@ def _show_timings(args: argparse.Namespace, device: str, dtype: torch.dtype) -> 
 
 
 def _make(device: str, dtype: torch.dtype) -> Any:
-    import torch
+    from surform.attention.timing import heads_inside
 
-    return lambda *shape: torch.randn(*shape, device=device, dtype=dtype)
+    return lambda *shape: heads_inside(*shape, device=device, dtype=dtype)
 
 
 def _shapes(call: tuple[Any, ...]) -> str:
