@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -85,11 +85,11 @@ def _leaves(value: Any) -> list[Tensor]:
 def _run(
     kind: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], backward: bool
 ) -> Callable[[], Any]:
-    call = function(kind)
+    call, asked = function(kind), cast(Any, {kind: name})
     leaves = [leaf.requires_grad_(backward) for leaf in _leaves((args, kwargs))]
 
     def forward() -> Tensor:
-        with use(**{kind: name}):
+        with use(**asked):
             return call(*args, **kwargs)
 
     if not backward:

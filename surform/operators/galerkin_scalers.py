@@ -282,7 +282,7 @@ def _two_sizes(sizes: Sequence[Scale | Sequence[int]] | None) -> tuple[Scale, Sc
 
 
 def _scaled(size: Size, scale: Scale) -> Size:
-    if not isinstance(scale, float):
+    if isinstance(scale, tuple):
         return scale
     scaled = math.floor(size[0] * scale), math.floor(size[1] * scale)
     if min(scaled) < 1:
