@@ -1,4 +1,4 @@
-"""Time and memory of the attention kinds: `python benchmarks/attention.py`.
+"""Time and memory of the attention kinds: `python -m benchmarks.attention`.
 
 Linear attention grows from 1e4 to 1e6 points (8 heads of 64): time per point and the memory beside
 inputs and result should stay the same.  The other kinds are compared with their literal reference,
@@ -8,9 +8,7 @@ both alternating in one run.  Prints one table and writes benchmarks/results/att
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import RESULTS
 from surform.attention.dispatch import Sizes, example, explain
-from surform.attention.timing import Timing, time_kernels
+from surform.attention.timing import Timing, heads_inside, time_kernels
+from surform.bench.measure import save
 
-RESULTS = Path(__file__).parent / "results" / "attention.json"
 LINEAR = [10**4, 10**5, 10**6]
 CASES: list[tuple[str, Sizes]] = [
     ("softmax", Sizes(tokens=2048)),
@@ -35,14 +34,6 @@ CASES: list[tuple[str, Sizes]] = [
 ]
 
 
-def inside(*shape: int) -> torch.Tensor:
-    """Random numbers with heads cut out of (batch, *tokens, heads * width), as models make them."""
-    if len(shape) == 2 or shape[-1] == shape[-2]:  # weights of norms; axial kernels
-        return torch.randn(shape)
-    batch, heads, *rest, width = shape
-    return torch.randn(batch, *rest, heads, width).movedim(-2, 1)
-
-
 def cost(taken: Timing) -> float:
     """Milliseconds by the clock on a GPU; of processor time on a CPU, so that other programs on
     the machine do not count."""
@@ -51,7 +42,7 @@ def cost(taken: Timing) -> float:
 
 def measure(kind: str, sizes: Sizes, backward: bool, repeats: int) -> list[dict[str, Any]]:
     """One row per kernel worth comparing: the chosen one and the reference."""
-    args, kwargs = example(kind, sizes, inside)
+    args, kwargs = example(kind, sizes, heads_inside)
     chosen = explain(kind, *args, **kwargs).chosen
     keep = {chosen, "reference"}
     times = time_kernels(kind, args, kwargs, backward=backward, repeats=repeats, only=keep)
@@ -74,7 +65,7 @@ def growth(repeats: int) -> list[dict[str, Any]]:
     """Linear attention at growing numbers of points, forward, without the reference."""
     rows = []
     for points in LINEAR:
-        args, kwargs = example("linear", Sizes(tokens=points), inside)
+        args, kwargs = example("linear", Sizes(tokens=points), heads_inside)
         chosen = explain("linear", *args, **kwargs).chosen
         taken = time_kernels("linear", args, kwargs, repeats=repeats, only={chosen})[chosen]
         rows.append(
@@ -112,7 +103,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=RESULTS / "attention.json")
     args = parser.parse_args()
     torch.manual_seed(0)
     rows = growth(args.repeats)
@@ -120,16 +111,7 @@ def main() -> None:
         for backward in (False, True):
             rows += measure(kind, sizes, backward, args.repeats)
     show(rows)
-    machine = {
-        "torch": torch.__version__,
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = args.out.with_name(args.out.name + ".partial")
-    partial.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-    partial.replace(args.out)
+    save(args.out, rows)
 
 
 if __name__ == "__main__":

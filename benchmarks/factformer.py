@@ -21,25 +21,15 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks import RESULTS
+from surform.bench.flops import minimal_flops
 from surform.bench.measure import GEMM_FLOPS, gemm, peak_memory, save
 from surform.operators.factformer import FactFormer2d
 from tests.operators.literal_factformer import literal_forward
 
-__all__ = ["main", "minimal_flops", "row"]
+__all__ = ["main", "row"]
 
 GRID = 128
 ACCEPTANCE = {"forward_units": 4.0, "training_units": 11.5, "peak": 0.7}
-
-
-def minimal_flops(net: FactFormer2d, n: int) -> int:
-    """Operations of one forward pass when pooling comes first and encodings are kept."""
-    given: Any = net.arguments
-    dim, inner = given["dim"], given["heads"] * given["dim_head"]
-    latent = net.expand.out_features
-    block = 2 * dim * inner + 2 * n * inner + dim * dim  # values and projection, two axes, MLP
-    step = 2 * latent * dim + latent * dim // 8 + dim * dim // 2  # MLP and head
-    lift = given["input_steps"] * dim
-    return 2 * n * n * (lift + given["depth"] * block + dim * latent + net.max_steps * step)
 
 
 def row(repeats: int, out_norm: str, compiled: bool = False) -> dict[str, Any]:
@@ -56,7 +46,7 @@ def row(repeats: int, out_norm: str, compiled: bool = False) -> dict[str, Any]:
     turns = _in_turns(runs, repeats)
     best = {name: min(values) for name, values in turns.items()}
     found: dict[str, Any] = {"out_norm": out_norm, "compiled": compiled}
-    flops = minimal_flops(net, GRID)
+    flops = minimal_flops(net, 1, (GRID, GRID)) or 0
     for name, factor in (("forward", 1), ("training", 3)):
         units = [a / b for a, b in zip(turns[name], turns["unit"], strict=True)]
         share = factor * flops / GEMM_FLOPS * best["unit"] / best[name]

@@ -21,7 +21,8 @@ from torch import nn
 
 from benchmarks import RESULTS
 from surform import attention
-from surform.bench.measure import alternating, gemm, peak_memory, save
+from surform.bench.flops import minimal_flops
+from surform.bench.measure import GEMM_FLOPS, alternating, gemm, peak_memory, save
 from surform.registry import create_model
 
 __all__ = ["main", "rows"]
@@ -34,7 +35,6 @@ CASES: tuple[Case, ...] = (
     ("Burgers, softmax", "galerkin1d", {"attention": "softmax"}, 2, 2048),
     ("Darcy 141/43, galerkin", "galerkin2d", {"norm_eps": 1e-7}, 1, 141),
 )
-UNIT = 2 * 2048**3  # floating-point operations of the product that costs are given in
 
 
 def rows(cases: tuple[Case, ...], repeats: int) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def _row(
         repeats=repeats,
     )
     unit = seconds.pop("unit")
-    flops = minimal_flops(arguments.get("attention", "galerkin"), net, batch, nodes, axes)
+    flops = minimal_flops(net, batch, (nodes,) * axes) or 0
     setup = _program(name, arguments, batch, nodes, axes)
     return {
         "case": title,
@@ -70,7 +70,7 @@ def _row(
         "units": {name: round(value / unit, 3) for name, value in seconds.items()},
         "forward_gain": round(seconds["literal forward"] / seconds["forward"], 2),
         "training_gain": round(seconds["literal training"] / seconds["training"], 2),
-        "share_of_gemm_rate": round(flops / UNIT * unit / seconds["forward"], 3),
+        "share_of_gemm_rate": round(flops / GEMM_FLOPS * unit / seconds["forward"], 3),
         "peak_mb": round(peak_memory(setup.format(kernel="auto")), 1),
         "literal_peak_mb": round(peak_memory(setup.format(kernel="reference")), 1),
     }
@@ -98,18 +98,6 @@ def _literally(run: Callable[[], object]) -> Callable[[], object]:
             run()
 
     return literal
-
-
-def minimal_flops(kind: str, net: nn.Module, batch: int, nodes: int, axes: int) -> int:
-    """Operations of the encoder's products, the model's bulk, in the cheapest order."""
-    arguments: Any = net.arguments
-    tokens = batch * (nodes if axes == 1 else arguments["coarse_size"] ** 2)
-    dim, heads = arguments["dim"], arguments["heads"]
-    width = dim // heads + arguments["position_channels"]
-    mixing = 2 * heads * width * (tokens // batch if kind == "softmax" else width)
-    projections = 3 * dim * dim + heads * width * dim
-    ffn = 2 * dim * round(dim * arguments["mlp_ratio"])
-    return 2 * tokens * arguments["depth"] * (projections + mixing + ffn)
 
 
 def _program(name: str, arguments: dict[str, Any], batch: int, nodes: int, axes: int) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -117,14 +118,44 @@ class _Explained(Exception):  # noqa: N818 - carries a result out of a kind's pu
         self.result = result
 
 
+class _Explaining(threading.local):
+    on = False
+
+
 @dataclass
-class _State:
+class _Requests:
     # Process-wide on purpose: backward passes on CUDA, and what checkpointing recomputes in them,
     # run in autograd's own threads, where a thread-local or context-local request would be lost.
-    requests: dict[str, str] = field(default_factory=dict)  # kind or "*" -> kernel
-    explaining: bool = False
+    layers: list[dict[str, Any]]  # the environment's, then one of each `use` that is open
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    kernels: dict[str, str] = field(default_factory=dict)  # the sum: kind or "*" -> kernel
+    second_order: bool = False
+
+    def __post_init__(self) -> None:
+        self._add_up()
+
+    def push(self, layer: dict[str, Any]) -> None:
+        with self.lock:
+            self.layers.append(layer)
+            self._add_up()
+
+    def remove(self, layer: dict[str, Any]) -> None:
+        """Blocks of two threads may end in any order."""
+        with self.lock:
+            self.layers = [one for one in self.layers if one is not layer]
+            self._add_up()
+
+    def _add_up(self) -> None:
+        total: dict[str, Any] = {}
+        for layer in self.layers:
+            before = {_TWICE: total.get(_TWICE)} if "*" in layer else total
+            total = before | layer
+        self.second_order = bool(total.pop(_TWICE, False))
+        self.kernels = total
 
 
+_TWICE = "second_order"
+_EXPLAINING = _Explaining()
 _KINDS: dict[str, _Kind] = {}
 _CHOICES: dict[Any, Kernel] = {}  # eager calls: what was chosen for this call before
 _MOST_CHOICES = 4096
@@ -215,33 +246,39 @@ def _parse(text: str) -> dict[str, str]:
 
 
 # Read once: a look at the environment on every call would end up in compiled graphs' guards.
-_STATE = _State(_parse(os.environ.get("SURFORM_ATTENTION", "")))
+_REQUESTS = _Requests([_parse(os.environ.get("SURFORM_ATTENTION", ""))])
 
 
 @contextmanager
-def use(name: str | None = None, **by_kind: str) -> Iterator[None]:
+def use(
+    name: str | None = None, *, second_order: bool | None = None, **by_kind: str
+) -> Iterator[None]:
     """Ask for kernels by name: `use("reference")`, or per kind `use(softmax="sdpa")`.
 
     A kernel that is asked for runs or raises ValueError with its reason; kinds that have no kernel
     of that name choose as usual. "auto" gives the choice back. The environment variable
     SURFORM_ATTENTION does the same for a whole run: `reference` or `softmax=sdpa,axial=reference`.
+
+    second_order=True: what is computed inside will be differentiated twice (physics losses and
+    forces); kernels without a second derivative step aside.
     """
     if name is not None and name not in (valid := ["auto", *_all_kernel_names()]):
         raise ValueError(_unknown("attention kernel", name, valid))
     for kind, wanted in by_kind.items():
         if wanted not in (valid := ["auto", *(kernel.name for kernel in kernels(kind))]):
             raise ValueError(_unknown(f"{kind} attention kernel", wanted, valid))
-    before = _STATE.requests
-    _STATE.requests = (before if name is None else {"*": name}) | by_kind
+    layer: dict[str, Any] = {} if name is None else {"*": name}
+    layer |= by_kind | ({} if second_order is None else {_TWICE: second_order})
+    _REQUESTS.push(layer)
     try:
         yield
     finally:
-        _STATE.requests = before
+        _REQUESTS.remove(layer)
 
 
 def requested(kind: str) -> str | None:
     """The kernel that was asked for, if any, by name."""
-    requests, entry = _STATE.requests, _entry(kind)
+    requests, entry = _REQUESTS.kernels, _entry(kind)
     if not requests:
         return None
     own = [kernel.name for kernel in entry.kernels]
@@ -307,7 +344,7 @@ def _choose(kind: str, tensors: Mapping[str, Any], options: Mapping[str, Any]) -
         flat[0].dtype,
         flat[0].device,
         torch.is_grad_enabled() and any(one.requires_grad for one in flat),
-        tuple(_STATE.requests.items()),
+        tuple(_REQUESTS.kernels.items()),
     )
     try:
         kernel = _CHOICES.get(key)
@@ -344,7 +381,9 @@ def dispatch(kind: str, tensors: dict[str, Any], options: dict[str, Any]) -> Ten
     tensors: tensors, tuples of tensors or None, the one that decides dtype and device first.
     """
     tensors = _one_dtype(tensors)
-    if _STATE.explaining:
+    if _REQUESTS.second_order and _TWICE in options:
+        options = options | {_TWICE: True}
+    if not torch.compiler.is_compiling() and _EXPLAINING.on:
         raise _Explained(_describe(kind, tensors, options))
     return _choose(kind, tensors, options).run(**tensors, **options)
 
@@ -352,7 +391,7 @@ def dispatch(kind: str, tensors: dict[str, Any], options: dict[str, Any]) -> Ten
 def explain(kind: str, *args: Any, **kwargs: Any) -> Explanation:
     """Which kernel `attention.<kind>(*args, **kwargs)` runs, and why each other one does not."""
     function = _entry(kind).function
-    _STATE.explaining = True
+    _EXPLAINING.on = True
     try:
         function(*args, **kwargs)
     except _Explained as found:
@@ -360,7 +399,7 @@ def explain(kind: str, *args: Any, **kwargs: Any) -> Explanation:
     else:
         raise TypeError(f"the function of attention kind {kind!r} does not end in dispatch()")
     finally:
-        _STATE.explaining = False
+        _EXPLAINING.on = False
     return Explanation(kind, tuple(_verdicts(call)))
 
 

@@ -5,26 +5,18 @@ Cao, "Choose a Transformer: Fourier or Galerkin", 2021 (arXiv 2105.14995), equat
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surform.attention.checks import certainly, check_key_mask, check_tokens
-from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
+from surform.attention.dispatch import Call, dispatch, kind, register
 from surform.attention.products import apply, outer
+from surform.attention.rules import avoids_copies, cpu_only, mean_product, qkv
 
 __all__ = ["fourier"]
 
 
-def _example(sizes: Sizes, make: Callable[..., Tensor]) -> tuple[tuple[Tensor, ...], dict]:
-    keys = sizes.tokens if sizes.keys is None else sizes.keys
-    head = (sizes.batch, sizes.heads)
-    k, v = (make(*head, keys, sizes.width) for _ in range(2))
-    return (make(*head, sizes.tokens, sizes.width), k, v), {}
-
-
-@kind("fourier", _example)
+@kind("fourier", qkv)
 def fourier(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -54,19 +46,14 @@ def fourier(
 @register("fourier", "reference", priority=0)
 def _reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
     """The definition, literally."""
-    scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    if mask is None:
-        return scores / max(k.shape[-2], 1) @ v
-    kept = mask[:, None, None, :].to(q.dtype)
-    return scores * kept / kept.sum(-1, keepdim=True).clamp(min=1) @ v
+    kept = 1 if mask is None else mask[:, None, None, :]
+    return mean_product(
+        lambda k, v: (q @ k.transpose(-2, -1) * _scale(q, scale) * kept) @ v, k, v, mask
+    )
 
 
-def _factor(q: Tensor, k: Tensor, mask: Tensor | None, scale: float | None) -> float | Tensor:
-    """scale / m, a number or (b or 1, 1, 1, 1)."""
-    number = q.shape[-1] ** -0.5 if scale is None else scale
-    if mask is None:
-        return number / max(k.shape[-2], 1)
-    return number / mask.sum(-1).clamp(min=1).to(q.dtype)[:, None, None, None]
+def _scale(q: Tensor, scale: float | None) -> float:
+    return q.shape[-1] ** -0.5 if scale is None else scale
 
 
 def _scores_cost_less(call: Call) -> str | None:
@@ -77,20 +64,14 @@ def _scores_cost_less(call: Call) -> str | None:
     return None
 
 
-def _cpu_only(call: Call) -> str | None:
-    return None if call.device == "cpu" else "is written for a CPU's caches"
-
-
 def _tokens_pays(call: Call) -> str | None:
-    if call.exporting:
-        return "an exported program holds plain torch operations only"
-    return _scores_cost_less(call)
+    return avoids_copies(call) or _scores_cost_less(call)
 
 
-@register("fourier", "tokens", priority=30, supports=_cpu_only, pays=_tokens_pays)
+@register("fourier", "tokens", priority=30, supports=cpu_only, pays=_tokens_pays)
 def _tokens(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
     """q (k^T v) on q, k, v as they lie in memory, the scale folded into the d x e matrix."""
-    return apply(q, outer(k, v, mask) * _factor(q, k, mask, scale))
+    return apply(q, mean_product(lambda k, v: outer(k, v, mask), k, v, mask) * _scale(q, scale))
 
 
 @register("fourier", "factored", priority=20, pays=_scores_cost_less)
@@ -98,12 +79,13 @@ def _factored(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float
     """q (k^T v) in plain torch operations."""
     if mask is not None:
         k = k * mask[:, None, :, None]
-    return q @ (k.transpose(-2, -1) @ v * _factor(q, k, mask, scale))
+    return q @ (mean_product(lambda k, v: k.transpose(-2, -1) @ v, k, v, mask) * _scale(q, scale))
 
 
 @register("fourier", "scores", priority=10)
 def _scores(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    """(q k^T) v, cheaper for few tokens: scale and mask touch q and k instead of the scores."""
+    """(q k^T) v, cheaper for few tokens: scale and mask touch q and k only."""
     if mask is not None:
         k = k * mask[:, None, :, None]
-    return (q * _factor(q, k, mask, scale)) @ k.transpose(-2, -1) @ v
+    q = q * _scale(q, scale)
+    return mean_product(lambda k, v: q @ k.transpose(-2, -1) @ v, k, v, mask)

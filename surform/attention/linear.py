@@ -14,22 +14,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surform.attention.checks import check_key_mask, check_same_numbers, check_tokens
-from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
+from surform.attention.dispatch import dispatch, kind, register
 from surform.attention.products import apply, outer
+from surform.attention.rules import avoids_copies, cpu_only, mean_product, qkv
 
 __all__ = ["linear"]
 
 _NORMALIZERS = ("length", "keysum", "none")
 
 
-def _example(sizes: Sizes, make: Callable[..., Tensor]) -> tuple[tuple[Tensor, ...], dict]:
-    keys = sizes.tokens if sizes.keys is None else sizes.keys
-    head = (sizes.batch, sizes.heads)
-    k, v = (make(*head, keys, sizes.width) for _ in range(2))
-    return (make(*head, sizes.tokens, sizes.width), k, v), {}
-
-
-@kind("linear", _example)
+@kind("linear", qkv)
 def linear(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -41,7 +35,7 @@ def linear(
 ) -> Float[Tensor, "b h n e"]:
     """q (k^T v), divided by m ("length"), by q . sum_m k_m ("keysum"), or as it is ("none").
 
-    The result lies in memory as q does: heads cut out of (b, n, h * d) merge again without a copy.
+    Kernel "tokens" lays the result out as q: heads cut out of (b, n, h * d) merge without a copy.
 
     Args:
         mask: True = keep, over keys; "length" then counts the kept ones. Without any kept key the
@@ -81,20 +75,35 @@ def _reference(
     normalizer: str,
 ) -> Tensor:
     """The definition, literally."""
-    count = max(k.shape[-2], 1)
     if mask is not None:
-        k = k * mask[:, None, :, None].to(k.dtype)
-        count = mask.sum(-1).clamp(min=1)[:, None, None, None].to(k.dtype)
-    score = k.transpose(-2, -1) @ v
-    if normalizer == "length":
-        score = score / count
+        k = k * mask[:, None, :, None]
+    return _linear(
+        q, k, v, mask, score_dropout, normalizer, lambda a, b: a.transpose(-2, -1) @ b, torch.matmul
+    )
+
+
+def _linear(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    score_dropout: Tensor | None,
+    normalizer: str,
+    outer: Callable[[Tensor, Tensor], Tensor],
+    apply: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    score = outer(k, v) if normalizer == "none" else mean_product(outer, k, v, mask)
     if score_dropout is not None:
         score = score * score_dropout
-    out = q @ score
+    out = apply(q, score)
     if normalizer == "keysum":
-        total = q @ k.sum(-2, keepdim=True).transpose(-2, -1)
+        total = torch.matmul(q, mean_product(outer, k, _ones(k), mask))
         out = out / total.masked_fill(_no_keys(k, mask), 1.0)
     return out
+
+
+def _ones(k: Tensor) -> Tensor:
+    return k.new_ones(1, 1, 1, 1).expand(*k.shape[:3], 1)
 
 
 def _no_keys(k: Tensor, mask: Tensor | None) -> Tensor:
@@ -104,15 +113,7 @@ def _no_keys(k: Tensor, mask: Tensor | None) -> Tensor:
     return ~mask.any(-1)[:, None, None, None]
 
 
-def _cpu_only(call: Call) -> str | None:
-    return None if call.device == "cpu" else "is written for a CPU's caches"
-
-
-def _not_exporting(call: Call) -> str | None:
-    return "an exported program holds plain torch operations only" if call.exporting else None
-
-
-@register("linear", "tokens", priority=10, supports=_cpu_only, pays=_not_exporting)
+@register("linear", "tokens", priority=10, supports=cpu_only, pays=avoids_copies)
 def _tokens(
     q: Tensor,
     k: Tensor,
@@ -122,19 +123,4 @@ def _tokens(
     normalizer: str,
 ) -> Tensor:
     """Batched products on q, k, v as they lie in memory; masked keys are never written out."""
-    score = outer(k, v, mask)
-    if normalizer == "length":
-        if mask is None:
-            score = score / max(k.shape[-2], 1)
-        else:
-            score = score / mask.sum(-1).clamp(min=1)[:, None, None, None]
-    if score_dropout is not None:
-        score = score * score_dropout
-    out = apply(q, score)
-    if normalizer == "keysum":
-        if mask is None:
-            total = k.sum(-2).unsqueeze(-1)
-        else:
-            total = outer(k, mask[:, None, :, None].to(k.dtype).expand(*k.shape[:3], 1))
-        out = out / torch.matmul(q, total).masked_fill(_no_keys(k, mask), 1.0)
-    return out
+    return _linear(q, k, v, mask, score_dropout, normalizer, lambda a, b: outer(a, b, mask), apply)

@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from surform.attention.checks import check_key_mask, check_same_numbers, check_tokens
+from surform.attention.checks import certainly, check_key_mask, check_same_numbers, check_tokens
 from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
 from surform.attention.products import apply, outer
+from surform.attention.rules import cpu_only, key_count, mean_product, not_exporting
 
 __all__ = ["normalized_linear"]
 
+_SMALL = 2**18  # numbers of k
 Affine: TypeAlias = tuple[Tensor, Tensor]
 
 
@@ -128,14 +130,6 @@ def _in_front(x: Tensor | None, tokens: Tensor) -> Tensor:
     return torch.cat([heads, tokens.transpose(1, 2)], dim=-1).transpose(1, 2)
 
 
-def _divide(score: Tensor, k: Tensor, mask: Tensor | None, normalizer: str) -> Tensor:
-    if normalizer == "none":
-        return score
-    if mask is None:
-        return score / max(k.shape[2], 1)
-    return score / mask.sum(-1).clamp(min=1)[:, None, None, None]
-
-
 @register("normalized_linear", "reference", priority=0)
 def _reference(
     q: Tensor,
@@ -154,28 +148,43 @@ def _reference(
     k, v = (_in_front(coordinates, _norm(x, w, eps)) for x, w in ((k, norm_k), (v, norm_v)))
     if mask is not None:
         k = k * mask[:, None, :, None]
-    score = _divide(k.transpose(-2, -1) @ v, k, mask, normalizer)
+    if normalizer == "none":
+        score = k.transpose(-2, -1) @ v
+    else:
+        score = mean_product(lambda k, v: k.transpose(-2, -1) @ v, k, v, mask)
     if score_dropout is not None:
         score = score * score_dropout
     return _in_front(coordinates, q) @ score
 
 
 def _norm(x: Tensor, affine: Affine, eps: float) -> Tensor:
-    mean = x.mean(-1, keepdim=True)
-    variance = (x - mean).square().mean(-1, keepdim=True)
-    weight, bias = (one[:, None, :] for one in affine)
-    return (x - mean) * torch.rsqrt(variance + eps) * weight + bias
+    weight, bias = affine
+    if x.shape[1] == 1:
+        return _layer_norm(x, eps, weight[0], bias[0])
+    return torch.addcmul(bias[:, None], _layer_norm(x, eps), weight[:, None])
 
 
-def _cpu_only(call: Call) -> str | None:
-    return None if call.device == "cpu" else "is written for a CPU's caches"
+def _layer_norm(x: Tensor, eps: float, *affine: Tensor) -> Tensor:
+    """Of every token and head, in the layout of x: torch copies what is not contiguous."""
+    if x.stride(1) < x.stride(2):
+        return F.layer_norm(x.transpose(1, 2), x.shape[-1:], *affine, eps=eps).transpose(1, 2)
+    return F.layer_norm(x, x.shape[-1:], *affine, eps=eps)
 
 
-def _not_exporting(call: Call) -> str | None:
-    return "an exported program holds plain torch operations only" if call.exporting else None
+def _folded_supports(call: Call) -> str | None:
+    return cpu_only(call) or ("16-bit numbers" if call.dtype.itemsize < 4 else None)
 
 
-@register("normalized_linear", "folded", priority=10, supports=_cpu_only, pays=_not_exporting)
+def _folded_pays(call: Call) -> str | None:
+    b, h, n, d = call.shapes["k"]
+    if certainly(h == 1):
+        return "one head: torch's layer norm applies weight and bias in passing"
+    if certainly(n < 512) or certainly(b * h * n * d < _SMALL):
+        return "too few numbers for its many small products"
+    return not_exporting(call)
+
+
+@register("normalized_linear", "folded", priority=10, supports=_folded_supports, pays=_folded_pays)
 def _folded(
     q: Tensor,
     k: Tensor,
@@ -190,7 +199,7 @@ def _folded(
     second_order: bool,
 ) -> Tensor:
     """Weights and biases of the norms act on the small matrix instead of on every token."""
-    a, c = _whiten(k, eps), _whiten(v, eps)
+    a, c = _layer_norm(k, eps), _layer_norm(v, eps)
     b, h, m, _ = k.shape
     x = k.new_empty(b, m, 0) if coordinates is None else coordinates
     x = torch.cat([x.new_ones(b, m, 1), x], dim=-1)[:, None].expand(b, h, m, 1 + x.shape[2])
@@ -202,17 +211,11 @@ def _folded(
     right = right + corner[:, :, :, :1] * bv.mT  # [1 x]^T LN(v)
     top = torch.cat([corner[:, :, 1:, 1:], right[:, :, 1:]], dim=-1)
     score = torch.cat([top, torch.cat([left[:, :, :, 1:], core], dim=-1)], dim=-2)
-    score = _divide(score, k, mask, normalizer)
+    if normalizer == "length":
+        score = score / key_count(k, mask)
     if score_dropout is not None:
         score = score * score_dropout
     return apply(_in_front(coordinates, q), score)
-
-
-def _whiten(x: Tensor, eps: float) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) per token and head, in the layout of x."""
-    if x.stride(1) < x.stride(2):  # layer_norm copies what is not contiguous
-        return F.layer_norm(x.transpose(1, 2), x.shape[-1:], eps=eps).transpose(1, 2)
-    return F.layer_norm(x, x.shape[-1:], eps=eps)
 
 
 def _triton_supports(call: Call) -> str | None:
@@ -237,7 +240,7 @@ def _triton_supports(call: Call) -> str | None:
 def _triton_pays(call: Call) -> str | None:
     if call.device != "cuda":
         return "the interpreter serves tests only"
-    return _not_exporting(call)
+    return not_exporting(call)
 
 
 @register("normalized_linear", "triton", priority=20, supports=_triton_supports, pays=_triton_pays)
@@ -258,7 +261,8 @@ def _triton(
     from surform.attention.triton.normalized_outer import normalized_outer
 
     score = normalized_outer(k, v, norm_k, norm_v, coordinates, mask, eps)
-    score = _divide(score, k, mask, normalizer)
+    if normalizer == "length":  # in float32 still
+        score = score / key_count(k, mask)
     if score_dropout is not None:
         score = score * score_dropout
-    return _in_front(coordinates, q) @ score
+    return _in_front(coordinates, q) @ score.to(q.dtype)

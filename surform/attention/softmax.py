@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,19 +12,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from surform.attention.checks import check_key_mask, check_same_numbers, check_tokens
-from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
+from surform.attention.dispatch import Call, dispatch, kind, register
+from surform.attention.rules import qkv
 
 __all__ = ["softmax"]
 
 
-def _example(sizes: Sizes, make: Callable[..., Tensor]) -> tuple[tuple[Tensor, ...], dict]:
-    keys = sizes.tokens if sizes.keys is None else sizes.keys
-    head = (sizes.batch, sizes.heads)
-    k, v = (make(*head, keys, sizes.width) for _ in range(2))
-    return (make(*head, sizes.tokens, sizes.width), k, v), {}
-
-
-@kind("softmax", _example)
+@kind("softmax", qkv)
 def softmax(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -144,9 +137,32 @@ def _sdpa(
 ) -> Tensor:
     """torch's fused kernels: the scores are never written to memory."""
     both, causal = _additive(q, k, mask, bias, causal)
-    return F.scaled_dot_product_attention(
+    out = F.scaled_dot_product_attention(
         q, k, v, attn_mask=both, dropout_p=dropout_p, is_causal=causal, scale=scale
     )
+    if not torch.compiler.is_compiling() and "ScaledDotProduct" in type(out.grad_fn).__name__:
+        out.grad_fn.register_hook(_gradients_are_final)  # type: ignore[union-attr]
+    return out
+
+
+def _gradients_are_final(grads: tuple, outer: tuple) -> tuple:
+    """A sentence in place of torch's when they are differentiated after all."""
+    return tuple(
+        grad if grad is None or not grad.requires_grad else _Final.apply(grad) for grad in grads
+    )
+
+
+class _Final(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad.view_as(grad)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> None:
+        raise ValueError(
+            "softmax attention: torch's fused kernels have no second derivative; run the forward "
+            "pass under surform.attention.use(second_order=True)"
+        )
 
 
 def _first_order_only(call: Call) -> str | None:

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from surform.attention.dispatch import explain, function, kernels, use
 
-__all__ = ["Timing", "peak_memory", "time_kernels"]
+__all__ = ["Timing", "heads_inside", "peak_memory", "time_kernels"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,14 @@ class Timing:
     milliseconds: float
     cpu_milliseconds: float
     extra_bytes: int | None
+
+
+def heads_inside(*shape: int, **options: Any) -> Tensor:
+    """Random numbers for `example`, heads cut out of (batch, *tokens, heads * width)."""
+    if len(shape) == 2 or shape[-1] == shape[-2]:  # weights of norms; axial kernels
+        return torch.randn(shape, **options)
+    batch, heads, *rest, width = shape
+    return torch.randn(batch, *rest, heads, width, **options).movedim(-2, 1)
 
 
 def time_kernels(
@@ -77,11 +85,11 @@ def _leaves(value: Any) -> list[Tensor]:
 def _run(
     kind: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], backward: bool
 ) -> Callable[[], Any]:
-    call = function(kind)
+    call, asked = function(kind), cast(Any, {kind: name})
     leaves = [leaf.requires_grad_(backward) for leaf in _leaves((args, kwargs))]
 
     def forward() -> Tensor:
-        with use(**{kind: name}):
+        with use(**asked):
             return call(*args, **kwargs)
 
     if not backward:

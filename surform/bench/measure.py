@@ -12,20 +12,21 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from surform.data.atomic import replacing
 
-__all__ = ["GEMM_FLOPS", "alternating", "count_flops", "gemm", "machine", "peak_memory", "save"]
+__all__ = ["GEMM_FLOPS", "added_memory", "alternating", "gemm", "machine", "peak_memory", "save"]
 
 GEMM_SIZE = 2048
 GEMM_FLOPS = 2 * GEMM_SIZE**3
+_STATM = Path("/proc/self/statm")
 
 
 def gemm() -> Callable[[], object]:
@@ -51,34 +52,48 @@ def alternating(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def count_flops(run: Callable[[], object]) -> int:
-    """FLOPs of the matrix products and convolutions of one run (Fourier transforms not counted)."""
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return counter.get_total_flops()
-
-
 def peak_memory(program: str) -> float:
     """Peak resident memory [MB] that `run()`, defined by `program`, adds in a fresh process.
 
     What the program imports and builds before that call is not counted.
     """
     watched = (
-        f"{program}\n"
-        "import threading, time, psutil\n"
-        "process = psutil.Process(); base = peak = process.memory_info().rss; done = False\n"
-        "def watch():\n"
-        "    global peak\n"
-        "    while not done:\n"
-        "        peak = max(peak, process.memory_info().rss); time.sleep(0.001)\n"
-        "thread = threading.Thread(target=watch); thread.start()\n"
-        "run()\n"
-        "done = True; thread.join(); print((peak - base) / 1e6)\n"
+        f"{program}\nfrom surform.bench.measure import added_memory\nprint(added_memory(run))\n"
     )
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True)
     if done.returncode:
         raise OSError(f"the memory measurement failed: {done.stderr.strip().splitlines()[-1]}")
     return float(done.stdout.split()[-1])
+
+
+def added_memory(run: Callable[[], object]) -> float:
+    """Peak resident memory [MB] of this process during `run()` beyond what it held before."""
+    base = peak = _resident()
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.001):
+            peak = max(peak, _resident())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        run()
+    finally:
+        done.set()
+        thread.join()
+    return (peak - base) / 1e6
+
+
+def _resident() -> int:
+    """Bytes; without Linux's /proc the most that this process has held so far."""
+    import resource  # not on Windows
+
+    if _STATM.exists():
+        return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
 
 
 def machine() -> dict[str, Any]:
@@ -88,7 +103,23 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": _commit(),
     }
+
+
+def _commit() -> str | None:
+    """Of surform's own repository, "-dirty" when files differ from it; None where it is installed
+    without one."""
+    here = Path(__file__)
+    try:
+        for arguments in (["ls-files", "--error-unmatch", here.name], ["describe", "--always"]):
+            line = ["git", "-C", str(here.parent), *arguments]
+            line += ["--dirty", "--abbrev=40", "--exclude=*"] if arguments[0] == "describe" else []
+            done = subprocess.run(line, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _processor() -> str:

@@ -8,7 +8,8 @@ import torch
 
 from surform import attention
 from surform.bench.cases import CASES, Case
-from surform.bench.measure import GEMM_FLOPS, alternating, count_flops, gemm, peak_memory
+from surform.bench.flops import minimal_flops
+from surform.bench.measure import GEMM_FLOPS, alternating, gemm, peak_memory
 
 __all__ = ["COLUMNS", "measure"]
 
@@ -70,16 +71,16 @@ def measure(name: str, repeats: int = 5) -> dict[str, Any]:
     runs |= {"literal forward": literally(forward), "literal training": literally(training)}
     runs |= _peer_runs(case)
     seconds = alternating(runs, repeats)
-    flops = count_flops(forward)
-    rate = GEMM_FLOPS / seconds["unit"]
+    flops = minimal_flops(net, case.batch, case.grid)
+    units = {name: value / seconds["unit"] for name, value in seconds.items()}
     row = {
         "case": name,
         "parameters": sum(p.numel() for p in net.parameters()),
         "forward_ms": 1e3 * seconds["forward"],
         "training_ms": 1e3 * seconds["training"],
-        "forward_units": seconds["forward"] / seconds["unit"],
-        "training_units": seconds["training"] / seconds["unit"],
-        "forward_share": flops / seconds["forward"] / rate,
+        "forward_units": units["forward"],
+        "training_units": units["training"],
+        "forward_share": None if flops is None else flops / GEMM_FLOPS / units["forward"],
         "forward_gain": seconds["literal forward"] / seconds["forward"],
         "training_gain": seconds["literal training"] / seconds["training"],
     }

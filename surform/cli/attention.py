@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
 HELP = "Show the attention kernels of this machine; with a kind and sizes, time them."
+_FACTFORMER = (
+    "FactFormer layers on a CPU compute axial attention together with the linear maps around it, "
+    "in blocks of their own, unless SURFORM_ATTENTION or attention.use asks for a kernel."
+)
 EXAMPLE = "surform attention softmax --batch 1 --heads 8 --tokens 1024 --width 64 --backward"
 
 
@@ -125,16 +129,23 @@ def _show_timings(args: argparse.Namespace, device: str, dtype: torch.dtype) -> 
         table.add_row(name, _colored(verdict), *cells, why)
     Console().print(table)
     fastest = min(times, key=lambda name: times[name].milliseconds)
-    reason = next(why for name, _, why in explanation.rows if name == explanation.chosen)
-    Console().print(
-        f"chosen: {explanation.chosen} ({reason}); fastest here: {fastest}.", highlight=False
-    )
+    reasons = {name: why for name, _, why in explanation.rows}
+    if not explanation.chosen:
+        wanted = dispatch.requested(args.kind) or ""
+        raise ValueError(
+            f"the kernel {wanted!r} was asked for but cannot run: {reasons[wanted]} "
+            f"(fastest here: {fastest})"
+        )
+    why = reasons[explanation.chosen]
+    Console().print(f"chosen: {explanation.chosen} ({why}); fastest here: {fastest}.")
+    if args.kind == "axial" and device == "cpu":
+        Console().print(_FACTFORMER)
 
 
 def _make(device: str, dtype: torch.dtype) -> Any:
-    import torch
+    from surform.attention.timing import heads_inside
 
-    return lambda *shape: torch.randn(*shape, device=device, dtype=dtype)
+    return lambda *shape: heads_inside(*shape, device=device, dtype=dtype)
 
 
 def _shapes(call: tuple[Any, ...]) -> str:

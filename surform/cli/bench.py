@@ -59,13 +59,11 @@ def _show(rows: list[dict]) -> None:
         if any(key in row for row in rows):
             table.add_column(heading, justify="left" if key == "case" else "right")
     for row in rows:
-        table.add_row(*(_cell(row[key]) for key in COLUMNS if key in row))
+        table.add_row(*(_cell(row.get(key)) for key in COLUMNS if any(key in r for r in rows)))
     Console(width=180).print(table)
 
 
 def _cell(value: object) -> str:
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and value < 100
-        else (f"{value:.0f}" if isinstance(value, float) else str(value))
-    )
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -14,7 +14,7 @@ from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least, fraction, one_of
 from surform.operators.galerkin_decoders import build_decoder
 from surform.operators.galerkin_encoder import Encoder
-from surform.operators.galerkin_positions import grid_positions
+from surform.operators.galerkin_positions import check_positions, grid_positions
 from surform.operators.galerkin_scalers import (
     ConvDownscaler,
     ConvUpscaler,
@@ -164,8 +164,8 @@ class GalerkinTransformer1d(nn.Module):
             positions = grid_positions(coordinates, "positions", u, (u.shape[1],))
         if self.grid_channels and grid is None:
             grid = grid_positions(coordinates, "grid", u, (u.shape[1],))
-        _check_channels("positions", positions, self.position_channels)
-        _check_channels("grid", grid, self.grid_channels)
+        check_positions("positions", positions, u.shape[:2], self.position_channels)
+        check_positions("grid", grid, u.shape[:2], self.grid_channels)
         embedded = self.embed(u)
         x = self.encoder(embedded, positions, weight, score_masks)
         x = self.decoder(self.dropout(x + embedded if self.skip_encoder else x), grid)
@@ -185,7 +185,7 @@ class GalerkinTransformer2d(nn.Module):
     Args (beyond those of the 1-D model):
         coarse_size: nodes per side (or a pair) where attention runs; the scalers find the sizes in
             between by the published rule. down_sizes, up_sizes: these sizes by hand instead: two
-            factors (only down) or two pairs of nodes.
+            factors such as 0.5 (only down), two numbers of nodes per side, or two pairs of them.
         downscaler, upscaler: "interp", "conv" (the sizes follow from its strides), or "none":
             attention on the whole grid, or an output on the coarse one.
         grid_channels: 2 or 0, whether the decoder sees the coordinates.
@@ -215,8 +215,8 @@ class GalerkinTransformer2d(nn.Module):
         downscaler: Scaler = "interp",
         upscaler: Scaler = "interp",
         coarse_size: int | Size | None = 43,
-        down_sizes: tuple[float, float] | tuple[Size, Size] | None = None,
-        up_sizes: tuple[Size, Size] | None = None,
+        down_sizes: Size | tuple[float, float] | tuple[Size, Size] | None = None,
+        up_sizes: Size | tuple[Size, Size] | None = None,
         downscaler_activation: Literal["relu", "silu"] = "relu",
         upscaler_activation: Literal["relu", "silu"] = "silu",
         decoder: Decoder = "spectral",
@@ -261,7 +261,9 @@ class GalerkinTransformer2d(nn.Module):
                 dropout=downscaler_dropout,
             )
         elif downscaler == "conv":
-            self.downscaler = ConvDownscaler(in_channels, dim, activation=downscaler_activation)
+            self.downscaler = ConvDownscaler(
+                in_channels, dim, activation=downscaler_activation, dropout=downscaler_dropout
+            )
         self.encoder = Encoder(
             dim,
             depth,
@@ -338,6 +340,8 @@ class GalerkinTransformer2d(nn.Module):
         coarse = fine if self.downscaler is None else (x.shape[1], x.shape[2])
         if positions is None and (self.position_channels or self.lift is not None):
             positions = grid_positions(coordinates, "positions", u, coarse).flatten(1, 2)
+        wanted = 2 if self.lift is not None else self.position_channels
+        check_positions("positions", positions, (len(u), coarse[0] * coarse[1]), wanted)
         if self.lift is not None and positions is not None:
             x = self.lift(torch.cat((u, positions.unflatten(1, coarse).to(u.dtype)), dim=-1))
         x = self.encoder(self.dropout(x.flatten(1, 2)), positions, weight, score_masks)
@@ -346,6 +350,7 @@ class GalerkinTransformer2d(nn.Module):
             x = self.upscaler(x, fine)
         if self.grid_channels and grid is None:
             grid = grid_positions(coordinates, "grid", u, (x.shape[1], x.shape[2]))
+        check_positions("grid", grid, x.shape[:3], self.grid_channels)
         x = self.decoder(self.dropout(x), grid)
         x = x if denormalize is None else denormalize(x)
         if self.boundary == "dirichlet":
@@ -358,8 +363,3 @@ def _check_input(u: Tensor, ndim: int, channels: int) -> None:
     if u.ndim != ndim or u.shape[-1] != channels:
         wanted = "(batch, n, channels)" if ndim == 3 else "(batch, n0, n1, channels)"
         raise ValueError(f"u has shape {tuple(u.shape)}, but must be {wanted}, channels={channels}")
-
-
-def _check_channels(name: str, value: Tensor | None, channels: int) -> None:
-    if value is not None and channels and value.shape[-1] != channels:
-        raise ValueError(f"{name} have {value.shape[-1]} channels, but the model wants {channels}")

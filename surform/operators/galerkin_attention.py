@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -59,7 +61,7 @@ class GalerkinAttention(nn.Module):
         legacy_score_dropout: bool,
     ) -> None:
         super().__init__()
-        self.heads, self.kind, self.position_channels = heads, kind, position_channels
+        self.heads, self.kind, self.layer_norms = heads, kind, head_norm == "layer"
         self.score_dropout, self.legacy_score_dropout = score_dropout, legacy_score_dropout
         self.qkv = nn.Linear(dim, 3 * dim)
 
@@ -94,15 +96,47 @@ class GalerkinAttention(nn.Module):
     ) -> Float[Tensor, "b n c"]:
         """Args: weight scales the inputs of q and k; score_mask multiplies the scores."""
         q, k, v = self._project(x, weight)  # 3 x (b, n, h, d)
+        if self.kind == "galerkin" and self.layer_norms:
+            mixed = self._mix_normalized(q, k, v, positions, score_mask)
+        else:
+            mixed = self._mix_written(q, k, v, positions, score_mask)
+        mixed = mixed.transpose(1, 2).flatten(2)  # (b, n, h (p + d))
+        return mixed if self.out is None else self.out(mixed)
+
+    def _mix_normalized(
+        self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """Norms and coordinates inside of the attention, which need not write them out."""
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (b, h, n, d)
+        x = None if self.out is None or positions is None else positions.to(q.dtype)
+        norm_k, norm_v = cast(HeadNorm, self.key_norm), cast(HeadNorm, self.value_norm)
+        p = 0 if x is None else x.shape[2]
+        return attention.normalized_linear(
+            q,
+            k,
+            v,
+            norm_k=(norm_k.weight, norm_k.bias),
+            norm_v=(norm_v.weight, norm_v.bias),
+            eps=norm_k.eps,
+            coordinates=x,
+            score_dropout=self._random_mask(q, p + k.shape[3], p + v.shape[3])
+            if mask is None
+            else mask,
+        )
+
+    def _mix_written(
+        self, q: Tensor, k: Tensor, v: Tensor, positions: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
         q, k, v = self.query_norm(q), self.key_norm(k), self.value_norm(v)
         if self.out is not None and positions is not None:
             front = positions[:, :, None].expand(-1, -1, self.heads, -1)
             q, k, v = (torch.cat((front.to(t.dtype), t), dim=-1) for t in (q, k, v))
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (b, h, n, p + d)
-        if score_mask is None:
-            score_mask = self._random_mask(q, k, v)
-        mixed = self._mix(q, k, v, score_mask).transpose(1, 2).flatten(2)  # (b, n, h (p + d))
-        return mixed if self.out is None else self.out(mixed)
+        if mask is None:
+            linear = self.kind in _LINEAR_KINDS
+            sizes = (k.shape[3], v.shape[3]) if linear else (q.shape[2], k.shape[2])
+            mask = self._random_mask(q, *sizes)
+        return self._mix(q, k, v, mask)
 
     def _project(self, x: Tensor, weight: Tensor | None) -> list[Tensor]:
         scaled = x if weight is None else weight * x
@@ -122,15 +156,9 @@ class GalerkinAttention(nn.Module):
             return attention.fourier(q, k, v)
         return attention.softmax(q, k, v)
 
-    def _random_mask(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+    def _random_mask(self, q: Tensor, rows: int, columns: int) -> Tensor | None:
         p = 0.5 if self.legacy_score_dropout else self.score_dropout * self.training
-        if not p:
-            return None
-        if self.kind in _LINEAR_KINDS:
-            scores = q.new_ones(*q.shape[:2], k.shape[-1], v.shape[-1])
-        else:
-            scores = q.new_ones(*q.shape[:2], q.shape[-2], k.shape[-2])
-        return F.dropout(scores, p, training=True)
+        return F.dropout(q.new_ones(*q.shape[:2], rows, columns), p, training=True) if p else None
 
 
 def _masked_scores(q: Tensor, k: Tensor, softmax: bool) -> Tensor:

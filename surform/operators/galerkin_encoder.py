@@ -116,6 +116,8 @@ class Encoder(nn.Module):
             raise ValueError(f"dim {dim} is not divisible by heads {heads}")
         if mlp_ratio <= 0 or norm_eps <= 0:
             raise ValueError(f"mlp_ratio {mlp_ratio} and norm_eps {norm_eps} must be positive")
+        if round(dim * mlp_ratio) < 1:
+            raise ValueError(f"mlp_ratio {mlp_ratio} of dim {dim} leaves no hidden channel")
         attend = GalerkinAttention(
             dim,
             heads,

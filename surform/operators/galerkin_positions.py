@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["grid_positions", "unit_positions"]
+__all__ = ["check_positions", "grid_positions", "unit_positions"]
 
 
 def unit_positions(
@@ -21,13 +21,14 @@ def unit_positions(
     from end to end (aligned corners), which is what the scalers do.
     """
     axes = []
+    precise = torch.promote_types(like.dtype, torch.float32)  # 16 bits do not tell nodes apart
     for axis, size in zip(coordinates, shape, strict=True):
-        axis = axis.to(like)
+        axis = axis.to(like.device, precise)
         unit = (axis - axis[0]) / (axis[-1] - axis[0]) if len(axis) > 1 else torch.zeros_like(axis)
         if size != len(axis):
             unit = F.interpolate(unit[None, None], size, mode="linear", align_corners=True)[0, 0]
         axes.append(unit)
-    return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)[None]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)[None].to(like.dtype)
 
 
 def grid_positions(
@@ -39,4 +40,21 @@ def grid_positions(
     lengths = tuple(len(axis) for axis in coordinates)
     if lengths != tuple(u.shape[1:-1]):
         raise ValueError(f"coordinates have lengths {lengths}, but the grid is {u.shape[1:-1]}")
+    for i, axis in enumerate(coordinates):
+        if not torch.compiler.is_compiling() and len(axis) > 1 and bool(axis[0] == axis[-1]):
+            raise ValueError(
+                f"coordinates[{i}] begins and ends at {axis[0].item():g}, but must span an interval"
+            )
     return unit_positions(coordinates, shape, u).expand(len(u), *[-1] * (len(shape) + 1))
+
+
+def check_positions(name: str, value: Tensor | None, shape: Sequence[int], channels: int) -> None:
+    """ValueError unless value, where the model wants it, is (batch or 1, *shape, channels)."""
+    if value is None or not channels:
+        return
+    if value.ndim != len(shape) + 1 or tuple(value.shape[1:]) != (*shape[1:], channels):
+        raise ValueError(
+            f"{name} have shape {tuple(value.shape)}, but must be {(*shape, channels)}"
+        )
+    if value.shape[0] not in (1, shape[0]):
+        raise ValueError(f"{name} are for {value.shape[0]} samples, but u has {shape[0]}")

@@ -28,6 +28,7 @@ __all__ = [
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
 Size = tuple[int, int]
+Scale = float | Size
 
 
 def scale_factor(fine: int, coarse: int) -> float:
@@ -99,7 +100,8 @@ class InterpDownscaler(nn.Module):
     The activation runs again after each interpolation, as in the published model.
 
     Args: coarse_size: nodes per side of the result, with the published size in between; or
-        sizes: two factors (applied one after the other, rounded down) or two pairs of nodes.
+        sizes: two factors with a decimal point (applied one after the other, rounded down) or two
+        sizes, numbers of nodes per side or pairs of them.
     """
 
     def __init__(
@@ -108,7 +110,7 @@ class InterpDownscaler(nn.Module):
         dim: int,
         *,
         coarse_size: int | Size | None = None,
-        sizes: Sequence[float] | Sequence[Sequence[int]] | None = None,
+        sizes: Sequence[float | int | Sequence[int]] | None = None,
         activation: str = "silu",
         dropout: float = 0.1,
     ) -> None:
@@ -118,25 +120,20 @@ class InterpDownscaler(nn.Module):
         if (coarse_size is None) == (sizes is None):
             raise ValueError("give the downscaler either coarse_size or down_sizes, not both")
         self.coarse_size = None if coarse_size is None else _pair("coarse_size", coarse_size)
-        self.factors, self.sizes = _factors_or_sizes(sizes)
+        self.sizes = _two_sizes(sizes)
         self.convs = _chain(in_channels, dim, activation, dropout, (1, 1, 1, 1))
         self.activation = _ACTIVATIONS[activation]()
 
     def forward(self, x: Float[Tensor, "b n0 n1 c"]) -> Float[Tensor, "b m0 m1 d"]:
-        first, second = self._two_sizes(x.shape[1], x.shape[2])
+        first, second = self._own_sizes(x.shape[1], x.shape[2])
         x = self.activation(_interpolate(self.convs[0](x.permute(0, 3, 1, 2)), first))
         x = self.activation(_interpolate(_concatenated(self.convs, x), second))
         return x.permute(0, 2, 3, 1)
 
-    def _two_sizes(self, n0: int, n1: int) -> tuple[Size, Size]:
+    def _own_sizes(self, n0: int, n1: int) -> tuple[Size, Size]:
         if self.sizes is not None:
-            return self.sizes
-        if self.factors is not None:
-            first = (math.floor(n0 * self.factors[0]), math.floor(n1 * self.factors[0]))
-            return first, (
-                math.floor(first[0] * self.factors[1]),
-                math.floor(first[1] * self.factors[1]),
-            )
+            first = _scaled((n0, n1), self.sizes[0])
+            return first, _scaled(first, self.sizes[1])
         coarse = self.coarse_size or (n0, n1)
         rows, columns = downscale_sizes(n0, coarse[0]), downscale_sizes(n1, coarse[1])
         return (rows[0], columns[0]), (rows[1], columns[1])
@@ -145,7 +142,8 @@ class InterpDownscaler(nn.Module):
 class InterpUpscaler(nn.Module):
     """Interpolation, convolution, dropout, activation once more, interpolation.
 
-    Args: sizes: two pairs of nodes; None follows the grid that is asked for at each call.
+    Args: sizes: two numbers of nodes per side, or pairs of them; None follows the grid that is
+        asked for at each call.
     """
 
     def __init__(
@@ -153,7 +151,7 @@ class InterpUpscaler(nn.Module):
         in_channels: int,
         dim: int,
         *,
-        sizes: Sequence[Sequence[int]] | None = None,
+        sizes: Sequence[int | Sequence[int]] | None = None,
         activation: str = "silu",
         dropout: float = 0.1,
         mode: str = "bilinear",
@@ -161,9 +159,9 @@ class InterpUpscaler(nn.Module):
         super().__init__()
         _check(activation, dropout, in_channels=in_channels, dim=dim)
         one_of("interpolation", mode, ("bilinear", "bicubic"))
-        factors, self.sizes = _factors_or_sizes(sizes)
-        if factors is not None:
-            raise ValueError(f"up_sizes is {sizes!r}, but must be two pairs of nodes")
+        if any(isinstance(size, float) for size in sizes or ()):
+            raise ValueError(f"up_sizes is {sizes!r}, but must be two sizes or pairs of nodes")
+        self.sizes = cast(tuple[Size, Size] | None, _two_sizes(sizes))
         self.block = ConvBlock(in_channels, dim, activation, dropout)
         self.dropout, self.mode = nn.Dropout(dropout), mode
 
@@ -171,13 +169,13 @@ class InterpUpscaler(nn.Module):
         self, x: Float[Tensor, "b m0 m1 c"], target: Size | None = None
     ) -> Float[Tensor, "b n0 n1 d"]:
         """target: nodes of the result; only used when the sizes were left open."""
-        first, second = self.sizes or self._two_sizes((x.shape[1], x.shape[2]), target)
+        first, second = self.sizes or self._own_sizes((x.shape[1], x.shape[2]), target)
         x = self.block(_interpolate(x.permute(0, 3, 1, 2), first, self.mode))
         x = _interpolate(self.block.activation(self.dropout(x)), second, self.mode)
         return x.permute(0, 2, 3, 1)
 
     @staticmethod
-    def _two_sizes(coarse: Size, target: Size | None) -> tuple[Size, Size]:
+    def _own_sizes(coarse: Size, target: Size | None) -> tuple[Size, Size]:
         if target is None:
             raise ValueError("an upscaler without up_sizes must be told the target grid")
         rows, columns = upscale_sizes(coarse[0], target[0]), upscale_sizes(coarse[1], target[1])
@@ -187,22 +185,28 @@ class InterpUpscaler(nn.Module):
 class ConvDownscaler(nn.Module):
     """Two stages of convolution, pooling by 2, three chained convolutions side by side, pooling.
 
-    The convolutions use SiLU and dropout 0.1 whatever `activation` (of the poolings) says, and the
-    second stage pads by `padding`, as published: about a quarter of a quarter, plus a rim.
+    The convolutions use SiLU whatever `activation` (of the poolings) says, and the second stage
+    pads by `padding`, as published: about a quarter of a quarter, plus a rim.
     """
 
     def __init__(
-        self, in_channels: int, dim: int, *, padding: int = 5, activation: str = "silu"
+        self,
+        in_channels: int,
+        dim: int,
+        *,
+        padding: int = 5,
+        activation: str = "silu",
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        _check(activation, 0.0, in_channels=in_channels)
+        _check(activation, dropout, in_channels=in_channels)
         at_least(3, dim=dim)
         at_least(0, padding=padding)
         second = (padding, max(padding // 2, 1), max(padding // 4, 1), 1)
         self.stages = nn.ModuleList(
             (
-                _chain(in_channels, dim, "silu", 0.1, (1, 1, 1, 1)),
-                _chain(dim, dim, "silu", 0.1, second),
+                _chain(in_channels, dim, "silu", dropout, (1, 1, 1, 1)),
+                _chain(dim, dim, "silu", dropout, second),
             )
         )
         self.activation = _ACTIVATIONS[activation]()
@@ -268,16 +272,19 @@ def _pair(name: str, value: int | Sequence[int]) -> Size:
     return pair[0], pair[1]
 
 
-def _factors_or_sizes(
-    sizes: Sequence[float] | Sequence[Sequence[int]] | None,
-) -> tuple[tuple[float, float] | None, tuple[Size, Size] | None]:
+def _two_sizes(sizes: Sequence[Scale | Sequence[int]] | None) -> tuple[Scale, Scale] | None:
     if sizes is None:
-        return None, None
-    if len(sizes) != 2:
-        raise ValueError(f"scaler sizes are {sizes!r}, but must be two factors or two pairs")
-    first, second = sizes
-    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
-        return (float(first), float(second)), None
-    if isinstance(first, Sequence) and isinstance(second, Sequence):
-        return None, (_pair("scaler size", first), _pair("scaler size", second))
-    raise ValueError(f"scaler sizes are {sizes!r}, but must be two factors or two pairs")
+        return None
+    if len(sizes) != 2 or not all(isinstance(one, (float, int, Sequence)) for one in sizes):
+        raise ValueError(f"scaler sizes are {sizes!r}, but must be two factors or two sizes")
+    first, second = (x if isinstance(x, float) else _pair("scaler size", x) for x in sizes)
+    return first, second
+
+
+def _scaled(size: Size, scale: Scale) -> Size:
+    if isinstance(scale, tuple):
+        return scale
+    scaled = math.floor(size[0] * scale), math.floor(size[1] * scale)
+    if min(scaled) < 1:
+        raise ValueError(f"scaler factor {scale} leaves no node of the grid {size}")
+    return scaled

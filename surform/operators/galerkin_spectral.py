@@ -52,7 +52,8 @@ class SpectralConv1d(nn.Module):
             x = _full_precision(self.dropout(x))
             x = (basis.analysis @ x).unflatten(1, (2, self.modes))  # (b, 2, m, c)
             x = _multiply(x.permute(2, 0, 1, 3), self.weight.permute(2, 0, 1, 3))  # (m, b, 2, o)
-            return shortcut + basis.synthesis @ x.permute(1, 2, 0, 3).flatten(1, 2)
+            x = shortcut + basis.synthesis @ x.permute(1, 2, 0, 3).flatten(1, 2)
+        return x.to(self.linear.weight.dtype)
 
 
 class SpectralConv2d(nn.Module):
@@ -89,7 +90,8 @@ class SpectralConv2d(nn.Module):
             x = x.unflatten(0, (-1, modes)).permute(2, 3, 0, 1, 4)  # (b, 2, r, m, o)
             x = rows.T @ x.flatten(1, 2).flatten(2)  # (b, n0 2, m o)
             x = x.unflatten(1, (-1, 2)).unflatten(3, (modes, -1))  # (b, n0, 2, m, o)
-            return shortcut + basis.synthesis @ x.flatten(2, 3)
+            x = shortcut + basis.synthesis @ x.flatten(2, 3)
+        return x.to(self.linear.weight.dtype)
 
     def _row_weights(self, rows: int) -> Tensor:
         """(rows * modes, in, out, 2): where the two halves overlap the second one counts."""

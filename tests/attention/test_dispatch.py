@@ -43,9 +43,27 @@ def test_the_cheaper_association_is_chosen():
         q, k = torch.randn(1, 1, n, d), torch.randn(1, 1, m, d)
         return attention.explain("fourier", q, k, k)
 
-    assert call(100, 100, 8).chosen == "tokens"
+    assert call(100, 100, 8).chosen == "factored"
     assert call(8, 8, 64).chosen == "scores"
     assert "fewer multiplications" in str(call(8, 8, 64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "linear", "fourier", "normalized"),
+    [
+        ((2, 8, 1024, 64), "tokens", "tokens", "folded"),
+        ((1, 8, 1024, 64), "reference", "factored", "folded"),  # nothing to copy
+        ((8, 1, 1024, 96), "reference", "factored", "reference"),
+        ((2, 4, 64, 32), "reference", "factored", "reference"),  # too small
+    ],
+)
+def test_cpu_kernels_are_chosen_where_they_were_measured_to_pay(shape, linear, fourier, normalized):
+    q, one = torch.randn(shape), torch.ones(shape[1], shape[3])
+    assert attention.explain("linear", q, q, q).chosen == linear
+    assert attention.explain("fourier", q, q, q).chosen == fourier
+    norms = {"norm_k": (one, one), "norm_v": (one, one)}
+    assert attention.explain("normalized_linear", q, q, q, **norms).chosen == normalized
+    assert attention.explain("linear", q.half(), q.half(), q.half()).chosen == "reference"
 
 
 def test_use_asks_by_name_and_ends_with_its_block(qkv):
@@ -55,7 +73,7 @@ def test_use_asks_by_name_and_ends_with_its_block(qkv):
             assert attention.explain("softmax", *qkv).chosen == "sdpa"
             assert attention.explain("linear", *qkv).chosen == "reference"
         with attention.use("auto"):
-            assert attention.explain("linear", *qkv).chosen == "tokens"
+            assert attention.explain("softmax", *qkv).chosen == "sdpa"
     assert attention.explain("softmax", *qkv).chosen == "sdpa"
 
 
@@ -146,7 +164,7 @@ def test_the_environment_chooses_for_a_whole_run():
 
 @pytest.mark.parametrize("value", ["refrence", "linear=refrence"])
 def test_a_misspelt_environment_is_answered_at_the_first_call(qkv, monkeypatch, value):
-    monkeypatch.setattr(dispatch, "_STATE", dispatch._State(dispatch._parse(value)))
+    monkeypatch.setattr(dispatch, "_REQUESTS", dispatch._Requests([dispatch._parse(value)]))
     with pytest.raises(ValueError, match="did you mean reference"):
         attention.linear(*qkv)
 

@@ -202,7 +202,7 @@ def test_long_sequences_pass_through_several_blocks(kind: str, masked: bool):
 
 def test_heads_inside_of_tokens_stay_inside():
     make = Maker(0, torch.float32, "heads inside")
-    q = make.tokens(2, 4, 50, 8)
+    q = make.tokens(2, 4, 600, 8)
     assert attention.linear(q, q, q).transpose(1, 2).is_contiguous()
     v = make.tokens(1, 2, 64, 64, 16)
     kernels = [make.plain(1, 2, 64, 64) for _ in range(2)]

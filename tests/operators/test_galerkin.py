@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 
+import lightning
 import pytest
 import torch
 
@@ -186,6 +188,45 @@ def test_bf16_autocast_stays_close_and_trains(kind, axes):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_models_of_16_bits_stay_close(axes, dtype):
+    model = small_1d(attention="galerkin") if axes == 1 else small_2d()
+    u = torch.randn(2, *(20,) * axes, 1)
+    expected = model(u, line(20) * axes)
+    found = model.to(dtype)(u.to(dtype), line(20) * axes)
+    assert found.dtype == dtype
+    assert (found.float() - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+def test_trains_in_bf16_true(axes):
+    class Fit(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.net = small_1d() if axes == 1 else small_2d()
+
+        def training_step(self, batch, _):
+            return self.net(batch, line(20) * axes).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=1e-2)
+
+    fit = Fit()
+    before = fit.net.decoder.head.bias.detach().clone()
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = lightning.Trainer(
+        max_steps=2, precision="bf16-true", accelerator="cpu", enable_model_summary=False, **quiet
+    )
+    data = torch.utils.data.DataLoader([torch.randn(*(20,) * axes, 1) for _ in range(2)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about workers and devices
+        trainer.fit(fit, data)
+    after = fit.net.decoder.head.bias.detach()
+    assert after.dtype == torch.bfloat16
+    assert not torch.equal(after.float(), before)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_compiles_without_a_graph_break_1d(kind):
     model, u = small_1d(attention=kind, depth=1), torch.randn(2, 20, 1)
@@ -239,6 +280,7 @@ def test_exports(axes):
         ({"dropout": 1.0}, r"dropout is 1.0, but must lie in \[0, 1\)"),
         ({"encoder_dropout": -0.1}, "encoder_dropout is -0.1"),
         ({"mlp_ratio": 0.0}, "must be positive"),
+        ({"mlp_ratio": 0.01}, "leaves no hidden channel"),
         ({"in_channels": 0}, "in_channels is 0"),
         ({"position_channels": -1}, "position_channels is -1"),
     ],
@@ -272,10 +314,30 @@ def test_constructor_2d_names_what_is_wrong(options, message):
         (lambda m: m(torch.zeros(1, 20, 1)), "needs coordinates"),
         (lambda m: m(torch.zeros(1, 20, 1), line(19)), r"lengths \(19,\)"),
         (lambda m: m(torch.zeros(1, 5, 1), line(5)), "modes 4 needs a grid of at least 6"),
-        (lambda m: m(torch.zeros(1, 20, 1), positions=torch.zeros(1, 20, 2)), "positions have 2"),
+        (
+            lambda m: m(torch.zeros(1, 20, 1), positions=torch.zeros(1, 20, 2)),
+            "positions have shape",
+        ),
+        (lambda m: m(torch.zeros(1, 20, 1), positions=torch.zeros(1, 19, 1)), r"\(1, 20, 1\)"),
+        (lambda m: m(torch.zeros(1, 20, 1), positions=torch.zeros(3, 20, 1)), "u has 1"),
+        (lambda m: m(torch.zeros(1, 20, 1), (torch.ones(20),)), "must span an interval"),
         (lambda m: m(torch.zeros(1, 20, 1), line(20), score_masks=[None]), "1 score_masks for 2"),
     ],
 )
 def test_forward_names_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call(small_1d())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"positions": torch.zeros(1, 36, 3)}, r"positions have shape .* \(1, 36, 2\)"),
+        ({"positions": torch.zeros(1, 35, 2)}, r"positions have shape .* \(1, 36, 2\)"),
+        ({"grid": torch.zeros(1, 20, 19, 2)}, r"grid have shape .* \(1, 20, 20, 2\)"),
+        ({"coordinates": (line(20)[0], torch.zeros(20))}, r"coordinates\[1\] begins and ends at 0"),
+    ],
+)
+def test_forward_2d_names_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        small_2d()(torch.zeros(1, 20, 20, 1), **({"coordinates": line(20) * 2} | options))

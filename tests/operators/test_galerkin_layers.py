@@ -223,6 +223,22 @@ def test_factors_are_applied_one_after_the_other_and_rounded_down():
     assert InterpDownscaler(1, 6, sizes=[0.6, 0.6])(torch.zeros(1, 19, 19, 1)).shape[1] == 6
 
 
+def test_whole_numbers_are_sizes_and_only_decimals_are_factors():
+    x = torch.randn(1, 12, 12, 1)
+    down = InterpDownscaler(1, 6, sizes=[9, 6]).eval()
+    assert down(x).shape[1:3] == (6, 6)
+    pairs = InterpDownscaler(1, 6, sizes=[(9, 9), (6, 6)]).eval()
+    pairs.load_state_dict(down.state_dict())
+    assert torch.equal(down(x), pairs(x))
+    assert InterpDownscaler(1, 6, sizes=[0.75, 6])(x).shape[1:3] == (6, 6)
+    assert InterpUpscaler(6, 6, sizes=[8, 9])(down(x)).shape[1:3] == (9, 9)
+
+
+def test_conv_downscaler_uses_its_dropout():
+    down, x = ConvDownscaler(2, 7, dropout=0.0).train(), torch.randn(1, 21, 21, 2)
+    assert torch.equal(down(x), down(x))
+
+
 def test_conv_scalers_have_the_published_sizes():
     assert ConvDownscaler(2, 7)(torch.zeros(1, 21, 21, 2)).shape == (1, 4, 4, 7)
     assert ConvUpscaler(4, 4)(torch.zeros(1, 6, 6, 4)).shape == (1, 51, 51, 4)
@@ -232,10 +248,10 @@ def test_conv_scalers_have_the_published_sizes():
     ("build", "message"),
     [
         (lambda: InterpDownscaler(1, 6), "either coarse_size or down_sizes"),
-        (lambda: InterpDownscaler(1, 6, sizes=[0.5, (3, 3)]), "two factors or two pairs"),
+        (lambda: InterpDownscaler(1, 6, sizes=["half", 3, 3]), "two factors or two sizes"),
         (lambda: InterpDownscaler(1, 2, coarse_size=3), "dim is 2"),
         (lambda: InterpDownscaler(1, 6, coarse_size=(3, 3, 3)), "one number or a pair"),
-        (lambda: InterpUpscaler(6, 6, sizes=[0.5, 0.5]), "two pairs of nodes"),
+        (lambda: InterpUpscaler(6, 6, sizes=[0.5, 0.5]), "two sizes or pairs of nodes"),
         (lambda: InterpUpscaler(6, 6, mode="nearest"), "interpolation is 'nearest'"),
         (lambda: InterpUpscaler(6, 6)(torch.zeros(1, 3, 3, 6)), "target grid"),
         (lambda: ConvUpscaler(4, 5), "both stages take 4 channels"),
@@ -255,6 +271,14 @@ def test_positions_span_the_unit_square_with_the_last_axis_first():
     torch.testing.assert_close(grid[0, :, 0, 1], torch.linspace(0, 1, 5))
     coarse = unit_positions((rows, columns), (3, 2), torch.zeros(()))
     torch.testing.assert_close(coarse[0, :, 0, 1], torch.linspace(0, 1, 3))
+
+
+def test_positions_of_16_bits_are_those_of_32_rounded_once():
+    axis = (torch.linspace(0, 1, 2048),)
+    expected = unit_positions(axis, (1000,), torch.zeros(())).bfloat16()
+    assert torch.equal(
+        unit_positions(axis, (1000,), torch.zeros((), dtype=torch.bfloat16)), expected
+    )
 
 
 def test_a_single_node_sits_at_zero():

@@ -216,13 +216,13 @@ def _outer(
     launch(
         k, v, *weights, k if x is None else x, k if mask is None else mask, out, *sizes, **constants
     )
-    return out.sum(0).to(k.dtype)
+    return out.sum(0)
 
 
 @_outer.register_fake
 def _outer_shape(k, v, wk, bk, wv, bv, x, mask, eps):
     p = 0 if x is None else x.shape[2]
-    return k.new_empty(*k.shape[:2], p + k.shape[3], p + v.shape[3])
+    return k.new_empty(*k.shape[:2], p + k.shape[3], p + v.shape[3], dtype=torch.float32)
 
 
 @torch.library.custom_op("surform::normalized_outer_backward", mutates_args=())
@@ -279,6 +279,16 @@ def _backward(ctx, grad: Tensor):
 _outer.register_autograd(_backward, setup_context=_keep)
 
 
+def _backward_twice(ctx, *outer: Tensor):
+    raise ValueError(
+        "normalized_linear attention: the Triton kernel has no second derivative; run the forward "
+        "pass under surform.attention.use(second_order=True)"
+    )
+
+
+_outer_backward.register_autograd(_backward_twice)
+
+
 def normalized_outer(
     k: Tensor,
     v: Tensor,
@@ -288,5 +298,6 @@ def normalized_outer(
     mask: Tensor | None,
     eps: float,
 ) -> Tensor:
-    """[x LN(k)]^T [x LN(v)] over the kept tokens: (b, h, p + d, p + e); differentiable once."""
+    """[x LN(k)]^T [x LN(v)] over the kept tokens: float32 (b, h, p + d, p + e), differentiable
+    once."""
     return _outer(k, v, *norm_k, *norm_v, x, mask, eps)
