@@ -11,7 +11,7 @@ __all__ = ["differentiable_gradients", "works_in_blocks"]
 
 
 def works_in_blocks(x: Tensor) -> bool:
-    """True for eager float32/float64 work on the CPU.
+    """True for eager float32/float64 work on the CPU, empty batches aside.
 
     There memory traffic costs more than a second matrix product. Compilers, exporters and GPUs get
     the plain expression, and so does autocast, which decides dtypes op by op.
@@ -19,6 +19,7 @@ def works_in_blocks(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
+        and bool(x.numel())
         and not torch.compiler.is_compiling()
         and not torch.compiler.is_exporting()
         and not torch.is_autocast_enabled("cpu")

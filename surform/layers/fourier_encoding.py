@@ -54,7 +54,7 @@ class FourierEncoding(nn.Module):
     def features(self, coordinates: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "*grid dim"]:
         """The fixed features, before the linear map."""
         rank = len(coordinates)
-        phase = self.frequencies.new_zeros([1] * rank + [1])
+        phase = coordinates[0].new_zeros([1] * rank + [1])
         for axis, (x, frequencies) in enumerate(zip(coordinates, self.frequencies, strict=True)):
             if self.periodic[axis]:
                 frequencies = (frequencies * period(x)).round() / period(x)
@@ -62,11 +62,14 @@ class FourierEncoding(nn.Module):
             phase = phase + part.view(
                 [-1 if i == axis else 1 for i in range(rank)] + [len(frequencies)]
             )
-        return torch.cat((torch.sin(phase), torch.cos(phase)), dim=-1)
+        return torch.cat((torch.sin(phase), torch.cos(phase)), dim=-1).to(self.frequencies.dtype)
 
     def _keeps(self, coordinates: Sequence[Tensor]) -> bool:
         weight = self.project.weight
         if not works_in_blocks(weight):
+            return False
+        sources = (self.frequencies, *coordinates)
+        if torch.is_grad_enabled() and any(x.requires_grad for x in sources):
             return False
         points = math.prod([len(x) for x in coordinates])
         return points * weight.shape[0] * weight.element_size() <= _CACHED_BYTES

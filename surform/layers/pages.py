@@ -28,14 +28,24 @@ def large_empty(shape: Sequence[int], like: Tensor) -> Tensor:
     size = count * like.element_size()
     if size < _LARGE_BYTES or sys.platform == "win32":
         return like.new_empty(*shape)
-    try:
-        memory = _IDLE[size].pop() if _IDLE[size] else _mapped(size)
-    except OSError:  # too little memory: let torch say so
+    memory = _take(size)
+    if memory is None:  # too little memory: let torch say so
         return like.new_empty(*shape)
     # The tensor's storage owns this view; when the storage dies, the memory is idle again.
     lease = memoryview(memory)
     weakref.finalize(lease, _give_back, memory, size).atexit = False
     return torch.frombuffer(lease, dtype=like.dtype, count=count).view(*shape)
+
+
+def _take(size: int) -> mmap.mmap | None:
+    try:
+        return _IDLE[size].pop()
+    except IndexError:  # none idle, or another thread was faster
+        pass
+    try:
+        return _mapped(size)
+    except OSError:
+        return None
 
 
 def _mapped(size: int) -> mmap.mmap:
@@ -50,5 +60,5 @@ def _mapped(size: int) -> mmap.mmap:
 
 
 def _give_back(memory: mmap.mmap, size: int) -> None:
-    if size + sum(bytes_ * len(idle) for bytes_, idle in _IDLE.items()) <= _IDLE_BYTES:
+    if size + sum(bytes_ * len(idle) for bytes_, idle in list(_IDLE.items())) <= _IDLE_BYTES:
         _IDLE[size].append(memory)

@@ -50,8 +50,7 @@ class AxisKernel(nn.Module):
         self.to_query = nn.Linear(latent_dim, heads * width, bias=False)
         self.to_key = nn.Linear(latent_dim, heads * width, bias=False)
         if rotary:
-            turns = torch.arange(width // 2, dtype=torch.float32)
-            self.register_buffer("frequencies", turns if periodic else rotary_frequencies(width))
+            self.register_buffer("frequencies", self._frequencies(width))
         for linear in (self.to_query, self.to_key):
             nn.init.xavier_uniform_(linear.weight, gain=0.02)
 
@@ -65,14 +64,21 @@ class AxisKernel(nn.Module):
         k = self.to_key(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if self.rotary:
             cos, sin = self._angles(coordinate)
-            q, k = rotate_halves(q, cos, sin), rotate_halves(k, cos, sin)
+            q, k = (rotate_halves(x, cos, sin).to(x.dtype) for x in (q, k))
         if q.dtype == torch.float16:  # the sums are not normalised and would overflow
             with torch.autocast(q.device.type, enabled=False):
                 return (q.float() * self.scaling) @ k.float().transpose(-2, -1)
         return (q * self.scaling) @ k.transpose(-2, -1)
 
+    def _frequencies(self, width: int) -> Tensor:
+        if self.periodic:
+            return torch.arange(width // 2, dtype=torch.float32)
+        return rotary_frequencies(width)
+
     def _angles(self, coordinate: Tensor) -> tuple[Tensor, Tensor]:
         frequencies = self.get_buffer("frequencies")
+        if frequencies.itemsize < 4:  # rounded with the model; angles need their digits
+            frequencies = self._frequencies(2 * len(frequencies)).to(frequencies.device)
         if not self.periodic:
             return rotary_angles(coordinate, frequencies)
         phase = 2 * math.pi / period(coordinate) * (coordinate - coordinate[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 __all__ = ["check_coordinates", "check_field", "check_steps"]
@@ -33,9 +34,11 @@ def check_coordinates(
     extra: int = 0,
     periodic: bool = False,
 ) -> list[Tensor]:
-    """One (n,) tensor per axis in the dtype and on the device of `like`; ValueError otherwise.
+    """One (n,) tensor per axis on the device and in the dtype (float32 at least) of `like`.
 
-    `extra` more entries than points are allowed when they are as many on that axis.
+    Raises ValueError for other shapes.
+
+    An axis may have `extra` more entries than points.
     """
     if len(coordinates) != len(grid):
         raise ValueError(f"{len(coordinates)} coordinates for a grid of {len(grid)} axes")
@@ -47,7 +50,9 @@ def check_coordinates(
             )
         if periodic and n < 2:
             raise ValueError(f"axis {axis} has 1 point, a periodic axis needs at least 2")
-    return [x.to(like) for x in coordinates]
+    # 16 bits would not tell neighbouring points apart
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    return [x.to(like.device, dtype) for x in coordinates]
 
 
 def check_steps(steps: int | None, most: int) -> int:

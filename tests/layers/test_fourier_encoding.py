@@ -84,3 +84,12 @@ def test_what_is_kept_does_not_travel():
         assert not twin._kept
         torch.testing.assert_close(twin(x), encoding(x))
     assert set(encoding.state_dict()) == {"frequencies", "project.weight", "project.bias"}
+
+
+def test_coordinates_and_frequencies_get_gradients():
+    encoding = FourierEncoding(2, 8).double()
+    x = [t.requires_grad_() for t in axes(5, 4)]
+    assert torch.autograd.gradcheck(lambda *x: encoding(x), x)
+    encoding.frequencies.requires_grad_()
+    encoding(axes(5, 4)).sum().backward()
+    assert encoding.frequencies.grad is not None

@@ -208,6 +208,27 @@ def test_bfloat16_and_float16_autocast_stay_finite_and_close(make):
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("make", MODELS)
+def test_models_in_16_bits_stay_close_and_train(make, dtype):
+    torch.manual_seed(0)
+    model = make()
+    u, x = example(model)
+    exact = model(u, x)
+    out = model.to(dtype)(u.to(dtype), x)
+    assert out.dtype == dtype
+    assert (out - exact).norm() <= 16 * torch.finfo(dtype).eps * exact.norm()
+    out.float().square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_an_empty_batch_gives_an_empty_result(make):
+    model = make()
+    u, x = example(model)
+    assert model(u[:0], x).shape == (0, *model(u, x).shape[1:])
+
+
 @pytest.mark.parametrize("make", MODELS)
 def test_compiles_without_graph_break(make):
     torch._dynamo.reset()
