@@ -31,7 +31,7 @@ def check_coordinates(
 ) -> list[Tensor]:
     """One (n,) tensor per axis in the dtype and on the device of `like`; ValueError otherwise.
 
-    `extra` more entries than points are allowed when they are as many on that axis.
+    An axis of n points may also come with n + `extra` entries, for cells appended to its end.
     """
     if len(coordinates) != len(grid):
         raise ValueError(f"{len(coordinates)} coordinates for a grid of {len(grid)} axes")
