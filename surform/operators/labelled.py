@@ -67,7 +67,7 @@ def predict(
     if batch_size < 1:
         raise ValueError(f"`batch_size` is {batch_size}, but must be at least 1")
     check_variables(dataset, about)
-    empty = [str(dim) for dim, size in dataset.sizes.items() if not size]
+    empty = [dim for dim in ("sample", "time", *about.axes) if dataset.sizes.get(dim) == 0]
     if empty:
         raise ValueError(f"the data are empty along {', '.join(empty)}: nothing to predict from")
     bound = _bound_to_its_points(model, about)

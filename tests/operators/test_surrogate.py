@@ -274,7 +274,7 @@ def test_another_grid_for_statistics_of_every_point(still):
     fine["x"].attrs["units"] = "m"
     with pytest.raises(ValueError, match=r"None, 2\)\)$"):
         model.predict(fine)
-    with pytest.raises(ValueError, match="point by point.* only on a grid of 4 x 5 points"):
+    with pytest.raises(ValueError, match=r"point by point.* only on a grid of 4 x 5 points"):
         model.predict(fine, any_grid=True)
     shifted = still.assign_coords(x=("x", still.x.values + 10, {"units": "m"}))
     with pytest.raises(ValueError, match="any_grid=True predicts"):
@@ -448,13 +448,10 @@ def test_gradients_pass_beside_the_walls():
 def test_walls_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="walls must be a list of variables"):
         FieldSurrogate(Drift(), walls="uv")
+    other = FieldSurrogate(Drift(), walls=("u", "w"))
+    about = describe(**WALLED, input_steps=2, target_steps=2, time_step=0.5)
     with pytest.raises(ValueError, match="velocity along each of x, y, not u, w; targets: d, u, v"):
-        model = FieldSurrogate(Drift(), walls=("u", "w"))
-        model.fit_to(
-            describe(**WALLED, input_steps=2, target_steps=2, time_step=0.5),
-            Normalizer(),
-            Normalizer(),
-        )
+        other.fit_to(about, Normalizer(), Normalizer())
     with pytest.raises(ValueError, match="walls need an axis that is not periodic"):
         walled(periodic={"x": True, "y": True})
     with pytest.raises(ValueError, match="need the description of the data"):
