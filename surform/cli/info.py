@@ -64,10 +64,10 @@ def run(args: argparse.Namespace) -> int:
         console.print(
             f"{args.name}: official checkpoints and fixtures, {tables[section][args.name]}"
         )
-    elif section == "pretrained":
-        _show_saved(console, Path(tables[section][args.name]))
     elif (Path(args.name) / "config.json").is_file():
         _show_saved(console, Path(args.name))
+    elif section == "pretrained":
+        _show_saved(console, Path(tables[section][args.name]))
     elif Path(args.name).exists() or "://" in args.name:
         _show_data(console, args.name)
     else:

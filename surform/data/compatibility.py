@@ -36,19 +36,23 @@ def check_variables(dataset: xr.Dataset, about: FieldsDescription) -> None:
             )
 
 
-def check_grid(dataset: xr.Dataset, about: FieldsDescription) -> None:
-    """ValueError unless every axis has the trained spacing and lies in the trained range."""
+def check_grid(dataset: xr.Dataset, about: FieldsDescription, *, adaptable: bool = True) -> None:
+    """ValueError unless every axis has the trained spacing and lies in the trained range.
+
+    `adaptable`: the model could predict on another number of points, if it were asked to.
+    """
     for axis in about.axes:
         trained = np.asarray(about.coordinates.get(axis, ()), float)
         if trained.size < 2:
             continue
         found = axis_values(dataset, axis, about)
         spacing, expected = _spacing(found), _spacing(trained)
+        possible = adaptable or found.size == trained.size
+        hint = "; any_grid=True predicts all the same" if possible else ""
         if abs(spacing - expected) > _CLOSE * abs(expected):
             raise ValueError(
                 f"axis {axis!r} has a spacing of {spacing:g}, the model was trained with "
-                f"{expected:g}{_stride_hint(axis, expected / spacing if spacing else 0)}; "
-                "any_grid=True predicts all the same"
+                f"{expected:g}{_stride_hint(axis, expected / spacing if spacing else 0)}{hint}"
             )
         slack = _CLOSE * abs(expected) * trained.size
         low, high = trained.min() - slack, trained.max() + slack
@@ -57,7 +61,7 @@ def check_grid(dataset: xr.Dataset, about: FieldsDescription) -> None:
             raise ValueError(
                 f"axis {axis!r} has {found.size} points from {found.min():g} to {found.max():g}, "
                 f"the model was trained on {trained.size} from {trained.min():g} to "
-                f"{trained.max():g}; any_grid=True predicts all the same"
+                f"{trained.max():g}{hint}"
             )
 
 

@@ -16,6 +16,8 @@ __all__ = ["is_archive", "unpack"]
 
 _NAMES = (CONFIG, WEIGHTS, CARD)
 _CHUNK = 1 << 20
+_LARGEST = {CONFIG: 64 << 20, CARD: 16 << 20}  # bytes; weights may be as large as models are
+_RATIO = 20  # trained weights hardly compress: many times the archive's size is no model
 
 
 def is_archive(path: str | Path) -> bool:
@@ -29,7 +31,8 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
 
     Raises:
         ValueError: damaged, encrypted, without exactly one model, or with a member that is an
-            absolute path, leaves the folder, or is a link or a device.
+            absolute path, leaves the folder, is a link or a device, or unpacks to far more
+            than the archive has.
     """
     archive, folder = Path(archive), Path(folder)
     opener = _open_zip if archive.suffix.lower() == ".zip" else _open_tar
@@ -40,12 +43,23 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
             for name in _NAMES:
                 source = members.get(str(root / name))
                 if source is not None:
+                    _check_size(archive, name, source.size)
                     _copy(source, folder / name)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{archive} is damaged or encrypted: {error}") from error
     return folder
+
+
+def _check_size(archive: Path, name: str, size: int) -> None:
+    """ValueError before anything is written, for archives that unpack to far more than they are."""
+    most = _LARGEST.get(name, max(_RATIO * archive.stat().st_size, 16 << 20))
+    if size > most:
+        raise ValueError(
+            f"{archive} would unpack {size:,} bytes of {name}, more than the {most:,} that a "
+            "model of an archive of this size has: refused"
+        )
 
 
 class _Member:

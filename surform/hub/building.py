@@ -59,8 +59,9 @@ def call(
         raise ValueError(f"{where}: {cls.__name__} needs the argument {', '.join(lacking)}")
     try:
         return (build or cls)(**arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {cls.__name__} refuses its arguments: {error}") from error
+    except (TypeError, ValueError, RuntimeError, MemoryError, ArithmeticError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{where}: {cls.__name__} refuses its arguments: {reason}") from error
 
 
 def _tuples(value: Any) -> Any:

@@ -10,7 +10,7 @@ from surform.hub.config import Config
 if TYPE_CHECKING:
     from surform.hub.pretrained import Pretrained
 
-__all__ = ["SECTIONS", "make_card"]
+__all__ = ["SECTIONS", "make_card", "summarize"]
 
 # The texts that `model.card` may hold, in the order in which the card shows them.
 SECTIONS = ("summary", "paper", "data", "command", "limits", "license", "official")
@@ -18,7 +18,8 @@ SECTIONS = ("summary", "paper", "data", "command", "limits", "license", "officia
 
 def make_card(model: Pretrained, config: Config) -> str:
     """README.md with the hub's front matter; texts come from `model.card`, figures from metrics."""
-    texts = {"summary": _summary(model.net), "paper": _paper(model.net)} | config.card
+    texts = {"summary": "", "paper": _paper(model.net)} | config.card
+    texts["summary"] = texts["summary"] or summarize(config) or _summary(model.net)
     parts = [
         _front_matter(config, texts),
         f"# {texts.get('title') or config.architecture}",
@@ -33,6 +34,23 @@ def make_card(model: Pretrained, config: Config) -> str:
         _section("Size", f"{sum(p.numel() for p in model.net.parameters()):,} parameters"),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summarize(config: Config) -> str:
+    """One sentence on what this model predicts, from which data; empty when they are unknown."""
+    about = config.description
+    if not about or "inputs" not in about:
+        return ""
+    targets, inputs = ", ".join(about["targets"]), ", ".join(about["inputs"])
+    solver = (about.get("source") or {}).get("solver")
+    data = f" of {solver} data" if solver else ""
+    grid = " x ".join(str(points) for points in about["shape"])
+    if about.get("input_steps") is None:
+        return f"Predicts {targets} from {inputs}{data} on {grid} points."
+    step = f", {about['time_step']:g} time units apart" if about.get("time_step") else ""
+    given = "" if inputs == targets else f" of {inputs}"
+    frames = f"{about['input_steps']} frames{given}{step}"
+    return f"Predicts the next {targets}{data} on {grid} points from {frames}."
 
 
 def _front_matter(config: Config, texts: dict[str, str]) -> str:

@@ -153,6 +153,16 @@ def _check_types(values: dict[str, Any], path: Path) -> None:
     for name, (value, expected) in types.items():
         if not isinstance(value, expected):
             raise ValueError(f"{path}: {name!r} has the wrong type {type(value).__name__}")
+    if not all(isinstance(name, str) for name in values["normalizers"]):
+        raise ValueError(f"{path}: 'normalizers' must list names, not {values['normalizers']!r}")
+    for name, text in (values.get("card") or {}).items():
+        if not isinstance(text, str):
+            raise ValueError(f"{path}: the card's {name!r} must be text, not {text!r}")
     for name, entry in (values.get("metrics") or {}).items():
         if not isinstance(entry, dict) or set(entry) != {"value", "protocol"}:
             raise ValueError(f"{path}: the figure {name!r} must have a value and a protocol")
+        value, protocol = entry["value"], entry["protocol"]
+        if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+            raise ValueError(f"{path}: the figure {name!r} must be a number, not {value!r}")
+        if not isinstance(protocol, str):
+            raise ValueError(f"{path}: the protocol of {name!r} must be text, not {protocol!r}")

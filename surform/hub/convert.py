@@ -61,7 +61,13 @@ def from_official(
     if constructor is None:
         if official.infer is None:
             raise ValueError(f"{system} checkpoints need their constructor arguments (a JSON file)")
-        constructor = official.infer(state)
+        try:
+            constructor = official.infer(state)
+        except (LookupError, ArithmeticError) as error:
+            raise ValueError(
+                f"{checkpoint} is no {system} checkpoint that tells its constructor arguments "
+                f"(no {error}): give them, or another system"
+            ) from error
     net, accounting = convert_state(
         official, state, dict(constructor), kind, dict(options or {}), str(checkpoint)
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from surform.data.atomic import replacing
+from surform.hub.card import summarize
 from surform.hub.config import CARD, CONFIG, WEIGHTS, read_config
 
 __all__ = ["LARGEST", "add", "closest", "entries", "main", "model_folder"]
@@ -66,7 +67,7 @@ def add(folder: str | Path, name: str, root: Path = ROOT) -> Path:
     entry = {
         "net": config.architecture,
         "kind": config.kind,
-        "summary": config.card.get("summary", ""),
+        "summary": config.card.get("summary") or summarize(config),
         "metrics": config.metrics,
         "bytes": size,
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),

@@ -39,8 +39,9 @@ def load_model(
     """A saved model in evaluation mode, ready to predict.
 
     Args:
-        source: a shipped model's name (`surform list`), a folder, a .zip or .tar of one,
-            `hf://owner/repo[@revision]`, or, with `system`, an official checkpoint.
+        source: a folder, a .zip or .tar of one, a shipped model's name (`surform list`; a path
+            of that name goes first), `hf://owner/repo[@revision]`, or, with `system`, an official
+            checkpoint.
         system: official code base of the checkpoint, e.g. "galerkin".
         constructor: arguments of the official constructor, where they cannot be read off.
         kind: kind of model within `system`, where the constructor leaves it open.
@@ -63,7 +64,7 @@ def load_model(
         from surform.hub.remote import download
 
         return load_folder(download(text, token=token), net=net).to(device)
-    folder = model_folder(text) or Path(source)
+    folder = Path(source) if Path(source).exists() else model_folder(text) or Path(source)
     if folder.is_dir():
         return load_folder(folder, net=net).to(device)
     if not folder.is_file():

@@ -307,11 +307,19 @@ def _encoder(
 def _latent(dim: int, multiplier: float, norm_groups: int | None) -> tuple[int, int]:
     """Channels of the latent state and groups of the head's norm, checked."""
     latent, groups = int(dim * multiplier), int(8 * multiplier)
-    groups = groups if norm_groups is None else norm_groups
+    given = norm_groups is not None
+    if norm_groups is not None:
+        at_least(1, norm_groups=norm_groups)
+        groups = norm_groups
+    elif groups < 1:
+        raise ValueError(
+            f"latent_multiplier is {multiplier}, but the head's norm has int(8 * "
+            "latent_multiplier) groups: it must be at least 0.125"
+        )
     _divisible(latent, 8, "int(latent_multiplier * dim)", "the head's first map has 8 groups")
     _divisible(dim, 8, "dim", "the head's first map has 8 groups")
-    at_least(1, norm_groups=groups)
-    _divisible(latent, groups, "int(latent_multiplier * dim)", f"norm_groups is {groups}")
+    origin = "norm_groups" if given else "int(8 * latent_multiplier), the groups of the norm,"
+    _divisible(latent, groups, "int(latent_multiplier * dim)", f"{origin} is {groups}")
     return latent, groups
 
 

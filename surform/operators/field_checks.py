@@ -36,9 +36,9 @@ def check_coordinates(
 ) -> list[Tensor]:
     """One (n,) tensor per axis on the device and in the dtype (float32 at least) of `like`.
 
-    Raises ValueError for other shapes.
+    An axis of n points may also come with n + `extra` entries, for cells appended to its end.
 
-    An axis may have `extra` more entries than points.
+    Raises ValueError for other shapes.
     """
     if len(coordinates) != len(grid):
         raise ValueError(f"{len(coordinates)} coordinates for a grid of {len(grid)} axes")

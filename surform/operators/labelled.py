@@ -64,9 +64,20 @@ def predict(
     if steps is not None and (steps < 1 or not model.time_window):
         what = "steady" if not model.time_window else "asked for fewer than one step"
         raise ValueError(f"`steps` is {steps}, but the model is {what}")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` is {batch_size}, but must be at least 1")
     check_variables(dataset, about)
+    empty = [dim for dim in ("sample", "time", *about.axes) if dataset.sizes.get(dim) == 0]
+    if empty:
+        raise ValueError(f"the data are empty along {', '.join(empty)}: nothing to predict from")
+    bound = _bound_to_its_points(model, about)
     if not any_grid:
-        check_grid(dataset, about)
+        check_grid(dataset, about, adaptable=not bound)
+    elif bound and tuple(dataset.sizes[axis] for axis in about.axes) != about.shape:
+        raise ValueError(
+            "this model was normalised point by point, so it predicts only on a grid of "
+            f"{' x '.join(map(str, about.shape))} points: interpolate the data to it"
+        )
     check_span(dataset, about)
     if not model.time_window and "time" in dataset.dims:
         frames = [dataset.isel(time=i) for i in range(dataset.sizes["time"])]
@@ -75,6 +86,12 @@ def predict(
         return joined.transpose("sample", ...) if "sample" in joined.dims else joined
     check_time(dataset, about)
     return _labelled(_run(model, dataset, about, steps, batch_size), dataset, about)
+
+
+def _bound_to_its_points(model: FieldSurrogate, about: FieldsDescription) -> bool:
+    """Whether statistics on the grid of the data differ from point to point."""
+    known = [model.input_normalizer] if about.target_axes else model.normalizers().values()
+    return any(points > 1 for module in known for points in module.mean.shape[:-1])
 
 
 def _run(
@@ -99,7 +116,7 @@ def _run(
             for start in range(0, dataset.sizes["sample"], batch_size):
                 piece = dataset.isel(sample=slice(start, start + batch_size))
                 inputs = torch.from_numpy(_inputs(piece, about, start)).to(weight)
-                parts.append(_step(model, inputs, coordinates, steps, about).cpu().numpy())
+                parts.append(_step(model, inputs, coordinates, steps).cpu().numpy())
     finally:
         model.train(training)
     return np.concatenate(parts)
@@ -110,9 +127,9 @@ def _step(
     inputs: Tensor,
     coordinates: tuple[Tensor, ...],
     steps: int | None,
-    about: FieldsDescription,
 ) -> Tensor:
-    if steps is None or steps <= (about.target_steps or 1):
+    most = getattr(model.net, "max_steps", 0)  # what one call gives, which the data do not tell
+    if steps is None or steps <= most:
         return model(inputs, coordinates, steps)
     return torch.stack(list(rollout(model, inputs, coordinates, steps)), dim=1)
 

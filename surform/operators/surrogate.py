@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jaxtyping import Float
@@ -27,6 +28,10 @@ class FieldSurrogate(Pretrained):
             first and last point of every axis that is not periodic.
         predicts: "state", or "change": the network's output is added to the last frame of the
             window (in normalised units), so that it only learns what changes. Time windows only.
+        walls: names of the velocity components, one per axis in the order of the axes, of a flow
+            in a closed box. Each is zero (physical units) on the first plane of its own axis,
+            where a staggered grid's lower faces lie on the wall: in what the network sees and in
+            what it predicts, so also between the calls of a rollout. Periodic axes have no wall.
     """
 
     kind: ClassVar[str] = "fields"
@@ -38,6 +43,7 @@ class FieldSurrogate(Pretrained):
         *,
         boundary: Literal["free", "zero"] = "free",
         predicts: Literal["state", "change"] = "state",
+        walls: Sequence[str] = (),
     ) -> None:
         super().__init__(net)
         if boundary not in ("free", "zero"):
@@ -46,8 +52,11 @@ class FieldSurrogate(Pretrained):
             raise ValueError(f"predicts must be 'state' or 'change', not {predicts!r}")
         if predicts == "change" and not getattr(net, "time_window", False):
             raise ValueError(f"predicts='change' needs a model of time windows, not {_name(net)}")
+        if isinstance(walls, str) or not all(isinstance(name, str) for name in walls):
+            raise ValueError(f"walls must be a list of variables, one per axis, not {walls!r}")
         self.boundary = boundary
         self.predicts = predicts
+        self.walls = tuple(walls)
         self.input_normalizer = Normalizer()
         self.target_normalizer = Normalizer()
 
@@ -57,7 +66,7 @@ class FieldSurrogate(Pretrained):
         return bool(getattr(self.net, "time_window", False))
 
     def settings(self) -> dict[str, Any]:
-        return {"boundary": self.boundary, "predicts": self.predicts}
+        return {"boundary": self.boundary, "predicts": self.predicts, "walls": list(self.walls)}
 
     @classmethod
     def read_description(cls, values: dict[str, Any]) -> FieldsDescription:
@@ -83,6 +92,7 @@ class FieldSurrogate(Pretrained):
                 f"predicts='change' needs the targets {', '.join(names)} as the first inputs, "
                 f"not {', '.join(description.inputs)}"
             )
+        self._check_walls(description)
         self.description = description
         self.input_normalizer = input_normalizer
         self.target_normalizer = target_normalizer
@@ -126,6 +136,7 @@ class FieldSurrogate(Pretrained):
         self, inputs: Tensor, coordinates: tuple[Tensor, ...], steps: int | None = None
     ) -> Tensor:
         """As `forward`, but the raw output of the network, in normalised units."""
+        inputs = self._apply_walls(inputs, "inputs")
         window = self.input_normalizer.normalize(inputs)
         if self.time_window:
             frames = self.net(window, coordinates, steps)
@@ -139,10 +150,11 @@ class FieldSurrogate(Pretrained):
         return self.net(window, coordinates)
 
     def apply_boundary(self, output: Tensor) -> Tensor:
-        """Zero on the rim of the axes that are not periodic, when `boundary` says so."""
+        """Physical predictions as `boundary` and `walls` say."""
+        output = self._apply_walls(output, "targets")
         if self.boundary == "free":
             return output
-        first = 2 if self.time_window else 1
+        first = self._first_axis
         grid = output.shape[first:-1]
         for axis, (name, points) in enumerate(zip(self._axis_names(len(grid)), grid, strict=True)):
             if self.description is not None and self.description.periodic.get(name):
@@ -166,6 +178,39 @@ class FieldSurrogate(Pretrained):
         from surform.operators.labelled import predict
 
         return predict(self, dataset, steps, batch_size=batch_size, any_grid=any_grid)
+
+    @property
+    def _first_axis(self) -> int:
+        return 2 if self.time_window else 1
+
+    def _check_walls(self, description: FieldsDescription) -> None:
+        """ValueError unless `walls` names a target for each axis, and one axis has a wall."""
+        if not self.walls:
+            return
+        axes, targets = description.output_axes, description.targets
+        if len(self.walls) != len(axes) or not set(self.walls) <= set(targets):
+            raise ValueError(
+                f"walls must name the target that is the velocity along each of "
+                f"{', '.join(axes)}, not {', '.join(self.walls)}; targets: {', '.join(targets)}"
+            )
+        if all(description.periodic.get(axis) for axis in axes):
+            raise ValueError("walls need an axis that is not periodic")
+
+    def _apply_walls(self, fields: Tensor, role: Literal["inputs", "targets"]) -> Tensor:
+        """No velocity through the first plane of its axis; a copy, where there are walls."""
+        if not self.walls:
+            return fields
+        about = self.description
+        if about is None:
+            raise ValueError("walls need the description of the data: call fit_to(...) first")
+        names: tuple[str, ...] = getattr(about, role)
+        axes = about.axes if role == "inputs" else about.output_axes
+        fields = fields.clone()
+        for axis, name in zip(about.output_axes, self.walls, strict=True):
+            if name in names and axis in axes and not about.periodic.get(axis):
+                plane = fields.select(self._first_axis + axes.index(axis), 0)
+                plane[..., names.index(name)] = 0
+        return fields
 
     def _axis_names(self, count: int) -> tuple[str, ...]:
         axes = self.description.output_axes if self.description else ()

@@ -29,6 +29,8 @@ class FieldTask(Task):
         loss_on: whether the loss compares "physical" or "normalized" fields.
         boundary: "zero" sets predictions to zero on the rim of axes that are not periodic.
         predicts: "state", or "change": the network learns the difference to the last frame given.
+        walls: the velocity's variables, one per axis, of a flow in a closed box: zero on the first
+            plane of their axis, in inputs and predictions (see `FieldSurrogate`).
         steps: frames per call of the network (time windows); None = all target frames at once.
         curriculum_start: frames predicted at the first iteration of a curriculum.
         curriculum_length: iterations over which the frames grow from curriculum_start to `steps`;
@@ -54,6 +56,7 @@ class FieldTask(Task):
         loss_on: Literal["physical", "normalized"] = "physical",
         boundary: Literal["free", "zero"] = "free",
         predicts: Literal["state", "change"] = "state",
+        walls: Sequence[str] = (),
         steps: int | None = None,
         curriculum_start: int = 1,
         curriculum_length: int = 0,
@@ -70,7 +73,7 @@ class FieldTask(Task):
         monitor: str = "relative_l2",
     ) -> None:
         super().__init__(
-            FieldSurrogate(net, boundary=boundary, predicts=predicts),
+            FieldSurrogate(net, boundary=boundary, predicts=predicts, walls=walls),
             loss=loss,
             optimizer=optimizer,
             schedule=schedule,

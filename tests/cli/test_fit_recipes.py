@@ -77,6 +77,23 @@ def test_solver_options_of_the_recipes_exist() -> None:
             full_options(solver, options)
 
 
+def test_the_smoke_recipes_read_what_their_solver_writes(tmp_path: Path) -> None:
+    from surform.data.fields import open_fields
+    from surform.data.solvers.generate import generate
+
+    out = tmp_path / "smoke.zarr"
+    generate("smoke", out, 1, grid=8, frames=1, skip=0)
+    known = set(open_fields(out).data_vars)
+    for name in ("operators/factformer-smoke", "operators/factformer-smoke-paper"):
+        config = read_config(name)
+        data = config["data"]["init_args"]
+        assert {*data["inputs"], *data["targets"]} <= known
+        walls = config["model"]["init_args"]["walls"]
+        assert walls == [f"velocity_{axis}" for axis in "xyz"]
+        for variable, axis in zip(walls, "xyz", strict=True):
+            assert (open_fields(out)[variable].isel({axis: 0}) == 0).all()
+
+
 def test_third_parties_add_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "toy_recipes"
     package.mkdir()

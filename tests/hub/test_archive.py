@@ -13,6 +13,14 @@ from surform.hub import load_model
 FILES = ("config.json", "model.safetensors", "README.md")
 
 
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Archives are unpacked below `tmp_path`, so that what leaves their folder is found there."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    return tmp_path
+
+
 def make_zip(folder: Path, archive: Path, prefix: str = "") -> Path:
     with zipfile.ZipFile(archive, "w") as out:
         for name in FILES:
@@ -39,28 +47,28 @@ def test_archives_load_like_the_folder(saved, surrogate, fields, tmp_path, name,
 
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    "evil", ["../evil.txt", "a/../../evil.txt", "/tmp/evil.txt", "c:evil", "..\\e"]
+    "evil", ["../evil.txt", "a/../../evil.txt", "{here}/evil.txt", "c:evil", "..\\evil"]
 )
-def test_zip_slip_is_refused(saved, tmp_path, evil):
-    archive = make_zip(saved, tmp_path / "m.zip")
+def test_zip_slip_is_refused(saved, here, evil):
+    archive = make_zip(saved, here / "m.zip")
     with zipfile.ZipFile(archive, "a") as out:
-        out.writestr(evil, "evil")
+        out.writestr(evil.format(here=here), "evil")
     with pytest.raises(ValueError, match=r"leaves its folder|absolute or foreign path"):
         load_model(archive)
-    assert not list(tmp_path.rglob("evil*"))
+    assert not list(here.rglob("*evil*"))
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("evil", ["../evil.txt", "/tmp/surform-evil.txt"])
-def test_tar_traversal_is_refused(saved, tmp_path, evil):
-    archive = make_tar(saved, tmp_path / "m.tar")
+@pytest.mark.parametrize("evil", ["../evil.txt", "{here}/evil.txt"])
+def test_tar_traversal_is_refused(saved, here, evil):
+    archive = make_tar(saved, here / "m.tar")
     with tarfile.open(archive, "a") as out:
-        info = tarfile.TarInfo(evil)
+        info = tarfile.TarInfo(evil.format(here=here))
         info.size = 4
         out.addfile(info, io.BytesIO(b"evil"))
     with pytest.raises(ValueError, match=r"leaves its folder|absolute or foreign path"):
         load_model(archive)
-    assert not list(tmp_path.rglob("evil*"))
+    assert not list(here.rglob("*evil*"))
 
 
 @pytest.mark.fault
@@ -107,6 +115,21 @@ def test_other_members_are_not_written(saved, tmp_path):
     target.mkdir()
     unpack(archive, target)
     assert sorted(p.name for p in target.iterdir()) == sorted(FILES)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["m.zip", "m.tgz"])
+def test_archives_that_unpack_to_far_more_than_they_are(saved, here, name):
+    (saved / "model.safetensors").write_bytes(bytes(20 << 20))
+    if name.endswith("zip"):
+        with zipfile.ZipFile(here / name, "w", zipfile.ZIP_DEFLATED) as out:
+            for file in FILES:
+                out.write(saved / file, file)
+    else:
+        make_tar(saved, here / name)
+    with pytest.raises(ValueError, match=r"would unpack 20,971,520 bytes of model\.safetensors"):
+        load_model(here / name)
+    assert not list((here / "temporary").iterdir())
 
 
 @pytest.mark.fault

@@ -41,6 +41,26 @@ def test_safetensors_are_read(tmp_path):
     assert same(read_checkpoint(tmp_path / "official.safetensors"))
 
 
+def test_prefixes_of_safetensors_are_stripped(tmp_path):
+    save_file({f"module.{n}": t for n, t in STATE.items()}, tmp_path / "official.safetensors")
+    assert same(read_checkpoint(tmp_path / "official.safetensors"))
+
+
+@pytest.mark.parametrize("holder", [None, "model"])
+def test_counters_may_stand_beside_the_tensors(tmp_path, holder):
+    state = {**STATE, "step": 7, "name": "ema", "best": None}
+    torch.save({holder: state, "epoch": 3} if holder else state, tmp_path / "official.pt")
+    assert same(read_checkpoint(tmp_path / "official.pt"))
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("system", ["factformer", "galerkin"])
+def test_a_foreign_checkpoint_is_named(tmp_path, system):
+    torch.save(STATE, tmp_path / "foreign.pt")
+    with pytest.raises(ValueError, match=r"constructor arguments"):
+        load_model(tmp_path / "foreign.pt", system=system)
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("save", [torch.save, lambda o, p: p.write_bytes(pickle.dumps(o))])
 def test_a_payload_is_refused_and_never_runs(tmp_path, save):

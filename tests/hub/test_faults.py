@@ -146,6 +146,28 @@ def test_bad_description(edit_config):
         load_model(edit_config(lambda c: c["description"].update(colour="red")))
 
 
+def test_a_network_too_large_for_memory(edit_config):
+    folder = edit_config(lambda c: c["net"]["arguments"].update(dim=10**9))
+    with pytest.raises(ValueError, match="GalerkinTransformer1d refuses its arguments") as error:
+        load_model(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["metrics"]["relative_l2"].update(value="abc"), "must be a number, not 'abc'"),
+        (lambda c: c["metrics"]["relative_l2"].update(value=True), "must be a number, not True"),
+        (lambda c: c["metrics"]["relative_l2"].update(protocol=3), "protocol of .* must be text"),
+        (lambda c: c.update(normalizers=[1, 2]), r"'normalizers' must list names, not \[1, 2\]"),
+        (lambda c: c.update(card={"limits": 7}), "card's 'limits' must be text, not 7"),
+    ],
+)
+def test_values_of_another_type(edit_config, change, message):
+    with pytest.raises(ValueError, match=message):
+        load_model(edit_config(change))
+
+
 def test_unlabelled_figure(edit_config):
     with pytest.raises(ValueError, match="'relative_l2' must have a value and a protocol"):
         load_model(edit_config(lambda c: c["metrics"].update(relative_l2=0.1)))

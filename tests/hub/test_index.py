@@ -16,11 +16,31 @@ def test_added_models_load_by_name(saved, surrogate, fields, tmp_path, monkeypat
     index.add(saved, "burgers-toy", root)
     entry = index.entries(root)["burgers-toy"]
     assert entry["net"] == "galerkin1d"
+    assert entry["summary"] == "Predicts u from a of burgers data on 16 points."
+    assert entry["summary"] in (saved / "README.md").read_text()
     assert entry["metrics"]["relative_l2"] == {"value": 0.0123, "protocol": "clean"}
     folder = index.model_folder("burgers-toy", root)
     assert torch.equal(load_model(folder)(*fields), surrogate(*fields))
     monkeypatch.setattr(index.model_folder, "__defaults__", (root,))
     assert torch.equal(surform.load_model("burgers-toy")(*fields), surrogate(*fields))
+
+
+def test_a_path_goes_before_a_shipped_name(saved, tmp_path, monkeypatch):
+    saved.rename(tmp_path / "galerkin-darcy")
+    monkeypatch.chdir(tmp_path)
+    assert load_model("galerkin-darcy").description.targets == ("u",)
+    assert load_model("galerkin-darcy").description.shape == (16,)
+    assert load_model("galerkin-burgers").description.shape == (512,)
+
+
+def test_every_shipped_model_says_what_it_predicts():
+    for name, entry in index.entries().items():
+        folder = index.model_folder(name)
+        assert folder is not None
+        assert entry["summary"] in (folder / "README.md").read_text()
+        assert read_config(folder).description["targets"][0] in entry["summary"]
+        files = (folder / file for file in ("config.json", "model.safetensors", "README.md"))
+        assert entry["bytes"] == sum(file.stat().st_size for file in files)
 
 
 def test_adding_again_replaces(saved, surrogate, tmp_path):

@@ -47,6 +47,17 @@ def test_the_boundary_survives(surrogate, fields, tmp_path):
     assert output[:, 1:-1].abs().min() > 0
 
 
+def test_the_walls_survive(surrogate, fields, tmp_path):
+    walled = FieldSurrogate(surrogate.net, walls=["u"])
+    walled.fit_to(surrogate.description, surrogate.input_normalizer, surrogate.target_normalizer)
+    loaded = load_model(walled.save_pretrained(tmp_path / "model"))
+    assert isinstance(loaded, FieldSurrogate)
+    assert loaded.walls == ("u",)
+    output = loaded(*fields)
+    assert torch.equal(output[:, 0], torch.zeros(2, 1))
+    assert output[:, 1:].abs().min() > 0
+
+
 def test_statistics_are_in_the_weights_file(saved):
     with safe_open(saved / "model.safetensors", "pt") as file:
         assert file.get_tensor("input_normalizer.mean").item() == 0.5

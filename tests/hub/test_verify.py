@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from surform.hub.official.fixture import Fixture
-from surform.hub.verify import find_cases, system_of, verify_case, write_json
+from surform.hub.verify import _replayed, find_cases, system_of, verify_case, write_json
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "galerkin"
 CASE = GOLDEN / "burgers_galerkin_ifft.json"
@@ -89,16 +91,46 @@ def test_unknown_system_names_the_closest(case):
         system_of(fixture)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda h, t: h.pop("constructor"), "lacks constructor"),
-        (lambda h, t: h.update(rtol="tight"), "rtol"),
-    ],
-)
-def test_headers_are_checked(case, change, message):
-    with pytest.raises(ValueError, match=message):
-        Fixture.load(case(change))
+FAULTS = [
+    (lambda h, t: h.pop("constructor"), "lacks constructor"),
+    (lambda h, t: h.update(constructor=[1]), "constructor must be a table"),
+    (lambda h, t: h.update(rtol="2e-4 * max|out|"), "rtol must be a number, not '2e-4"),
+    (lambda h, t: h.update(atol=float("inf")), "atol must be a number, not inf"),
+    (lambda h, t: h.update(mode="trian"), "mode must be one of eval, train.*'trian'"),
+    (lambda h, t: h.update(mode=None), "mode must be one of .* not None"),
+    (lambda h, t: h.update(mode="init"), "replays the modes eval and train, not 'init'"),
+    (lambda h, t: h.update(dtype="bfloat16"), "dtype must be one of float64, float32.*bfloat16"),
+    (lambda h, t: h.update(dtype=None), "dtype must be one of"),
+    (lambda h, t: h["constructor"].update(n_head=0), "refuses|n_head|heads|Zero"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), FAULTS)
+def test_a_case_that_cannot_be_verified_is_read_and_says_why(case, change, message):
+    report = verify_case(Fixture.load(case(change)))
+    assert not report.passed
+    assert re.search(message, report.problem), report.problem
+
+
+@pytest.mark.parametrize("error", [AttributeError, IndexError])
+def test_any_replay_that_breaks_is_a_problem_of_its_case(case, monkeypatch, error):
+    def broken(self, dtype):
+        raise error("no such thing")
+
+    monkeypatch.setattr(Fixture, "inputs", broken)
+    assert verify_case(Fixture.load(case())).problem == f"{error.__name__}: no such thing"
+
+
+def test_remarks_in_the_header_are_allowed(case):
+    words = {"mode": "eval (dropout off)", "dtype": "uint8 image, float64 values (not float32)"}
+    assert verify_case(Fixture.load(case(lambda h, t: h.update(words)))).passed
+    nothing = Fixture.load(case(lambda h, t: h.update(constructor=None, options=None)))
+    assert (nothing.constructor, nothing.options, nothing.faults) == ({}, {}, ())
+
+
+def test_headers_name_what_they_record(case):
+    with pytest.raises(ValueError, match="not a golden fixture: it lacks kind"):
+        Fixture.load(case(lambda h, t: h.pop("kind")))
 
 
 def test_broken_files_are_named(case, tmp_path):
@@ -106,12 +138,68 @@ def test_broken_files_are_named(case, tmp_path):
     path.with_suffix(".safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a readable safetensors file"):
         Fixture.load(path)
-    path.with_suffix(".safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"renamed\.safetensors is missing"):
-        Fixture.load(path)
     path.write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
         Fixture.load(path)
+
+
+def test_a_partial_copy_is_a_miss(case, tmp_path):
+    path = case()
+    case(name="whole")
+    path.with_suffix(".safetensors").unlink()
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "notes.json").write_text("[")
+    reports = {p.stem: verify_case(Fixture.load(p)) for p in find_cases([tmp_path])}
+    assert reports["whole"].passed
+    assert not reports["renamed"].passed
+    assert "renamed.safetensors is missing" in reports["renamed"].problem
+    assert set(reports) == {"renamed", "whole"}
+
+
+def record(path, change):
+    """A case of our own model's numbers in float64."""
+    fixture = Fixture.load(path)
+    change(fixture.tensors)
+    found = _replayed(fixture, system_of(fixture), torch.float64)
+    tensors = fixture.tensors | {n: t.detach().contiguous() for n, t in found.items()}
+    return dataclasses.replace(fixture, tensors=tensors)
+
+
+def test_gradients_that_are_zero_by_symmetry_need_no_common_noise(case):
+    key = "grad/encoder_layers.0.attn.norm_K.0.bias"
+
+    def softmax(header, tensors):
+        header["constructor"].update(attention_type="softmax")
+        for name in [name for name in tensors if "norm_V" in name]:
+            tensors[name.replace("norm_V", "norm_Q")] = tensors.pop(name)
+        tensors[key] = tensors[key.replace("grad", "param")].clone()
+
+    # a constant added to all keys of softmax attention changes nothing
+    fixture = record(case(softmax), len)
+    largest = max(t.abs().max() for n, t in fixture.tensors.items() if n.startswith("grad/"))
+    assert fixture.tensors[key].abs().max() < 1e-14 * largest
+    assert verify_case(fixture, torch.float32).passed
+    fixture.tensors[key][0] += 1e-6 * largest
+    missed = [row.name for row in verify_case(fixture, torch.float32).rows if not row.passed]
+    assert missed == [key]
+
+
+def test_an_ill_conditioned_case_is_held_to_what_rounding_does_to_it():
+    def far_away(tensors):  # positions of 100 units, at which angles change 64 times as fast
+        tensors["in/pos_x"] += 100 + torch.rand(tensors["in/pos_x"].shape, dtype=torch.float64)
+
+    torch.manual_seed(0)
+    path = GOLDEN.parent / "factformer" / "kolmogorov2d_latent3_rowinst.json"
+    fixture = record(path, far_away)
+    report = verify_case(fixture, torch.float32)
+    widened = [row for row in report.rows if "twice" in row.tolerance]
+    assert report.passed
+    assert widened
+    assert all(row.error > 1e-4 and "rounding" in row.remark for row in widened)
+    name = widened[0].name
+    fixture.tensors[name].mul_(1 + 10 * widened[0].error)
+    missed = [row.name for row in verify_case(fixture, torch.float32).rows if not row.passed]
+    assert missed == [name]
 
 
 def test_folders_cases_and_their_mixture_are_found(tmp_path):

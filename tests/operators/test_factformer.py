@@ -272,6 +272,8 @@ def test_arguments_are_recorded_and_rebuild_the_model(make):
         (volume, {"in_channels": 3}, "multiple of 2 \\* in_channels = 6"),
         (volume, {"norm_groups": 5}, "norm_groups is 5"),
         (volume, {"padding": -1}, "padding"),
+        (volume, {"latent_multiplier": 0.1}, "^latent_multiplier is 0.1"),
+        (window, {"latent_multiplier": 1.3, "dim": 80}, r"int\(8 \* latent_multiplier\).* is 10"),
     ],
 )
 def test_wrong_arguments_are_named(make, options, message):

@@ -113,6 +113,23 @@ def test_a_zero_boundary_reaches_the_loss() -> None:
     assert output[:, [0, -1]].abs().max() == 0
 
 
+def test_walls_hold_in_training_pushforward_and_evaluation() -> None:
+    options: Any = {"steps": 2, "pushforward_after": 0, "pushforward_rollouts": 1}
+    task, data = FieldTask(net=Decay(0.5), walls=["u"], **options), ToyData(frames=4)
+    task.surrogate.fit_to(data.description(), *data.normalizers())
+    batch = data.collate([0, 1])
+    seen = [
+        task._compare(batch.inputs, batch.targets[:, :2], batch, 2).output,
+        task._push_forward(batch)[0],
+        task.evaluate_batch(batch).output,
+    ]
+    for fields in seen:
+        assert fields[:, :, 0].abs().max() == 0
+        assert fields[:, :, 1:].abs().min() > 0
+    assert seen[2].shape == batch.targets.shape
+    assert batch.targets[:, :, 0].abs().min() > 0
+
+
 @pytest.mark.fault
 def test_a_loss_that_blows_up_ends_training_with_a_reason(tmp_path: Path) -> None:
     data = ToyData()

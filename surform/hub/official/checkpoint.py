@@ -31,7 +31,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     if path.suffix == ".safetensors":
-        return read_tensors(path)
+        return _without_prefix(read_tensors(path))
     return _without_prefix(_find_state(_read(path), path))
 
 
@@ -61,8 +61,11 @@ def _find_state(value: Any, path: Path) -> Mapping[str, Tensor]:
     for _ in range(3):
         if not isinstance(value, Mapping):
             break
-        if value and all(isinstance(item, Tensor) for item in value.values()):
-            return value
+        tensors = {key: item for key, item in value.items() if isinstance(item, Tensor)}
+        others = [item for key, item in value.items() if key not in tensors]
+        # Counters may stand beside the tensors of a state dict; they hold no weights.
+        if tensors and all(isinstance(item, (int, float, str, type(None))) for item in others):
+            return tensors
         holder = next((h for h in _HOLDERS if isinstance(value.get(h), Mapping)), None)
         if holder is None:
             break

@@ -7,6 +7,7 @@ inputs, outputs and gradients. Nothing may depend on a case's name.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,13 +23,18 @@ from surform.registry import create_model
 
 __all__ = ["Fixture", "Replay", "System"]
 
-_FIELDS = ("system", "kind", "constructor", "dtype", "rtol", "atol")
+_DTYPES = ("float64", "float32")
+_MODES = ("eval", "train", "init", "n/a")
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Fixture:
-    """One recorded call of an official model; `tensors` keeps the file's keys (param/, in/)."""
+    """One recorded call of an official model; `tensors` keeps the file's keys (param/, in/).
+
+    `faults` says what keeps a case from being verified: a tolerance in words, an unknown mode or
+    precision, absent tensors. Such a case can be read all the same.
+    """
 
     system: str
     kind: str
@@ -40,31 +46,26 @@ class Fixture:
     atol: float
     path: Path
     tensors: State
+    faults: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str | Path) -> Fixture:
         """Read `<case>.json` and its tensors; ValueError or FileNotFoundError names the file."""
         path = Path(path).with_suffix(".json")
-        header = _read_header(path)
-        weights = path.with_suffix(".safetensors")
-        if not weights.is_file():
-            raise FileNotFoundError(f"{path} has no tensors beside it: {weights.name} is missing")
-        try:
-            tensors = load_file(weights)
-        except SafetensorError as error:
-            raise ValueError(f"{weights} is not a readable safetensors file: {error}") from error
+        header = _Header(_read_header(path))
+        tensors = _read_tensors(path.with_suffix(".safetensors"), header.faults)
         return cls(
-            system=header["system"],
-            kind=header["kind"],
-            options=header.get("options") or {},
-            constructor=header["constructor"],
-            mode=_first_word(header.get("mode", ""), ("eval", "train", "init"), "eval"),
-            dtype=getattr(torch, _first_word(header["dtype"], ("float32", "float64"), "float64")),
-            rtol=_number(header, "rtol", path),
-            atol=_number(header, "atol", path),
+            system=header.values["system"],
+            kind=header.values["kind"],
+            options=header.table("options"),
+            constructor=header.table("constructor", required=True),
+            mode=header.word("mode", _MODES, among=1),
+            dtype=getattr(torch, header.word("dtype", _DTYPES)),
+            rtol=header.number("rtol"),
+            atol=header.number("atol"),
             path=path,
-            # Tensors mapped from a file may start at odd addresses, on which complex views crash.
-            tensors={name: tensor.clone() for name, tensor in tensors.items()},
+            tensors=tensors,
+            faults=tuple(header.faults),
         )
 
     def named(self, prefix: str) -> State:
@@ -115,6 +116,7 @@ class System:
     dropped: shell patterns of official keys that are left out on purpose -> the reason.
     surrogate: registered surrogate that wraps a converted network.
     infer(state) -> official constructor arguments read off the shapes of a bare state dict.
+    modes: modes of a fixture that the replays tell apart.
     """
 
     name: str
@@ -125,6 +127,7 @@ class System:
     dropped: Mapping[str, str] = field(default_factory=dict)
     infer: Callable[[State], dict[str, Any]] | None = None
     surrogate: str = "fields"
+    modes: tuple[str, ...] = ("eval", "train")
 
     def build(self, fixture: Fixture, dtype: torch.dtype) -> nn.Module:
         """Our registered model with the fixture's parameters, in its dtype and mode."""
@@ -153,20 +156,58 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(header, dict):
         raise ValueError(f"{path} must hold a JSON object, not {type(header).__name__}")
-    missing = [name for name in _FIELDS if name not in header]
-    if missing:
-        raise ValueError(f"{path} is not a golden fixture: it lacks {', '.join(missing)}")
+    lacking = [name for name in ("system", "kind") if not isinstance(header.get(name), str)]
+    if lacking:
+        raise ValueError(f"{path} is not a golden fixture: it lacks {' and '.join(lacking)}")
     return header
 
 
-def _first_word(value: str, choices: tuple[str, ...], default: str) -> str:
-    """The header's value may carry a remark ("eval (dropout off)"): its first word decides."""
-    word = re.match(r"\w*", value)
-    return word.group() if word and word.group() in choices else default
-
-
-def _number(header: dict[str, Any], name: str, path: Path) -> float:
+def _read_tensors(path: Path, faults: list[str]) -> State:
+    if not path.is_file():
+        faults.append(f"it has no tensors beside it: {path.name} is missing")
+        return {}
     try:
-        return float(header[name])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {name} must be a number, not {header[name]!r}") from error
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    # Tensors mapped from a file may start at odd addresses, on which complex views crash.
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+@dataclass
+class _Header:
+    """Values of a case's JSON; what cannot be used is noted in `faults` and replaced."""
+
+    values: dict[str, Any]
+    faults: list[str] = field(default_factory=list)
+
+    def table(self, name: str, *, required: bool = False) -> dict[str, Any]:
+        value = self.values.get(name)
+        if isinstance(value, dict):
+            return value
+        if value is not None:
+            self.faults.append(f"{name} must be a table, not {value!r}")
+        elif required and name not in self.values:
+            self.faults.append(f"it lacks {name}")
+        return {}
+
+    def word(self, name: str, choices: tuple[str, ...], among: int | None = None) -> str:
+        """The first known word `among` so many; the value may carry remarks ("eval (no noise)")."""
+        value = self.values.get(name)
+        words = re.findall(r"[\w/]+", value if isinstance(value, str) else "")[:among]
+        for word in words:
+            if word in choices:
+                return word
+        self.faults.append(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return choices[0]
+
+    def number(self, name: str) -> float:
+        value = self.values.get(name)
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if 0 <= number < math.inf:
+            return number
+        self.faults.append(f"{name} must be a number, not {value!r}")
+        return 0.0
