@@ -4,13 +4,14 @@
 
 Both train side by side, each on its own processor core, through `surform fit` with the recipe of
 the task. The number of steps is set beforehand from a short calibration, so that each learning rate
-schedule ends when the time does. Rows hold the test error, the seconds and the parameters; the
-curves are in the runs' `metrics.csv`.
+schedule ends when the time does. Rows hold the parameters, steps and seconds, the error of the best
+checkpoint on the whole test split (`surform test`), and the curve of validation errors.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import subprocess
@@ -43,10 +44,11 @@ TASKS = {
     "kolmogorov": Task(
         "operators/factformer-kolmogorov",
         ["--model.net", "benchmarks.peers.WindowFNO", "--model.net.modes", "[24,24]"]
-        + ["--model.net.input_steps", "10", "--model.net.max_steps", "4"]
+        + ["--model.net.input_steps", "1", "--model.net.max_steps", "1"]
         + ["--model.net.hidden", "32", "--model.optimizer.lr", "3e-3"],
     ),
 }
+VALIDATIONS = 6
 
 
 def main() -> int:
@@ -60,31 +62,42 @@ def main() -> int:
     folder = args.out / args.task
     steps = {n: _steps(task.recipe, o, args.minutes, folder / f"{n}-try") for n, o in runs.items()}
     started = {n: _fit(task.recipe, o, steps[n], folder / n, check=False) for n, o in runs.items()}
-    rows = []
-    for name, process in started.items():
-        if process.wait():
-            raise SystemExit(f"the run {name} failed: see {folder / name}.log")
-        rows.append(_row(name, task.recipe, folder / name, steps[name]))
-        print(json.dumps(rows[-1]))
+    _finish(started, folder)
+    _finish({name: _test(folder / name) for name in runs}, folder)
+    rows = [_row(name, folder / name, steps[name]) for name in runs]
+    for row in rows:
+        print(json.dumps(row))
     save(RESULTS / f"accuracy-{args.task}.json", rows, recipe=task.recipe, minutes=args.minutes)
     return 0
 
 
 def _fit(recipe: str, options: list[str], steps: int, out: Path, check: bool) -> subprocess.Popen:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    line = [sys.executable, "-c", "from surform.cli import main; raise SystemExit(main())", "fit"]
-    line += ["--config", recipe, *options, "--out", str(out), "--trainer.max_epochs", "-1"]
-    line += [
-        "--trainer.max_steps",
-        str(steps),
-        "--trainer.val_check_interval",
-        str(max(1, steps // 20)),
-    ]
-    line += ["--trainer.check_val_every_n_epoch", "null"]
+    line = ["fit", "--config", recipe, *options, "--out", str(out), "--trainer.max_epochs", "-1"]
+    line += ["--trainer.max_steps", str(steps), "--trainer.check_val_every_n_epoch", "null"]
+    line += ["--trainer.val_check_interval", str(max(1, steps // VALIDATIONS))]
     line += ["--trainer.limit_val_batches", "0"] if check else []
+    return _surform(line, out)
+
+
+def _test(run: Path) -> subprocess.Popen:
+    return _surform(
+        ["test", "--ckpt_path", "best", "--out", str(run)], run.with_name(run.name + "-test")
+    )
+
+
+def _surform(line: list[str], log: Path) -> subprocess.Popen:
+    """A command on one core, its words in `log`.log."""
+    program = [sys.executable, "-c", "from surform.cli import main; raise SystemExit(main())"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with open(f"{out}.log", "w") as log:
-        return subprocess.Popen(line, stdout=log, stderr=log, env=environment)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{log}.log", "w") as words:
+        return subprocess.Popen([*program, *line], stdout=words, stderr=words, env=environment)
+
+
+def _finish(processes: dict[str, subprocess.Popen], folder: Path) -> None:
+    failed = [name for name, process in processes.items() if process.wait()]
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}; see the logs in {folder}")
 
 
 def _steps(recipe: str, options: list[str], minutes: float, out: Path) -> int:
@@ -96,18 +109,28 @@ def _steps(recipe: str, options: list[str], minutes: float, out: Path) -> int:
             raise SystemExit(f"the calibration failed: see {folder}.log")
         seconds.append(json.loads((folder / "summary.json").read_text())["seconds"])
     steps = int(60 * minutes / ((seconds[1] - seconds[0]) / 20))
-    return max(20, steps - steps % 20)  # so that the last of twenty validations sees the last step
+    return max(VALIDATIONS, steps - steps % VALIDATIONS)  # the last validation sees the last step
 
 
-def _row(name: str, recipe: str, folder: Path, steps: int) -> dict[str, Any]:
-    summary = json.loads((folder / "summary.json").read_text())
+def _row(name: str, run: Path, steps: int) -> dict[str, Any]:
+    summary, test = (json.loads((run / f"{n}.json").read_text()) for n in ("summary", "test"))
     return {
         "model": name,
         "parameters": summary["parameters"],
         "steps": steps,
         "seconds": round(summary["seconds"], 1),
-        **{key: value for key, value in summary["metrics"].items() if "relative_l2" in key},
+        **{key: value for key, value in test.items() if "relative_l2" in key},
+        "frame_errors": summary.get("frame_errors"),
+        "curve": _curve(run / "metrics.csv"),
     }
+
+
+def _curve(table: Path) -> list[tuple[int, float]]:
+    """(step, validation error) of every validation."""
+    with open(table, newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    key = "validation/relative_l2/clean"
+    return [(int(row["step"]) + 1, float(row[key])) for row in rows if row.get(key)]
 
 
 if __name__ == "__main__":
