@@ -193,8 +193,9 @@ def _rounding(fixture: Fixture, system: System, dtype: torch.dtype) -> dict[str,
         exact = _replayed(fixture, system, fixture.dtype)
         moved = _replayed(dataclasses.replace(fixture, tensors=rounded), system, fixture.dtype)
     return {
-        name: _largest(moved[name] - value) if value is not None else 0.0
-        for name, value in exact.items()
+        name: _largest(after - before)
+        for (name, before), after in zip(exact.items(), moved.values(), strict=True)
+        if before is not None and after is not None
     }
 
 

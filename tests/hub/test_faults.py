@@ -147,7 +147,7 @@ def test_bad_description(edit_config):
 
 
 def test_a_network_too_large_for_memory(edit_config):
-    folder = edit_config(lambda c: c["net"]["arguments"].update(dim=10**9))
+    folder = edit_config(lambda c: c["net"]["arguments"].update(dim=10**15))
     with pytest.raises(ValueError, match="GalerkinTransformer1d refuses its arguments") as error:
         load_model(folder)
     assert "\n" not in str(error.value)
