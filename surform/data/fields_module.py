@@ -186,6 +186,9 @@ class FieldsData(L.LightningDataModule):
             )
             used = [n for kind, group in zip(kinds, names, strict=True) if kind != "none"
                     for n in group]  # fmt: skip
+            if isinstance(self._store("train"), FileStore):
+                # what is not held in memory is read once before training, so that NaN is met here
+                used = [*names[0], *names[1], *self.selection.auxiliary]
             found = self._statistics(used) if used else {}
             inputs, targets = (
                 Normalizer.from_statistics(found, kind, group)
@@ -302,7 +305,8 @@ class FieldsData(L.LightningDataModule):
                     per_point=per_point, progress=progress,
                 )  # fmt: skip
 
-        return remembered_statistics(source, samples, per_point, compute)
+        options = (sorted(names), per_point, str(self.dtype) if reader is store else "as stored")
+        return remembered_statistics(source, samples, options, compute)
 
     def _parameters(self, split: str) -> Tensor | None:
         if not self.selection.parameters:

@@ -96,3 +96,16 @@ def test_a_named_folder_keeps_statistics_until_the_data_change(
     changed[["a"]].drop_vars(["x", "y"]).to_zarr(flow_path, mode="a", consolidated=False)
     assert fitted() != first
     assert kept.exists()
+
+
+def test_kept_statistics_hold_the_variables_that_are_asked_for(
+    flow_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SURFORM_CACHE", str(tmp_path / "cache"))
+
+    def fitted(kind: str) -> float:
+        data = FieldsData(flow_path, ["a"], ["b"], split={"train": 6}, normalize_targets=kind)
+        return float(data.normalizers()[1].mean)
+
+    assert fitted("none") == 0
+    assert fitted("channel") != 0
