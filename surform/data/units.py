@@ -52,7 +52,8 @@ _LONG = {
     "ampere": "A", "mole": "mol", "hertz": "Hz", "newton": "N", "pascal": "Pa", "joule": "J",
     "watt": "W", "coulomb": "C", "volt": "V", "tesla": "T", "liter": "l", "litre": "l",
     "minute": "min", "hour": "h", "hr": "h", "day": "d", "yr": "year", "celsius": "degC",
-    "°C": "degC", "degree_Celsius": "degC", "degree_C": "degC", "degrees_C": "degC", "radian": "rad", "deg": "degree",
+    "°C": "degC", "degree_Celsius": "degC", "degree_C": "degC", "degrees_C": "degC",
+    "radian": "rad", "deg": "degree",
     "degrees_north": "degree", "degrees_east": "degree", "degree_north": "degree",
     "degree_east": "degree", "°": "degree", "percent": "%", "dimensionless": "1", "none": "1",
 }  # fmt: skip

@@ -60,7 +60,8 @@ def rollout_to(
 
     Returns:
         The predicted variables with time (continuing the data's) and the data's coordinates and
-        attributes, the observers' results, and "blow_up_step" (-1 = none); lazy when `out` is a path.
+        attributes, the observers' results, and "blow_up_step" (-1 = none); lazy when `out` is a
+        path.
 
     Raises:
         ValueError: the data do not fit the model (variables, units, time step, too few frames), or

@@ -182,7 +182,7 @@ def test_a_file_never_replaces_a_folder(tmp_path):
         partial.write_text("new")
     with pytest.raises(FileExistsError, match="is an existing file"), replacing(file) as partial:
         partial.mkdir()
-    with pytest.raises(FileExistsError, match="--report .*folder is an existing folder"):
+    with pytest.raises(FileExistsError, match=r"--report .*folder is an existing folder"):
         refuse_folder(folder, "--report")
     assert (folder / "precious").read_text() == file.read_text() == "kept"
     assert names(tmp_path) == ["file", "folder"]

@@ -22,7 +22,7 @@ def test_finer_data_are_sub_sampled_to_the_model(flow, describe):
 
 
 def test_other_grids_are_kept_as_they_are_on_request(flow, describe):
-    with pytest.raises(ValueError, match="axis 'x' has a spacing of 0.314159.*any_grid"):
+    with pytest.raises(ValueError, match=r"axis 'x' has a spacing of 0.314159.*any_grid"):
         Trajectories.of(flow(n=20, m=12), describe(flow()))
     course = Trajectories.of(flow(n=20, m=12), describe(flow()), any_grid=True)
     assert course.grid.shape == (20, 12)
