@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-from benchmarks import RESULTS
+from benchmarks import RESULTS, tables
 
 _MODULES = ("benchmarks.attention", "benchmarks.galerkin", "benchmarks.factformer")
 
@@ -21,7 +21,8 @@ def main() -> int:
             if stop.code:
                 return int(stop.code)
     print("\nmodels beside the literal attention and the FNO of neuraloperator")
-    return surform(["bench", "--out", str(RESULTS / "models.json")])
+    code = surform(["bench", "--out", str(RESULTS / "models.json")])
+    return code or tables.main()
 
 
 if __name__ == "__main__":

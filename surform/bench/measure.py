@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+import surform
 from surform.data.atomic import replacing
 
 __all__ = ["GEMM_FLOPS", "alternating", "count_flops", "gemm", "machine", "peak_memory", "save"]
@@ -88,7 +89,19 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    """Of the clone that surform is run from; its version elsewhere."""
+    folder = Path(__file__).parents[2]
+    line = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return f"surform {surform.__version__}"
+    return done.stdout.strip()
 
 
 def _processor() -> str:

@@ -38,7 +38,9 @@ _COMMON = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """NAME and the options."""
-    parser.add_argument("name", help="a name from `surform list`, a saved model, a run folder, a .ckpt, or data")
+    parser.add_argument(
+        "name", help="a name from `surform list`, a saved model, a run folder, a .ckpt, or data"
+    )
     parser.add_argument(
         "--build",
         metavar="JSON",
