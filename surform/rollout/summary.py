@@ -47,10 +47,10 @@ def _figures(
     error = f"{variable}_relative_l2"
     if error in prediction:
         known = int(known_steps(prediction[error]).sum())
+        both = _both(prediction, error)
         for step in sorted({1, max(known // 10, 1), known} - {0}):
-            model, still = (
-                None if a is None else a.isel(time=step - 1) for a in _both(prediction, error)
-            )
+            model, still = both[0].isel(time=step - 1), both[1]
+            still = None if still is None else still.isel(time=step - 1)
             yield f"relative L2, step {step}", _mean(model), _baseline(still), _covered(model)
     correlation = f"{variable}_correlation"
     if correlation in prediction:

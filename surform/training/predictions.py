@@ -66,7 +66,8 @@ class PredictionWriter(Callback):
     ) -> None:
         description = pl_module.surrogate.description  # type: ignore[union-attr]
         windows = getattr(trainer.predict_dataloaders, "dataset", None)
-        labels = windows.labels(batch.index) if hasattr(windows, "labels") else {}
+        label = getattr(windows, "labels", None)
+        labels = label(batch.index) if label is not None else {}
         dataset = labelled_batch(outputs, batch, description, labels)
         dataset.attrs = _provenance(trainer, pl_module)
         mode = {"append_dim": "sample"} if self._begun else {"mode": "w"}

@@ -109,8 +109,7 @@ SMALL = {
     "burgers": {"points": 16, "modes": 16, "dt": 0.05},
     "darcy": {"grid": 9, "stride": 1},
     "darcy_inverse": {"grid": 25, "stride": 3, "pool_stride": 12},
-    "kolmogorov": {"grid": 16, "stride": 1, "frames": 2, "spin_up": 0.1, "dt": 0.05},
-    "navier_stokes": {"grid": 16, "stride": 1, "frames": 2},
+    "kolmogorov": {"grid": 32, "stride": 1, "frames": 2, "spin_up": 0.1, "dt": 0.02},
     "smoke": {"grid": 8, "frames": 1, "skip": 0},
 }
 

@@ -120,6 +120,7 @@ def test_mistakes_are_one_line(capsys, line, message):
     assert len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 def test_runs_and_checkpoints_are_described(tmp_path, capsys):
     from surform.operators.task import FieldTask
     from surform.training.checkpoints import Checkpoints
