@@ -12,7 +12,7 @@ help:
 	@echo "make test   run all tests"
 	@echo "make lint   format check, lint, types, import contract"
 	@echo "make docs   build the documentation into site/"
-	@echo "make bench  measure speed and memory into benchmarks/results/, show the accuracy rows there"
+	@echo "make bench  measure speed and memory; write benchmarks/results/ and the tables of docs/benchmarks.md"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("surform needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

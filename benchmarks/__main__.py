@@ -12,7 +12,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import RESULTS
+from benchmarks import RESULTS, tables
 
 _MODULES = ("benchmarks.attention", "benchmarks.galerkin", "benchmarks.factformer")
 
@@ -30,7 +30,7 @@ def main() -> int:
     print("\nmodels beside the literal attention and the FNO of neuraloperator")
     code = surform(["bench", "--out", str(RESULTS / "models.json")])
     _show_accuracy()
-    return code
+    return code or tables.main()
 
 
 def _show_accuracy() -> None:

@@ -31,7 +31,10 @@ def run(args: argparse.Namespace) -> int:
     from surform.bench.cases import CASES
     from surform.bench.measure import save
     from surform.bench.speed import measure
+    from surform.data.atomic import refuse_folder
 
+    if args.out:
+        refuse_folder(args.out, "--out")
     for name in args.cases:
         if name not in CASES:
             near = difflib.get_close_matches(name, CASES, n=2) or list(CASES)

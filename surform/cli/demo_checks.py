@@ -10,7 +10,7 @@ import xarray as xr
 from surform.rollout.errors import correlation_time
 from surform.rollout.summary import blow_ups
 
-__all__ = ["Check", "check_rollout"]
+__all__ = ["Check", "check_rollout", "figures"]
 
 _ERROR, _BETTER, _LONGER, _ALIKE = 0.05, 5.0, 2.0, 0.9
 
@@ -42,8 +42,8 @@ def check_rollout(prediction: xr.Dataset, first_steps: xr.Dataset) -> list[Check
     error = float(first_steps["vorticity_relative_l2"].mean())
     still = float(first_steps["vorticity_relative_l2_persistence"].mean())
     alike, alike_still = (
-        _mean_time(prediction[f"vorticity_correlation{suffix}"], prediction)
-        for suffix in ("", "_persistence")
+        _mean_time(prediction[f"vorticity_correlation{suffix}"], prediction, ends)
+        for suffix, ends in (("", prediction["blow_up_step"]), ("_persistence", None))
     )
     bad, runs = blow_ups(prediction)
     steps = prediction.sizes["time"]
@@ -80,11 +80,21 @@ def check_rollout(prediction: xr.Dataset, first_steps: xr.Dataset) -> list[Check
     ]
 
 
-def _mean_time(correlation: xr.DataArray, prediction: xr.Dataset) -> float:
+def figures(prediction: xr.Dataset, first_steps: xr.Dataset) -> dict[str, float]:
+    """What the demo measures, under the names that model cards use."""
+    found = {"test/one_step_relative_l2": float(first_steps["vorticity_relative_l2"].mean())}
+    ends = prediction["blow_up_step"]
+    time = _mean_time(prediction["vorticity_correlation"], prediction, ends)
+    return found | {"test/correlation_time_0.9": time}
+
+
+def _mean_time(
+    correlation: xr.DataArray, prediction: xr.Dataset, blow_up_step: xr.DataArray | None
+) -> float:
     """Mean over trajectories; a correlation that never falls counts as far as it is known."""
     step = float(prediction["lead_time"][0])
     end = float(prediction["lead_time"][-1])
-    when = correlation_time(correlation, _ALIKE).values
+    when = correlation_time(correlation, _ALIKE, blow_up_step).values
     # The first frame below is one step later than the last one above.
     above = np.where(np.isfinite(when), when - step, end)
     return max(float(above.mean()), 1e-12)

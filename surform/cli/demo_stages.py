@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 from rich.console import Console
 
-from surform.cli.demo_checks import Check, check_rollout
+from surform.cli.demo_checks import Check, check_rollout, figures
 from surform.cli.fit_config import read_config
 
 __all__ = ["Demo"]
@@ -49,6 +49,8 @@ class Demo:
         self.console.print()
         for check in checks:
             self.console.print(check.line(), soft_wrap=True)
+        for name, value in self.figures.items():
+            self.console.print(f"{name}: {value:.4g}", soft_wrap=True)
         total = time.monotonic() - began
         self.console.print(f"\n{total / 60:.1f} minutes in all. Open the report in a browser:")
         self.console.print(f"  {report.resolve()}", soft_wrap=True)
@@ -140,9 +142,9 @@ class Demo:
             rollout_to(None, self.model, data, 1, observers=observers, start=s, batch_size=64)
             for s in starts
         ]
-        return prediction, check_rollout(
-            prediction, xr.concat(first_steps, "start", data_vars="all", join="override")
-        )
+        joined = xr.concat(first_steps, "start", data_vars="all", join="override")
+        self.figures = figures(prediction, joined)
+        return prediction, check_rollout(prediction, joined)
 
     def _report(self, prediction: xr.Dataset, checks: list[Check]) -> Path:
         from surform.cli.demo_report import write_demo_report

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
-HELP = "Describe a model, a solver, a recipe, pretrained weights, a saved model or a data file."
+HELP = (
+    "Describe a model, a solver, a recipe, pretrained weights, a saved model, a run, a checkpoint "
+    "or a data file."
+)
 EXAMPLE = "surform info galerkin1d"
 
 # Arguments that mean the same in every model and are not explained again in each.
@@ -35,7 +38,9 @@ _COMMON = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """NAME and the options."""
-    parser.add_argument("name", help="a name from `surform list`, a saved model's folder, or data")
+    parser.add_argument(
+        "name", help="a name from `surform list`, a saved model, a run folder, a .ckpt, or data"
+    )
     parser.add_argument(
         "--build",
         metavar="JSON",
@@ -64,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
         console.print(
             f"{args.name}: official checkpoints and fixtures, {tables[section][args.name]}"
         )
+    elif args.name.endswith(".ckpt"):
+        _show_checkpoint(console, Path(args.name))
+    elif (Path(args.name) / "checkpoints").is_dir():
+        _show_run(console, Path(args.name))
     elif (Path(args.name) / "config.json").is_file():
         _show_saved(console, Path(args.name))
     elif section == "pretrained":
@@ -130,10 +139,56 @@ def _show_saved(console: Console, folder: Path) -> None:
     weights = folder / WEIGHTS
     size = f"{weights.stat().st_size:,} bytes" if weights.is_file() else "weights are missing"
     console.print(f"\n{config.architecture}({_call(config.net['arguments'])})")
+    source = (config.description or {}).get("source", {}) if config.description else {}
+    if source.get("command"):
+        console.print(f"\ndata like those it was trained on:\n{_command(source)}", soft_wrap=True)
     console.print(
         f"{size}, format {config.stored_version}, surform {config.surform_version}, {folder}",
         soft_wrap=True,
     )
+
+
+def _show_run(console: Console, folder: Path) -> None:
+    """A run folder: what was run, how far it came, what it holds."""
+    console.print(f"{folder}: a run of surform fit", style="bold", soft_wrap=True)
+    summary = folder / "summary.json"
+    if summary.is_file():
+        for name, value in json.loads(summary.read_text(encoding="utf-8")).items():
+            _show_value(console, name, value)
+    else:
+        console.print("not finished: continue it with --ckpt_path")
+    for path in ("report.html", "model", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
+        if (folder / path).exists():
+            console.print(folder / path, soft_wrap=True)
+
+
+def _show_checkpoint(console: Console, file: Path) -> None:
+    from surform.training.checkpoint import read_checkpoint
+
+    stored = read_checkpoint(file)
+    own = stored.get("surform_config") or {}
+    steps = f"{stored.get('global_step', 0)} steps, epoch {stored.get('epoch', 0)}"
+    console.print(f"{file}: a checkpoint after {steps}", style="bold", soft_wrap=True)
+    for part in ("model", "data"):
+        console.print(f"{part}: {json.dumps((own.get('config') or {}).get(part), default=str)}")
+    about = own.get("description") or {}
+    for name in ("inputs", "targets", "parameters", "axes", "shape", "time_step", "units"):
+        if about.get(name):
+            _show_value(console, name, about[name])
+    size = sum(tensor.numel() for tensor in stored.get("state_dict", {}).values())
+    console.print(f"{size:,} numbers in weights and statistics")
+
+
+def _show_value(console: Console, name: str, value: Any) -> None:
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {_number(item)}" for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
+    console.print(f"{name}: {_number(value)}")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _show_data(console: Console, path: str) -> None:
@@ -151,6 +206,17 @@ def _show_data(console: Console, path: str) -> None:
     console.print(table)
     for name, value in data.attrs.items():
         console.print(f"{name}: {value}"[:200])
+
+
+def _command(source: dict[str, str]) -> str:
+    """The line that makes new data of the kind a model was trained on, with a name of their own."""
+    import shlex
+
+    words = shlex.split(source["command"])
+    for option, value in (("--out", "flow.zarr"), ("--samples", "8"), ("--seed", "1000003")):
+        if option in words:
+            words[words.index(option) + 1] = value
+    return shlex.join(words)
 
 
 def _without_front_matter(text: str) -> str:

@@ -65,6 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (head, less) has gone: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        if traceback:
+            raise
+        print(
+            f"surform {line[0]}: {_one_line(error)}: not enough memory for what is asked; "
+            "ask for less, or write to a .zarr",
+            file=sys.stderr,
+        )
+        return 2
     except _USER_ERRORS as error:
         if traceback:
             raise

@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="seed of the perturbations (default: 0)")
     add("--batch-size", type=int, default=8, help="samples in one model call (default: 8)")
     add("--blow-up", type=float, default=100.0, help="growth that ends a run (default: 100)")
+    add("--any-grid", action="store_true", help="accept another grid than the model was trained on")
     add("--device", default="cpu", help="torch device (default: cpu)")
 
 
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     data = open_fields(args.data).isel(sample=_slice(args.samples))
     if not data.sizes["sample"]:
         raise ValueError(f"--samples {args.samples} selects none of the samples in {args.data}")
-    course = Trajectories.of(data, _description(model, args.model), args.start)
+    course = Trajectories.of(data, _description(model, args.model), args.start, args.any_grid)
     ensemble = None
     if args.ensemble is not None:
         ensemble = Ensemble(args.ensemble, args.noise, args.seed)
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             start=args.start,
             blow_up=args.blow_up,
+            any_grid=args.any_grid,
             progress=progress,
         )
     _print_table(prediction)
@@ -123,8 +125,15 @@ def _slice(text: str) -> slice:
 
 
 def _refuse_overwriting(args: argparse.Namespace) -> None:
-    if args.out and Path(args.out).resolve() == Path(args.data).resolve():
-        raise ValueError(f"--out {args.out} would replace the data it starts from")
+    from surform.data.atomic import refuse_folder
+    from surform.data.outputs import check_output, check_store
+    from surform.rollout.store import MADE_BY
+
+    if args.out:
+        check_store(args.out, [args.data], MADE_BY, "a rollout")
+    if args.report:
+        refuse_folder(args.report, "--report")
+        check_output(args.report, [args.data, *([args.out] if args.out else [])])
 
 
 def _progress(title: str):
@@ -153,9 +162,9 @@ def _print_table(prediction: xr.Dataset) -> None:
         print("no frames after the start to compare with")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = ("variable", "figure", "model", "persistence")
+    columns = ("variable", "figure", "model", "persistence", "runs")
     for column in columns:
-        table.add_column(column, justify="right" if column in ("model", "persistence") else "left")
+        table.add_column(column, justify="left" if column in columns[:2] else "right")
     for row in rows:
         table.add_row(*(format_value(row.get(column, "")) for column in columns))
     Console().print(table)

@@ -42,10 +42,12 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from surform.data.atomic import replacing
+    from surform.data.atomic import refuse_folder, replacing
     from surform.hub.official.fixture import Fixture
     from surform.hub.verify import find_cases, system_of, verify_case, write_json
 
+    if args.json:
+        refuse_folder(args.json, "--json")
     fixtures = [Fixture.load(path) for path in find_cases(args.paths)]
     for fixture in fixtures:
         system_of(fixture)

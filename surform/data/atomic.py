@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["disk_full_error", "replacing", "writer_lock"]
+__all__ = [
+    "disk_full_error",
+    "publish",
+    "refuse_folder",
+    "remove_leftovers",
+    "replacing",
+    "writer_lock",
+]
 
+_PARTIAL = re.compile(r"(?P<name>.+)\.partial-(?P<pid>\d+)(?P<old>\.old)?")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -26,6 +35,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         OSError: the disk is full (nothing was written under the final name).
         FileNotFoundError: the block ended without writing anything.
+        FileExistsError: a file would replace a folder, or a folder a file.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -35,14 +45,75 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield partial
         if not partial.exists():
             raise FileNotFoundError(f"nothing was written for {final}")
-        _follow_umask(partial)
-        _move(partial, final)
+        publish(partial, final)
     except BaseException as error:
         _remove(partial)
         full = disk_full_error(error, final)
         if full is not None:
             raise full from error
         raise
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Give a finished file or folder its final name; an older one of the same kind is replaced.
+
+    Raises:
+        FileExistsError: a file would replace a folder, or a folder a file.
+    """
+    if final.exists() and final.is_dir() != partial.is_dir():
+        kind = "folder" if final.is_dir() else "file"
+        raise FileExistsError(f"{final} is an existing {kind}; choose another name")
+    _follow_umask(partial)
+    if not final.is_dir():
+        os.replace(partial, final)
+        return
+    # A folder cannot be renamed onto another one: the older is set aside first.
+    old = partial.with_name(f"{partial.name}.old")
+    os.replace(final, old)
+    try:
+        os.replace(partial, final)
+    except BaseException:
+        os.replace(old, final)
+        raise
+    _remove(old)
+
+
+def refuse_folder(path: str | os.PathLike[str], name: str) -> None:
+    """FileExistsError when a file is to be written where a folder is; `name` is the option's."""
+    if Path(path).is_dir():
+        raise FileExistsError(f"{name} {path} is an existing folder; give the name of a file")
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove what killed writers of files in `folder` (of `name` only) left; call it under a lock.
+
+    A writer that was killed while it replaced a folder had finished: its result is put in place.
+    """
+    found = [path for path in folder.iterdir() if _dead(path, name)] if folder.is_dir() else []
+    for old in [path for path in found if path.name.endswith(".old")]:
+        partial = old.with_name(old.name.removesuffix(".old"))
+        final = old.with_name(partial.name.rpartition(".partial-")[0])
+        if not final.exists():
+            os.replace(partial if partial.exists() else old, final)
+    for path in found:
+        _remove(path)
+
+
+def _dead(path: Path, name: str) -> bool:
+    match = _PARTIAL.fullmatch(path.name)
+    return bool(match) and match["name"] == (name or match["name"]) and not _runs(int(match["pid"]))
+
+
+def _runs(process: int) -> bool:
+    if os.name == "nt":  # there, kill(pid, 0) ends the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def disk_full_error(error: BaseException, path: str | os.PathLike[str]) -> OSError | None:
@@ -78,6 +149,7 @@ def writer_lock(path: str | os.PathLike[str]) -> Iterator[None]:
     lock = final.with_name(f"{final.name}.lock")
     descriptor = _acquire(lock, final)
     try:
+        remove_leftovers(final.parent, final.name)
         yield
     finally:
         # Removed while still held: whoever opened the old file finds in _acquire that it is gone.
@@ -163,21 +235,6 @@ def _tree(path: Path) -> Iterator[Path]:
             inside = Path(folder, name)
             if not inside.is_symlink():
                 yield inside
-
-
-def _move(partial: Path, final: Path) -> None:
-    """Rename `partial` to `final`; an existing folder is set aside first, as renames need it."""
-    if not final.is_dir():
-        os.replace(partial, final)
-        return
-    old = partial.with_name(f"{partial.name}.old")
-    os.replace(final, old)
-    try:
-        os.replace(partial, final)
-    except BaseException:
-        os.replace(old, final)
-        raise
-    _remove(old)
 
 
 def _remove(path: Path) -> None:

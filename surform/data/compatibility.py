@@ -9,7 +9,14 @@ from surform.data.description import FieldsDescription
 from surform.data.faults import closest
 from surform.data.units import conversion_factor, same_unit
 
-__all__ = ["axis_values", "check_grid", "check_span", "check_time", "check_variables"]
+__all__ = [
+    "axis_values",
+    "check_grid",
+    "check_span",
+    "check_time",
+    "check_variables",
+    "frame_step",
+]
 
 _CLOSE = 1e-3  # relative to the spacing: coordinates are often stored in float32
 
@@ -48,7 +55,7 @@ def check_grid(dataset: xr.Dataset, about: FieldsDescription, *, adaptable: bool
         found = axis_values(dataset, axis, about)
         spacing, expected = _spacing(found), _spacing(trained)
         possible = adaptable or found.size == trained.size
-        hint = "; any_grid=True predicts all the same" if possible else ""
+        hint = "; any_grid=True (--any-grid) predicts all the same" if possible else ""
         if abs(spacing - expected) > _CLOSE * abs(expected):
             raise ValueError(
                 f"axis {axis!r} has a spacing of {spacing:g}, the model was trained with "
@@ -94,19 +101,40 @@ def check_time(dataset: xr.Dataset, about: FieldsDescription) -> None:
         raise ValueError(f"the model needs {window} frames, the data have {frames}")
     if "time" not in dataset.coords or dataset["time"].ndim == 0 or window < 2:
         return
-    times = dataset["time"].values[-window:]
-    if times.dtype.kind not in "fiu":
-        raise ValueError(
-            f"the coordinate 'time' holds {times.dtype}: give numbers in "
-            f"{about.units.get('time', '1')!r}"
-        )
-    steps = np.diff(times.astype(float))
+    steps = np.diff(_numbers(dataset["time"].values[-window:], about))
     if about.time_step is None or np.allclose(steps, about.time_step, rtol=_CLOSE, atol=0):
         return
     hint = _stride_hint("time", about.time_step / steps[0] if steps[0] else 0)
     raise ValueError(
         f"the data have a time step of {steps[0]:g}, the model one of {about.time_step:g}{hint}"
     )
+
+
+def frame_step(dataset: xr.Dataset, about: FieldsDescription) -> float | None:
+    """The time between frames, where there are times; ValueError unless it is always the same."""
+    if "time" not in dataset.coords or dataset.sizes.get("time", 1) < 2:
+        return None
+    times = _numbers(dataset["time"].values, about)
+    steps = np.diff(times)
+    # float32 times of long runs are only this accurate
+    slack = _CLOSE * abs(steps[0]) + 4 * np.finfo(np.float32).eps * np.abs(times).max()
+    uneven = ~(np.abs(steps - steps[0]) <= slack) | ~(steps > 0)
+    if uneven.any():
+        i = int(np.argmax(uneven))
+        raise ValueError(
+            "the frames are not evenly spaced in time: the step is "
+            f"{steps[0]:g} at index 0 and {steps[i]:g} at index {i}"
+        )
+    return float(times[-1] - times[0]) / len(steps)
+
+
+def _numbers(times: np.ndarray, about: FieldsDescription) -> np.ndarray:
+    if times.dtype.kind not in "fiu":
+        raise ValueError(
+            f"the coordinate 'time' holds {times.dtype}: give numbers in "
+            f"{about.units.get('time', '1')!r}"
+        )
+    return times.astype(float)
 
 
 def axis_values(dataset: xr.Dataset, axis: str, about: FieldsDescription) -> np.ndarray:

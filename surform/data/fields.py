@@ -38,7 +38,7 @@ def open_fields(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
 
     Returns:
         Variables over `("sample", "time", *axes)`, without "time" where they are static, or over
-        `("sample",)` for scalars; `attrs["units"]` as stored. `encoding["files"]` lists
+        `("sample",)` for scalars; coordinates and attributes as stored. `encoding["files"]` lists
         (path, number of samples) of each file.
 
     Raises:
@@ -167,8 +167,6 @@ def _remote(url: str) -> Any:
 def _with_samples(dataset: xr.Dataset, path: str) -> xr.Dataset:
     """Numeric variables only, each led by "sample"; a file without it is one sample."""
     samples = dataset.sizes.get("sample", 1)
-    if "sample" in dataset.coords:
-        dataset = dataset.drop_vars("sample")
     variables = {}
     for label, variable in dataset.data_vars.variables.items():
         name = str(label)
@@ -185,9 +183,7 @@ def _with_samples(dataset: xr.Dataset, path: str) -> xr.Dataset:
         variables[name] = variable
     if not variables:
         raise ValueError(f"{path} holds no numeric variables")
-    coords = {
-        str(n): c.variable for n, c in dataset.coords.items() if c.ndim == 1 and c.dims == (n,)
-    }
+    coords = {str(name): coordinate.variable for name, coordinate in dataset.coords.items()}
     return xr.Dataset(variables, coords, dataset.attrs)
 
 
@@ -206,7 +202,19 @@ def _join(datasets: Sequence[xr.Dataset], paths: Sequence[str]) -> xr.Dataset:
         ]
         dims = tuple(map(str, variable.dims))
         variables[label] = lazy_variable(dims, Concatenated(parts), variable.attrs)
-    return xr.Dataset(variables, first.coords, first.attrs)
+    shared = {n: c.variable for n, c in first.coords.items() if "sample" not in c.dims}
+    return xr.Dataset(variables, shared | _joined_labels(datasets), first.attrs)
+
+
+def _joined_labels(datasets: Sequence[xr.Dataset]) -> dict[Any, xr.Variable]:
+    """Coordinates along "sample" that every file has; samples keep their numbers only if unique."""
+    labels = {}
+    for name, coordinate in datasets[0].coords.items():
+        if coordinate.dims[:1] == ("sample",) and all(name in d.coords for d in datasets):
+            joined = xr.Variable.concat([d.coords[name].variable for d in datasets], "sample")
+            if name != "sample" or len(np.unique(joined.values)) == joined.size:
+                labels[name] = joined
+    return labels
 
 
 def _require_same_layout(one: xr.Dataset, other: xr.Dataset, path: str, other_path: str) -> None:
@@ -225,8 +233,16 @@ def _require_same_layout(one: xr.Dataset, other: xr.Dataset, path: str, other_pa
                 f"in {expected.attrs.get('units', '1')!r}"
             )
     for name, coordinate in one.coords.items():
-        if name in other.coords and not np.allclose(coordinate.values, other[name].values):
+        if name not in other.coords or "sample" in coordinate.dims:
+            continue
+        if not _alike(coordinate.values, other[name].values):
             raise ValueError(f"{other_path}: coordinate {name} differs from that in {path}")
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.dtype.kind in "iuf" and other.dtype.kind in "iuf":
+        return one.shape == other.shape and np.allclose(one, other, equal_nan=True)
+    return np.array_equal(one, other)
 
 
 def _first_line(error: BaseException) -> str:

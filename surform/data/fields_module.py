@@ -22,7 +22,7 @@ from surform.data.selection import Selection
 from surform.data.solvers.progress import progress_bar
 from surform.data.split_sources import SplitSources
 from surform.data.splits import SPLITS
-from surform.data.statistics import field_statistics
+from surform.data.statistics import field_statistics, share_statistics
 from surform.data.statistics_cache import remembered_statistics
 from surform.data.stores import FileStore, MemoryStore, Store, memory_bytes
 from surform.data.windows import FieldWindows, wanted
@@ -59,6 +59,8 @@ class FieldsData(L.LightningDataModule):
         test_path: files of their own for testing, all samples.
         normalize_inputs: "none", "channel", "pointwise" or "temporal", see `Normalizer`.
         normalize_targets: likewise.
+        normalize_together: groups of variables that share one mean and one deviation, such as the
+            components of a velocity; not for "pointwise".
         input_noise: standard deviation of noise on the input variables, in normalised units, drawn
             once per sample and in every split.
         batch_size: windows per training batch and process.
@@ -90,6 +92,7 @@ class FieldsData(L.LightningDataModule):
         test_path: str | list[str] | None = None,
         normalize_inputs: Literal["none", "channel", "pointwise", "temporal"] = "channel",
         normalize_targets: Literal["none", "channel", "pointwise", "temporal"] = "channel",
+        normalize_together: list[list[str]] | tuple[list[str], ...] = (),
         input_noise: float = 0.0,
         batch_size: int = 8,
         eval_batch_size: int | None = None,
@@ -135,6 +138,13 @@ class FieldsData(L.LightningDataModule):
         self.validation_target_steps = validation_target_steps or target_steps
         self.split, self.validation_path, self.test_path = split, validation_path, test_path
         self.normalize_inputs, self.normalize_targets = normalize_inputs, normalize_targets
+        self.normalize_together = [list(_names(group)) for group in normalize_together]
+        known = {*self.selection.inputs, *self.selection.targets}
+        for name in (name for group in self.normalize_together for name in group):
+            if name not in known:
+                raise ValueError(
+                    f"normalize_together names {name!r}, which is neither an input nor a target"
+                )
         self.input_noise, self.seed, self.protocol = input_noise, seed, protocol
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.workers, self.cache, self.dtype = workers, cache, _DTYPES[dtype]
@@ -186,7 +196,12 @@ class FieldsData(L.LightningDataModule):
             )
             used = [n for kind, group in zip(kinds, names, strict=True) if kind != "none"
                     for n in group]  # fmt: skip
+            if isinstance(self._store("train"), FileStore):
+                # what is not held in memory is read once before training, so that NaN is met here
+                used = [*names[0], *names[1], *self.selection.auxiliary]
             found = self._statistics(used) if used else {}
+            groups = [[n for n in group if n in found] for group in self.normalize_together]
+            found = share_statistics(found, [group for group in groups if group])
             inputs, targets = (
                 Normalizer.from_statistics(found, kind, group)
                 for kind, group in zip(kinds, names, strict=True)
@@ -302,7 +317,8 @@ class FieldsData(L.LightningDataModule):
                     per_point=per_point, progress=progress,
                 )  # fmt: skip
 
-        return remembered_statistics(source, samples, per_point, compute)
+        options = (sorted(names), per_point, str(self.dtype) if reader is store else "as stored")
+        return remembered_statistics(source, samples, options, compute)
 
     def _parameters(self, split: str) -> Tensor | None:
         if not self.selection.parameters:

@@ -10,7 +10,6 @@ import xarray as xr
 
 from surform.data.faults import closest
 from surform.data.selection import Selection
-from surform.data.units import check_unit
 
 __all__ = ["Layout", "resolve"]
 
@@ -31,6 +30,7 @@ class Layout:
         periodic: per axis.
         units: of all selected variables, parameters, axes and, with time windows, of "time".
         time_step: time between selected frames; None when steady.
+        times: of the selected frames; None when steady.
     """
 
     samples: int
@@ -44,6 +44,7 @@ class Layout:
     periodic: Mapping[str, bool]
     units: Mapping[str, str]
     time_step: float | None
+    times: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,7 +72,7 @@ class Layout:
 
 
 def resolve(selection: Selection, dataset: xr.Dataset, where: str) -> Layout:
-    """Check names, axes, frames, coordinates and units; `where` names the data in errors."""
+    """Check names, axes, frames and coordinates; `where` names the data in errors."""
     for name in (*selection.fields, *selection.parameters):
         if name not in dataset.data_vars:
             raise ValueError(f"{where} has no variable {name!r}: {closest(name, _names(dataset))}")
@@ -115,8 +116,9 @@ def resolve(selection: Selection, dataset: xr.Dataset, where: str) -> Layout:
             for axis in every_axis
         },
         periodic={axis: _is_periodic(dataset, axis) for axis in every_axis},
-        units=_units(selection, dataset, every_axis, where),
+        units=_units(selection, dataset, every_axis),
         time_step=_time_step(selection, dataset, where) if selection.windowed else None,
+        times=_times(selection, dataset, where) if selection.windowed else None,
     )
 
 
@@ -224,18 +226,19 @@ def _time_step(selection: Selection, dataset: xr.Dataset, where: str) -> float:
     return float((times[-1] - times[0]) / (len(times) - 1)) * selection.time_stride
 
 
+def _times(selection: Selection, dataset: xr.Dataset, where: str) -> np.ndarray:
+    return _coordinate(dataset, "time", where)[:: selection.time_stride]
+
+
 def _is_periodic(dataset: xr.Dataset, axis: str) -> bool:
     return axis in dataset.coords and bool(dataset[axis].attrs.get("periodic", 0))
 
 
-def _units(
-    selection: Selection, dataset: xr.Dataset, axes: tuple[str, ...], where: str
-) -> dict[str, str]:
+def _units(selection: Selection, dataset: xr.Dataset, axes: tuple[str, ...]) -> dict[str, str]:
     names = [*selection.fields, *selection.parameters, *axes]
     names += ["time"] if selection.windowed else []
     units = {}
     for name in names:
         attrs = dataset[name].attrs if name in dataset.variables else {}
         units[name] = str(attrs.get("units", "1"))
-        check_unit(units[name], f"{where}, variable {name}")
     return units

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +13,13 @@ from safetensors.numpy import load_file, save_file
 from surform.data.atomic import replacing
 from surform.data.layout import Layout
 
-__all__ = ["VariableStatistics", "field_statistics", "load_statistics", "save_statistics"]
+__all__ = [
+    "VariableStatistics",
+    "field_statistics",
+    "load_statistics",
+    "save_statistics",
+    "share_statistics",
+]
 
 _BLOCK_BYTES = 32 * 2**20
 
@@ -134,6 +140,22 @@ def field_statistics(
         point = (np.asarray(mean), np.asarray(std)) if per_point else (None, None)
         statistics[name] = VariableStatistics(mean, std, None, *point)
     return statistics
+
+
+def share_statistics(
+    found: Mapping[str, VariableStatistics], groups: Sequence[Sequence[str]]
+) -> dict[str, VariableStatistics]:
+    """One mean and one deviation for the variables of each group; those per point stay apart."""
+    shared = dict(found)
+    for group in groups:
+        members = [found[name] for name in group]
+        mean = float(np.mean([m.mean for m in members]))
+        std = float(np.sqrt(np.mean([m.std**2 + (m.mean - mean) ** 2 for m in members])))
+        in_time = [m.temporal_std for m in members if m.temporal_std is not None]
+        temporal = float(np.mean(in_time)) if in_time else None
+        for name in group:
+            shared[name] = replace(found[name], mean=mean, std=std, temporal_std=temporal)
+    return shared
 
 
 def _of_sample(reader: Reader, name: str, sample: int, per_point: bool) -> _Moments:

@@ -21,13 +21,14 @@ VARIABLE = "SURFORM_CACHE"
 def remembered_statistics(
     source: FieldSource,
     samples: Sequence[int],
-    per_point: bool,
+    options: Sequence[object],
     compute: Callable[[], dict[str, VariableStatistics]],
 ) -> dict[str, VariableStatistics]:
     """`compute()`, or what it gave before for the same data, in the folder `$SURFORM_CACHE`.
 
     Without that variable nothing is written anywhere. A file that was modified since then has
-    other statistics; of remote data that cannot be known, so they are computed anew.
+    other statistics; of remote data that cannot be known, so they are computed anew. `options` is
+    whatever else the statistics depend on, in plain values.
     """
     folder = os.environ.get(VARIABLE)
     if not folder or any(is_url(path) for path in source.paths):
@@ -36,7 +37,7 @@ def remembered_statistics(
         fingerprint(source),
         [_modified(path) for path in source.paths],
         [samples[0], len(samples)],
-        per_point,
+        list(options),
     ]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     path = Path(folder) / "statistics" / f"{name}.safetensors"

@@ -1,14 +1,16 @@
-"""Units as people write them in attributes: "m s-1", "m/s", "kg m^-3", "1"."""
+"""Units as people write them in attributes: "m s-1", "m/s", "kg m^-3", "1".
+
+A unit that cannot be read equals itself and nothing else.
+"""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from fractions import Fraction
 from math import isclose
 
-__all__ = ["check_unit", "conversion_factor", "same_unit"]
+__all__ = ["conversion_factor", "same_unit"]
 
 # symbol -> (factor to SI, exponents of base quantities)
 _UNITS: dict[str, tuple[float, dict[str, int]]] = {
@@ -42,6 +44,7 @@ _UNITS: dict[str, tuple[float, dict[str, int]]] = {
     "rad": (1.0, {}),
     "degree": (0.017453292519943295, {}),
     "%": (0.01, {}),
+    "ppm": (1e-6, {}),
     "1": (1.0, {}),
 }
 _LONG = {
@@ -49,7 +52,8 @@ _LONG = {
     "ampere": "A", "mole": "mol", "hertz": "Hz", "newton": "N", "pascal": "Pa", "joule": "J",
     "watt": "W", "coulomb": "C", "volt": "V", "tesla": "T", "liter": "l", "litre": "l",
     "minute": "min", "hour": "h", "hr": "h", "day": "d", "yr": "year", "celsius": "degC",
-    "°C": "degC", "degree_Celsius": "degC", "radian": "rad", "deg": "degree",
+    "°C": "degC", "degree_Celsius": "degC", "degree_C": "degC", "degrees_C": "degC",
+    "radian": "rad", "deg": "degree",
     "degrees_north": "degree", "degrees_east": "degree", "degree_north": "degree",
     "degree_east": "degree", "°": "degree", "percent": "%", "dimensionless": "1", "none": "1",
 }  # fmt: skip
@@ -58,16 +62,9 @@ _PREFIXES = {
     "d": 1e-1, "h": 1e2, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "kilo": 1e3, "milli": 1e-3,
     "micro": 1e-6, "centi": 1e-2,
 }  # fmt: skip
-_UNPREFIXED = {"1", "%", "min", "h", "d", "year", "degC", "degree", "angstrom", "Å"}
+_UNPREFIXED = {"1", "%", "ppm", "min", "h", "d", "year", "degC", "degree", "angstrom", "Å"}
+_NUMBER = re.compile(r"\d+(\.\d+)?([eE][+-]?\d+)?")
 _FACTOR = re.compile(r"(?P<symbol>1|[^\d\s^*+-]+)(?:(?:\^|\*\*)?(?P<power>[+-]?\d+(?:/\d+)?))?")
-
-
-def check_unit(unit: str, where: str) -> None:
-    """ValueError in one sentence if `unit` is not understood; `where` names file and variable."""
-    try:
-        _parse(unit)
-    except ValueError as error:
-        raise ValueError(f"{where} has the unknown unit {unit!r}: {error}") from None
 
 
 def same_unit(one: str, other: str) -> bool:
@@ -85,15 +82,27 @@ def conversion_factor(one: str, other: str) -> float | None:
 
 
 def _parse(unit: str) -> tuple[float, dict[str, Fraction]]:
-    text = unit.strip().replace("·", " ").replace("**", "^").replace("*", " ")
+    text = re.split(r"\s+since\s", unit.strip())[0]  # "days since 2000-01-01" counts days
+    try:
+        return _read(text)
+    except ValueError:
+        return 1.0, {text: Fraction(1)}
+
+
+def _read(text: str) -> tuple[float, dict[str, Fraction]]:
+    text = text.replace("·", " ").replace("**", "^").replace("*", " ")
     text = re.sub(r"(?<=\D)\.(?=\D)", " ", text)
+    text = re.sub(r"/ *\(([^()]*)\)", lambda inside: "/" + "/".join(inside[1].split()), text)
     if text in ("", "-"):
         return 1.0, {}
     scale, dimensions = 1.0, Counter[str]()
     for sign, token in _tokens(text):
+        if _NUMBER.fullmatch(token):
+            scale *= float(token) ** sign
+            continue
         match = _FACTOR.fullmatch(token)
         if match is None:
-            raise ValueError(f"cannot read {token!r}; write units like 'm s-1', 'kg/m^3' or '1'")
+            raise ValueError(f"cannot read {token!r}")
         factor, base = _symbol(match["symbol"])
         power = sign * Fraction(match["power"] or 1)
         scale *= factor ** float(power)
@@ -125,6 +134,4 @@ def _symbol(symbol: str) -> tuple[float, dict[str, int]]:
             if prefix in _PREFIXES and rest in _UNITS and rest not in _UNPREFIXED:
                 factor, base = _UNITS[rest]
                 return _PREFIXES[prefix] * factor, base
-    near = difflib.get_close_matches(symbol, [*_UNITS, *_LONG], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "write '1' for dimensionless fields"
-    raise ValueError(f"no unit {symbol!r}, {hint}")
+    raise ValueError(f"no unit {symbol!r}")

@@ -55,6 +55,7 @@ class FieldWindows(Dataset[FieldBatch]):
             tuple(torch.tensor(layout.coordinates[axis], dtype=dtype) for axis in axes)
             for axes in (layout.axes, layout.target_axes)
         )
+        self.times = layout.times
         self._wants = wanted(selection, layout)
         inputs = [name for want in _input_wants(selection, layout) for name in want.names]
         order = [inputs.index(name) for name in selection.inputs]
@@ -66,6 +67,16 @@ class FieldWindows(Dataset[FieldBatch]):
     def locate(self, window: int) -> tuple[int, int]:
         """The sample of a window and its first frame (after `time_stride`)."""
         return int(self.samples[window // self.starts]), window % self.starts
+
+    def labels(self, windows: Sequence[int] | Tensor) -> dict[str, np.ndarray]:
+        """Of some windows: `trajectory`, the number of the sample in the data; in time also
+        `start`, the first frame (after `time_stride`), and `last_time`, that of the last input.
+        """
+        samples, starts = np.array([self.locate(int(w)) for w in windows]).reshape(-1, 2).T
+        if self.times is None:
+            return {"trajectory": samples}
+        last = self.times[starts + (self.selection.input_steps or 1) - 1]
+        return {"trajectory": samples, "start": starts, "last_time": last}
 
     def __getitem__(self, windows: int | Sequence[int]) -> FieldBatch:
         index = np.atleast_1d(np.asarray(windows, dtype=np.int64))

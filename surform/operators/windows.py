@@ -7,18 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from surform.rollout.stepping import advance
+
 __all__ = ["advance", "march"]
-
-
-def advance(window: Tensor, frames: Tensor) -> Tensor:
-    """Drop the oldest frames, append new ones: `(B, T_in, *grid, C)`, `(B, T, *grid, C_out)`.
-
-    Channels beyond the predicted ones are parameters: the newest frame's values are carried on.
-    """
-    carried = window[:, -1:, ..., frames.shape[-1] :]
-    carried = carried.expand(-1, frames.shape[1], *carried.shape[2:])
-    frames = torch.cat([frames.to(window.dtype), carried], dim=-1)
-    return torch.cat([window, frames], dim=1)[:, -window.shape[1] :]
 
 
 def march(

@@ -12,10 +12,11 @@ import xarray as xr
 from torch import nn
 
 from surform.data.description import FieldsDescription
+from surform.data.outputs import sources_of
 from surform.rollout.block import Block
 from surform.rollout.ensemble import Ensemble, rollout_members
 from surform.rollout.observers import Observer
-from surform.rollout.store import Layout, Store, open_store
+from surform.rollout.store import MADE_BY, Layout, Store, open_store
 from surform.rollout.trajectories import Trajectories, coordinates
 from surform.rollout.watch import Watch
 
@@ -35,6 +36,7 @@ def rollout_to(
     batch_size: int = 8,
     start: int = 0,
     blow_up: float = 100.0,
+    any_grid: bool = False,
     description: FieldsDescription | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
@@ -52,15 +54,19 @@ def rollout_to(
         start: first frame of the input window, counted in the model's time steps.
         blow_up: a run stops when a variable grows to this many times its initial size or is no
             longer finite; its later frames are NaN and the attribute "blow_up" says why.
+        any_grid: accept another spacing or range of the grid than the trained ones.
         description: for models that carry none.
         progress: called with (frames done, frames in all).
 
     Returns:
-        The predicted variables with time (continuing the data's), coordinates and units, the
-        observers' results, and "blow_up_step" (-1 = none); lazy when `out` is a path.
+        The predicted variables with time (continuing the data's) and the data's coordinates and
+        attributes, the observers' results, and "blow_up_step" (-1 = none); lazy when `out` is a
+        path.
 
     Raises:
-        ValueError: the data do not fit the model (variables, units, time step, too few frames).
+        ValueError: the data do not fit the model (variables, units, time step, too few frames), or
+            `out` is where they lie.
+        FileExistsError: `out` holds something other than a rollout.
     """
     models = list(model) if isinstance(model, Sequence) else [model]
     if not models or steps < 1 or batch_size < 1:
@@ -68,13 +74,14 @@ def rollout_to(
             f"a rollout needs a model, at least one step and a batch of at least one, "
             f"not {len(models)} models, {steps} steps, batch_size {batch_size}"
         )
-    course = Trajectories.of(dataset, description or _description(models[0]), start)
+    about = description or _description(models[0])
+    course = Trajectories.of(dataset, about, start, any_grid)
     run = _Run(models, course, steps, list(observers), ensemble, blow_up)
     modes = [m.training for m in models]
     try:
         for m in models:
             m.eval()
-        with open_store(out, run.layout()) as store:
+        with open_store(out, run.layout(), sources_of(dataset)) as store:
             run.into(store, batch_size, progress or _silent)
     finally:
         for m, training in zip(models, modes, strict=True):
@@ -107,9 +114,12 @@ class _Run:
         if self.labelled_members:
             sizes["member"] = self.members
         sizes |= {"time": self.steps} | dict(zip(grid.axes, grid.shape, strict=True))
-        units = {name: grid.units.get(name, "1") for name in grid.targets}
+        attributes = {
+            name: {"units": grid.units.get(name, "1")} | self.course.dataset[name].attrs
+            for name in grid.targets
+        }
         kind = np.float64 if self.dtype == torch.float64 else np.float32
-        return Layout(units, sizes, coordinates(self.course, self.steps), np.dtype(kind))
+        return Layout(attributes, sizes, coordinates(self.course, self.steps), np.dtype(kind))
 
     def into(self, store: Store, batch_size: int, progress: Progress) -> None:
         parts = []
@@ -169,15 +179,19 @@ class _Run:
     def _attrs(self) -> dict[str, Any]:
         from surform import __version__
 
-        nets = [getattr(model, "net", model) for model in self.models]
+        data = self.course.dataset.attrs
+        net = getattr(self.models[0], "net", self.models[0])
+        title = f"rollout of {type(net).__name__}, {self.steps} steps"
         attrs: dict[str, Any] = {
-            "title": f"rollout of {type(nets[0]).__name__}, {self.steps} steps",
+            **data,
+            "made_by": MADE_BY,
+            "title": f"{title}, from {data['title']}" if "title" in data else title,
             "surform_version": __version__,
             "blow_up": "; ".join(self.reasons) or "none",
             "initial_time": self.course.initial_time,
         }
         if self.labelled_members:
-            attrs |= {"noise": self.ensemble.noise, "seed": self.ensemble.seed}
+            attrs |= {"noise": self.ensemble.noise, "noise_seed": self.ensemble.seed}
         return attrs
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import xarray as xr
@@ -18,6 +20,7 @@ __all__ = [
     "Persistence",
     "RelativeL2",
     "correlation_time",
+    "variance_scaled",
 ]
 
 
@@ -45,18 +48,24 @@ class RMSE(VariableObserver):
         return units
 
 
-class VRMSE(VariableObserver):
-    """RMSE over the truth's standard deviation: `sqrt(MSE / (var + 1e-7))`, var unbiased.
+def variance_scaled(field: Tensor, truth: Tensor, dims: Sequence[int]) -> Tensor:
+    """VRMSE over `dims`, the axes of space: `sqrt(MSE / (var + 1e-7))`, var of the truth, unbiased.
 
     As defined by The Well (Ohana et al. 2024, arXiv 2412.00568): predicting the mean gives 1.
     """
+    dims = tuple(dims)
+    error = (field - truth).square().mean(dims)
+    return (error / (truth.var(dims) + 1e-7)).sqrt()
+
+
+class VRMSE(VariableObserver):
+    """RMSE over the truth's standard deviation, as The Well has it: see `variance_scaled`."""
 
     metric = "vrmse"
     needs_truth = True
 
     def of_field(self, field: Tensor, truth: Tensor) -> Tensor:
-        error = (field - truth).square().mean(space(field))
-        return (error / (truth.var(space(truth)) + 1e-7)).sqrt()
+        return variance_scaled(field, truth, space(truth))
 
 
 class Correlation(VariableObserver):
@@ -124,17 +133,31 @@ class Persistence(Observer):
         return {f"{name}_persistence": quantity for name, quantity in still.items()}
 
 
-def correlation_time(correlation: xr.DataArray, threshold: float = 0.9) -> xr.DataArray:
+def correlation_time(
+    correlation: xr.DataArray,
+    threshold: float = 0.9,
+    blow_up_step: xr.DataArray | None = None,
+) -> xr.DataArray:
     """When the correlation first falls below the threshold, in lead time.
+
+    A run that has blown up counts as below from there on.
 
     Args:
         correlation: dims (..., "time") with the coordinate "lead_time" (or "time").
         threshold: usually 0.9 or 0.8.
+        blow_up_step: of each run, -1 = none, as `rollout_to` gives it. Without it, a run whose
+            numbers end before those of other runs has blown up.
 
     Returns:
         Lead time of the first frame below; infinity where that never happens.
     """
     lead = correlation["lead_time" if "lead_time" in correlation.coords else "time"]
     below = correlation < threshold
+    if blow_up_step is None:
+        known = correlation.notnull()
+        below = below | (~known & known.any([d for d in known.dims if d != "time"]))
+    else:
+        step = xr.DataArray(np.arange(correlation.sizes["time"]), dims="time")
+        below = below | ((blow_up_step >= 0) & (step >= blow_up_step))
     when = xr.where(below, lead, np.inf).min("time").rename("correlation_time")
     return when.assign_attrs(units=str(lead.attrs.get("units", "1")), threshold=threshold)

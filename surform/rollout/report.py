@@ -57,7 +57,11 @@ def add_rollout(page: Page, prediction: xr.Dataset, truth: xr.Dataset | None = N
     _integrals(page, prediction)
     rows = summarize(prediction)
     if rows:
-        caption = "Means over all runs; times are lead times. ∞: not within the known frames."
+        caption = (
+            "Means over the runs that had not blown up by then; the time until a correlation is "
+            "lost counts all runs, and ends where one blows up. Times are lead times. ∞: not "
+            "within the known frames."
+        )
         page.section("Figures").table(rows, caption)
     if prediction.attrs.get("blow_up", "none") != "none":
         page.section("Blow-up").text(prediction.attrs["blow_up"].replace("; ", "\n\n"))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["rollout"]
+__all__ = ["advance", "rollout"]
 
 
 def rollout(
@@ -52,7 +51,7 @@ def rollout(
         frames = _with_time(frames, window)
         yield from frames[:, :steps].unbind(1)
         steps -= frames.shape[1]
-        window = _slide(window, frames)
+        window = advance(window, frames)
 
 
 def _with_time(frames: Tensor, window: Tensor) -> Tensor:
@@ -73,13 +72,12 @@ def _with_time(frames: Tensor, window: Tensor) -> Tensor:
     return frames
 
 
-def _slide(window: Tensor, frames: Tensor) -> Tensor:
-    """Append the frames (with the carried channels) and drop as many of the oldest."""
+def advance(window: Tensor, frames: Tensor) -> Tensor:
+    """Drop the oldest frames, append new ones: `(B, T_in, *grid, C)`, `(B, T, *grid, C_out)`.
+
+    Channels beyond the predicted ones are carried on: those of the newest frame.
+    """
     carried = window[:, -1:, ..., frames.shape[-1] :]
-    if carried.shape[-1]:
-        frames = torch.cat([frames, carried.expand(-1, frames.shape[1], *_any(carried))], dim=-1)
+    carried = carried.expand(-1, frames.shape[1], *carried.shape[2:])
+    frames = torch.cat([frames.to(window.dtype), carried], dim=-1)
     return torch.cat([window, frames], dim=1)[:, -window.shape[1] :]
-
-
-def _any(tensor: Tensor) -> list[Any]:
-    return [-1] * (tensor.ndim - 2)

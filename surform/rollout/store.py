@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,20 @@ import numpy as np
 import xarray as xr
 
 from surform.data.atomic import replacing, writer_lock
+from surform.data.outputs import check_store
 
-__all__ = ["Layout", "Store", "open_store"]
+__all__ = ["MADE_BY", "Layout", "Store", "open_store"]
+
+MADE_BY = "surform rollout"
 
 _BLOCK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Dims, sizes and units of what will be stored: one array per variable."""
+    """Dims, sizes and attributes of what will be stored: one array per variable."""
 
-    variables: Mapping[str, str]  # name -> units
+    variables: Mapping[str, Mapping[str, Any]]  # name -> attributes
     sizes: Mapping[str, int]  # dim -> length, in array order; holds "sample" and "time"
     coordinates: Mapping[str, tuple[tuple[str, ...], np.ndarray, dict[str, Any]]]
     dtype: np.dtype
@@ -55,14 +58,17 @@ class Store(ABC):
 
 
 @contextmanager
-def open_store(out: str | os.PathLike[str] | None, layout: Layout) -> Iterator[Store]:
-    """A store in memory (None) or at a Zarr path, which appears there when the block ends."""
+def open_store(
+    out: str | os.PathLike[str] | None, layout: Layout, sources: Sequence[str] = ()
+) -> Iterator[Store]:
+    """A store in memory (None) or at a Zarr path, which appears there when the block ends.
+
+    An earlier rollout there is replaced; the data (`sources`) and other stores never are.
+    """
     if out is None:
         yield _Memory(layout)
         return
-    path = Path(out)
-    if path.suffix != ".zarr":
-        raise ValueError(f"a rollout is written to a folder that ends in .zarr, not to {path}")
+    path = check_store(out, sources, MADE_BY, "a rollout")
     with writer_lock(path), replacing(path) as partial:
         store = _Zarr(partial, path, layout)
         yield store
@@ -72,8 +78,8 @@ class _Memory(Store):
     def __init__(self, layout: Layout) -> None:
         shape = tuple(layout.sizes.values())
         arrays = {
-            name: (tuple(layout.sizes), np.full(shape, np.nan, layout.dtype), {"units": units})
-            for name, units in layout.variables.items()
+            name: (tuple(layout.sizes), np.full(shape, np.nan, layout.dtype), dict(attributes))
+            for name, attributes in layout.variables.items()
         }
         self._dataset = xr.Dataset(arrays, coords=dict(layout.coordinates))
         self._member = "member" in layout.sizes
@@ -97,7 +103,7 @@ class _Zarr(Store):
         self._member = "member" in layout.sizes
         self._group = zarr.open_group(str(partial), mode="w", zarr_format=3)
         chunk = {"sample": 1, "member": 1, "time": layout.frames_per_block}
-        for name, units in layout.variables.items():
+        for name, attributes in layout.variables.items():
             self._group.create_array(
                 name,
                 shape=tuple(layout.sizes.values()),
@@ -105,7 +111,7 @@ class _Zarr(Store):
                 dtype=layout.dtype,
                 fill_value=float("nan"),
                 dimension_names=tuple(layout.sizes),
-                attributes={"units": units},
+                attributes={key: _plain(value) for key, value in attributes.items()},
             )
         self._small = xr.Dataset(coords=dict(layout.coordinates))
 
@@ -123,6 +129,11 @@ class _Zarr(Store):
 
     def dataset(self) -> xr.Dataset:
         return xr.open_zarr(self._final, chunks=None)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays as JSON has them."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def _place(samples: slice, times: slice, member: bool) -> tuple[slice, ...]:

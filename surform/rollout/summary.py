@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,17 @@ def variables(prediction: xr.Dataset) -> list[str]:
 
 
 def summarize(prediction: xr.Dataset) -> list[dict[str, Any]]:
-    """One row per variable and known quantity: its value, and that of persistence where known."""
+    """One row per variable and known quantity: its mean, that of persistence, and of which runs.
+
+    Errors are means over the runs that have not blown up by then; for a correlation time a run
+    ends where it blows up.
+    """
     rows = []
     for variable in variables(prediction):
-        for title, value, baseline in _figures(prediction, variable):
+        for title, value, baseline, runs in _figures(prediction, variable):
             row = {"variable": variable, "figure": title, "model": value}
-            rows.append(row | ({} if baseline is None else {"persistence": baseline}))
+            row |= {} if baseline is None else {"persistence": baseline}
+            rows.append(row | {"runs": runs})
     return rows
 
 
@@ -35,31 +41,49 @@ def blow_ups(prediction: xr.Dataset) -> tuple[int, int]:
     return int((steps >= 0).sum()), int(steps.size)
 
 
-def _figures(prediction: xr.Dataset, variable: str) -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
+def _figures(
+    prediction: xr.Dataset, variable: str
+) -> Iterator[tuple[str, float, float | None, str]]:
     error = f"{variable}_relative_l2"
     if error in prediction:
         known = int(known_steps(prediction[error]).sum())
-        for step in sorted({1, max(known // 10, 1), known}):
-            title = f"relative L2, step {step}"
-            found.append((title, *_both(prediction, error, lambda a, s=step: a.isel(time=s - 1))))
+        both = _both(prediction, error)
+        for step in sorted({1, max(known // 10, 1), known} - {0}):
+            model, still = both[0].isel(time=step - 1), both[1]
+            still = None if still is None else still.isel(time=step - 1)
+            yield f"relative L2, step {step}", _mean(model), _baseline(still), _covered(model)
     correlation = f"{variable}_correlation"
     if correlation in prediction:
+        model, still = _both(prediction, correlation)
         for threshold in (0.9, 0.8):
+            when = correlation_time(model, threshold, prediction.get("blow_up_step"))
+            never = None if still is None else correlation_time(still, threshold)
             title = f"time until correlation < {threshold}"
-            when = _both(prediction, correlation, lambda a, t=threshold: correlation_time(a, t))
-            found.append((title, *when))
+            yield title, _mean(when), _baseline(never), _covered(when)
     for score in ("crps", "spread_skill"):
         if f"{variable}_{score}" in prediction:
-            mean = float(prediction[f"{variable}_{score}"].mean())
-            found.append((score.replace("_", "-") + ", mean over time", mean, None))
-    return found
+            found = prediction[f"{variable}_{score}"]
+            title = score.replace("_", "-") + ", mean over time"
+            yield title, _mean(found), None, _covered(found.isel(time=known_steps(found)))
 
 
-def _both(prediction: xr.Dataset, name: str, take: Any) -> tuple[float, float | None]:
-    still = f"{name}_persistence"
-    model = float(take(prediction[name]).mean())
-    return model, float(take(prediction[still]).mean()) if still in prediction else None
+def _both(prediction: xr.Dataset, name: str) -> tuple[xr.DataArray, xr.DataArray | None]:
+    return prediction[name], prediction.get(f"{name}_persistence")
+
+
+def _mean(array: xr.DataArray) -> float:
+    return float(array.mean())
+
+
+def _baseline(array: xr.DataArray | None) -> float | None:
+    return None if array is None else _mean(array)
+
+
+def _covered(array: xr.DataArray) -> str:
+    """How many runs a mean is over, those with numbers throughout: "7 of 8"."""
+    there = array.notnull()
+    there = there.all("time") if "time" in there.dims else there
+    return f"{int(there.sum())} of {there.size}"
 
 
 def known_steps(array: xr.DataArray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from surform.data.compatibility import check_variables
+from surform.data.compatibility import axis_values, check_grid, check_variables, frame_step
 from surform.data.description import FieldsDescription
 
 __all__ = ["Trajectories", "coordinates"]
@@ -21,7 +21,8 @@ class Trajectories:
     """A dataset on the model's time step and grid, checked against the model's description.
 
     Build it with `Trajectories.of(dataset, description)`. Finer data are sub-sampled in time to
-    the model's step, and in space where that gives the grid the model was trained on.
+    the model's step, and in space where that gives the grid the model was trained on; other grids
+    are refused unless `any_grid` is set.
 
     Attributes:
         dataset: dims ("sample", "time", *axes); loaded piece by piece.
@@ -35,15 +36,21 @@ class Trajectories:
 
     @classmethod
     def of(
-        cls, dataset: xr.Dataset, description: FieldsDescription, start: int = 0
+        cls,
+        dataset: xr.Dataset,
+        description: FieldsDescription,
+        start: int = 0,
+        any_grid: bool = False,
     ) -> Trajectories:
         """Check and sub-sample; ValueError says what does not fit."""
         _check_feedback(description, dataset)
         check_variables(dataset, description)
-        _check_coordinates(dataset, description)
+        dataset = _with_positions(dataset, description)
         if "sample" not in dataset.dims:
             dataset = dataset.expand_dims("sample")
         dataset = _space(_time(dataset, description), description)
+        if not any_grid:
+            check_grid(dataset, description)
         window = description.input_steps or 1
         have = dataset.sizes.get("time", 1)
         if start < 0 or start + window > have:
@@ -151,8 +158,9 @@ def coordinates(course: Trajectories, steps: int) -> dict[str, Any]:
     for axis in grid.axes:
         units = {"units": grid.units.get(axis, "1")}
         labels[axis] = ((axis,), np.asarray(grid.coordinates[axis]), units | data[axis].attrs)
-    if "sample" in data.coords:
-        labels["sample"] = (("sample",), data["sample"].values, {})
+    for name, coordinate in data.coords.items():
+        if name not in labels and "time" not in coordinate.dims and name != "time":
+            labels[str(name)] = (coordinate.dims, coordinate.values, dict(coordinate.attrs))
     return labels
 
 
@@ -179,10 +187,14 @@ def _check_feedback(description: FieldsDescription, dataset: xr.Dataset) -> None
             )
 
 
-def _check_coordinates(dataset: xr.Dataset, description: FieldsDescription) -> None:
+def _with_positions(dataset: xr.Dataset, description: FieldsDescription) -> xr.Dataset:
+    """Axes that the data give no coordinate for get that of training."""
     for axis in description.axes:
         if axis not in dataset.coords:
-            raise ValueError(f"the data have no coordinate {axis!r}, an axis of the model's grid")
+            attrs = {"periodic": int(description.periodic.get(axis, False))}
+            values = axis_values(dataset, axis, description)
+            dataset = dataset.assign_coords({axis: (axis, values, attrs)})
+    return dataset
 
 
 def _time(dataset: xr.Dataset, description: FieldsDescription) -> xr.Dataset:
@@ -191,9 +203,9 @@ def _time(dataset: xr.Dataset, description: FieldsDescription) -> xr.Dataset:
         if description.input_steps is not None:
             raise ValueError("the data have no time axis, the model needs a window of frames")
         return dataset
-    if description.time_step is None or "time" not in dataset.coords or dataset.sizes["time"] < 2:
+    step = frame_step(dataset, description)
+    if description.time_step is None or step is None:
         return dataset
-    step = float(dataset["time"][1] - dataset["time"][0])
     ratio = description.time_step / step
     stride = round(ratio)
     if stride < 1 or abs(ratio - stride) > 1e-3 * ratio:

@@ -11,11 +11,29 @@ __all__ = ["central_differences", "gradient", "inner", "spacings"]
 
 
 def spacings(coordinates: Sequence[Tensor]) -> list[float]:
-    """Distance between neighbouring points, one per axis, in the coordinates' units."""
+    """Distance between neighbouring points, one per axis, in the coordinates' units.
+
+    Raises:
+        ValueError: fewer than three points along an axis, or unevenly spaced ones.
+    """
     short = [len(points) for points in coordinates if len(points) < 3]
     if short:
         raise ValueError(f"a gradient needs at least 3 points per axis, got {short[0]}")
-    return [float(points[1] - points[0]) for points in coordinates]
+    found = []
+    for number, points in enumerate(coordinates):
+        points = points.detach().double().cpu()
+        steps = points.diff()
+        step = float(points[-1] - points[0]) / (len(points) - 1)
+        # positions are often stored in float32, which tells neighbours apart only so well
+        slack = 1e-3 * abs(step) + 4 * torch.finfo(torch.float32).eps * float(points.abs().max())
+        if not bool(((steps - step).abs() <= slack).all()):
+            raise ValueError(
+                f"a gradient needs evenly spaced points: along axis {number} the step goes from "
+                f"{float(steps.min()):.4g} to {float(steps.max()):.4g}; "
+                "take a loss and metrics without gradients"
+            )
+        found.append(step)
+    return found
 
 
 def central_differences(field: Tensor, steps: Sequence[float]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surform.rollout.errors import variance_scaled as vrmse
 from surform.training.differences import gradient, spacings
 from surform.training.losses import relative_l2
 from surform.training.prediction import Prediction
@@ -27,17 +28,11 @@ def mean_square(prediction: Prediction, batch: Any) -> Tensor:
 
 
 def variance_scaled(prediction: Prediction, batch: Any) -> Tensor:
-    """VRMSE: sqrt(mean (output - target)^2 / (variance of the target + 1e-7)).
-
-    Means and variance over space, then averaged over channels and time (The Well,
-    arXiv 2412.00568); 1 is as good as predicting the mean.
-    """
+    """VRMSE per frame and channel, averaged over both; 1 is as good as predicting the mean."""
     prediction = prediction.float()
-    axes = len(batch.target_coordinates)
-    dims = list(range(prediction.output.ndim - 1 - axes, prediction.output.ndim - 1))
-    error = prediction.squared_error.mean(dims)
-    spread = prediction.target.var(dims, correction=0)
-    return (error / (spread + 1e-7)).sqrt().flatten(1).mean(1)
+    last = prediction.output.ndim - 1
+    space = range(last - len(batch.target_coordinates), last)
+    return vrmse(prediction.output, prediction.target, space).flatten(1).mean(1)
 
 
 def gradient_error(prediction: Prediction, batch: Any) -> Tensor:

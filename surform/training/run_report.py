@@ -84,7 +84,7 @@ def prediction_figures(
     for sample in range(min(samples, len(prediction.output))):
         for channel, name in enumerate(description.targets):
             output, target = (
-                _label(tensor[sample, ..., channel], name, description)
+                _label(tensor[sample, ..., channel], name, description, batch.target_coordinates)
                 for tensor in (prediction.output, prediction.target)
             )
             caption = f"{name}, validation window {int(batch.index[sample])}"
@@ -92,14 +92,19 @@ def prediction_figures(
     return figures
 
 
-def _label(values: torch.Tensor, name: str, description: Any) -> Any:
+def _label(
+    values: torch.Tensor, name: str, description: Any, points: tuple[torch.Tensor, ...]
+) -> Any:
     from surform.reports import labelled
 
     axes: dict[str, Any] = {}
     if values.ndim == len(description.output_axes) + 1:
         step = description.time_step or 1.0
         axes["time"] = [step * (1 + k) for k in range(values.shape[0])]
-    axes |= {axis: description.coordinates[axis] for axis in description.output_axes}
+    axes |= {
+        axis: positions.cpu().numpy()
+        for axis, positions in zip(description.output_axes, points, strict=True)
+    }
     units = description.units.get(name, "1")
     return labelled(values.float().cpu().numpy(), name, axes, units)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from surform.cli.fit_check import check_names
 from surform.cli.fit_config import read_config
 from surform.cli.lightning_cli import SurformCLI
+from surform.data.fields import open_fields
+from surform.data.solvers.generate import generate
 from surform.recipes import find_recipe, list_recipes
 from surform.registry import import_object
 
@@ -116,3 +119,37 @@ def test_an_unknown_recipe_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("surform.recipes.list_recipes", dict)
     with pytest.raises(FileNotFoundError, match=r"no recipe 'zzz': there are none installed$"):
         find_recipe("zzz")
+
+
+# Options that make a solver's data in a moment.
+SMALL = {
+    "burgers": {"points": 16, "modes": 16, "dt": 0.05},
+    "darcy": {"grid": 9, "stride": 1},
+    "darcy_inverse": {"grid": 25, "stride": 3, "pool_stride": 12},
+    "kolmogorov": {"grid": 32, "stride": 1, "frames": 2, "spin_up": 0.1, "dt": 0.02},
+    "smoke": {"grid": 8, "frames": 1, "skip": 0},
+}
+
+
+@pytest.fixture(scope="module")
+def fields(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], set[str]]:
+    """The variables that a solver writes."""
+    folder = tmp_path_factory.mktemp("solvers")
+
+    def made(solver: str) -> set[str]:
+        path = generate(solver, folder / f"{solver}.zarr", 1, **SMALL[solver])
+        return set(map(str, open_fields(path).data_vars))
+
+    return made
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_variables_of_a_recipe_are_those_of_its_solver(
+    name: str, fields: Callable[[str], set[str]]
+) -> None:
+    data = read_config(name)["data"]["init_args"]
+    if not data.get("generate"):
+        pytest.skip("brings no solver")
+    roles = ("inputs", "targets", "parameters", "auxiliary")
+    asked = {variable for role in roles for variable in data.get(role, ())}
+    assert asked <= fields(data["generate"]["solver"])

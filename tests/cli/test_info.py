@@ -118,3 +118,29 @@ def test_mistakes_are_one_line(capsys, line, message):
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+def test_runs_and_checkpoints_are_described(tmp_path, capsys):
+    from surform.operators.task import FieldTask
+    from surform.training.checkpoints import Checkpoints
+    from surform.training.run_folder import RunFolder
+    from tests.training.toy import Smooth, ToyData, trainer
+
+    callbacks = [RunFolder(tmp_path / "run", report=False), Checkpoints()]
+    fit = trainer(tmp_path, max_epochs=1, callbacks=callbacks, enable_checkpointing=True)
+    fit.fit(FieldTask(net=Smooth()), ToyData())
+    assert main(["info", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "a run of surform fit" in out
+    assert "validation/relative_l2/clean" in out
+    assert main(["info", str(tmp_path / "run" / "checkpoints" / "last.ckpt")]) == 0
+    out = capsys.readouterr().out
+    assert "a checkpoint after 5 steps" in out
+    assert "targets: v" in out
+
+
+def test_a_shipped_model_says_how_to_make_its_data(capsys):
+    assert main(["info", "factformer-kolmogorov"]) == 0
+    out = capsys.readouterr().out
+    assert "surform generate kolmogorov --out flow.zarr --samples 8 --seed 1000003" in out

@@ -93,3 +93,17 @@ def test_interrupting_gives_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(fit, "run_raw", stopped)
     assert main(["fit"]) == 130
+
+
+def test_too_little_memory_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def greedy(*args: object) -> int:
+        raise MemoryError("Unable to allocate 745 GiB")
+
+    monkeypatch.setattr("surform.cli.list.run", greedy)
+    assert main(["list"]) == 2
+    assert capsys.readouterr().err == (
+        "surform list: Unable to allocate 745 GiB: not enough memory for what is asked; ask for "
+        "less, or write to a .zarr\n"
+    )

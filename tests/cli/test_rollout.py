@@ -122,6 +122,29 @@ def test_data_are_never_replaced(model, data, tmp_path, capsys):
 
 
 @pytest.mark.fault
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out", "flow.zarr"], "would replace the data"),
+        (["--report", "flow.zarr/zarr.json"], "would replace the data"),
+        (["--report", "folder"], "--report folder is an existing folder"),
+        (["--out", "other.zarr"], "other.zarr exists and is not a rollout"),
+    ],
+)
+def test_nothing_else_is_replaced(model, data, tmp_path, options, message, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with xr.open_dataset(data, engine="h5netcdf") as flow:
+        flow.to_zarr("flow.zarr", consolidated=False)
+        flow.to_zarr("other.zarr", consolidated=False)
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    line = ["rollout", str(model), "--data", "fl*w.zarr", "--steps", "2", *options]
+    assert main(line) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.fault
 def test_unknown_models_are_told(data, capsys):
     assert main(["rollout", "nothing", "--data", str(data), "--steps", "2"]) == 2
     assert "no model 'nothing'" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from surform.data.atomic import disk_full_error, replacing, writer_lock
+from surform.data.atomic import disk_full_error, refuse_folder, replacing, writer_lock
 
 
 def names(folder):
@@ -167,3 +167,50 @@ def test_private_files_and_folders_get_the_permissions_of_new_ones(tmp_path, mas
     modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in names(tmp_path)}
     assert modes == {"file": 0o666 & ~mask, "folder": 0o777 & ~mask}
     assert {p.stat().st_mode & 0o777 for p in (tmp_path / "folder").iterdir()} == {0o666 & ~mask}
+
+
+@pytest.mark.fault
+def test_a_file_never_replaces_a_folder(tmp_path):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    (folder / "precious").write_text("kept")
+    file.write_text("kept")
+    with (
+        pytest.raises(FileExistsError, match="is an existing folder"),
+        replacing(folder) as partial,
+    ):
+        partial.write_text("new")
+    with pytest.raises(FileExistsError, match="is an existing file"), replacing(file) as partial:
+        partial.mkdir()
+    with pytest.raises(FileExistsError, match=r"--report .*folder is an existing folder"):
+        refuse_folder(folder, "--report")
+    assert (folder / "precious").read_text() == file.read_text() == "kept"
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def dead_process():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+@pytest.mark.fault
+def test_what_killed_writers_left_goes_with_the_next_one(tmp_path):
+    pid = dead_process()
+    (tmp_path / f"a.zarr.partial-{pid}").mkdir()
+    (tmp_path / f"a.zarr.partial-{os.getpid()}").mkdir()
+    (tmp_path / f"b.zarr.partial-{pid}").mkdir()
+    with writer_lock(tmp_path / "a.zarr"):
+        left = {f"a.zarr.partial-{os.getpid()}", f"b.zarr.partial-{pid}", "a.zarr.lock"}
+        assert set(names(tmp_path)) == left
+
+
+@pytest.mark.fault
+def test_a_writer_killed_between_two_renames_loses_nothing(tmp_path):
+    pid = dead_process()
+    for name in (f"a.zarr.partial-{pid}", f"a.zarr.partial-{pid}.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name[-3:]).write_text("")
+    with writer_lock(tmp_path / "a.zarr"):
+        assert names(tmp_path) == ["a.zarr", "a.zarr.lock"]
+        assert names(tmp_path / "a.zarr") == [str(pid)[-3:]]

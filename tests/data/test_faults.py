@@ -222,10 +222,6 @@ def test_bad_times(flow: xr.Dataset, tmp_path: Path, times: list[float], message
             lambda d: d.assign(w=d["w"].isel(y=0, drop=True)),
             r"variable p lies on the axes \('x', 'y'\), w on \('x',\)",
         ),
-        (
-            lambda d: d.assign(w=d["w"].assign_attrs(units="furlong")),
-            "variable w has the unknown unit 'furlong'",
-        ),
         (lambda d: d[["re"]].astype(str), "holds no numeric variables"),
     ],
 )
@@ -316,3 +312,14 @@ def test_every_message_of_a_misspelt_name_lists_what_there_is(flow_path: str) ->
     with pytest.raises(ValueError) as caught:
         prepare(flow_path, inputs=["maks"])
     assert re.search(r"did you mean 'mask'\? It holds a, b, mask, p, re, w", str(caught.value))
+
+
+def test_nan_in_training_data_that_nothing_normalises(flow: xr.Dataset, tmp_path: Path) -> None:
+    flow["p"][1, 5, 2, 3] = np.nan
+    flow.to_zarr(tmp_path / "f.zarr", consolidated=False)
+    options = {"cache": "files", "normalize_inputs": "none", "normalize_targets": "none"}
+    refused(
+        ValueError,
+        "variable p is nan at sample 1, time index 5, x index 2, y index 3",
+        lambda: prepare(str(tmp_path / "f.zarr"), targets=["p"], **options),
+    )

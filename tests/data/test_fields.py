@@ -96,3 +96,20 @@ def test_opening_reads_no_field(tmp_path: Path) -> None:
     opened = open_fields(tmp_path / "sparse.h5")
     assert opened["tensor"].sizes["sample"] == 1000
     assert float(opened["tensor"][999, 999, -1]) == 0.0
+
+
+def test_labels_of_samples_and_coordinates_in_two_dimensions_are_kept(flow, tmp_path):
+    flow = flow.assign_coords(
+        sample=np.arange(100, 106),
+        case=("sample", np.arange(6) * 1.5),
+        area=(("x", "y"), np.ones((8, 4)), {"units": "m2"}),
+    )
+    paths = [str(tmp_path / f"{i}.zarr") for i in range(2)]
+    for i, path in enumerate(paths):
+        flow.isel(sample=slice(3 * i, 3 * i + 3)).to_zarr(path, consolidated=False)
+    for found in (open_fields(paths), open_fields(paths[0])):
+        n = found.sizes["sample"]
+        assert found["sample"].values.tolist() == list(range(100, 100 + n))
+        assert found["case"].values.tolist() == [1.5 * i for i in range(n)]
+        assert found["area"].attrs["units"] == "m2"
+    assert "sample" not in open_fields([paths[0], paths[0]]).coords

@@ -96,3 +96,34 @@ def test_a_named_folder_keeps_statistics_until_the_data_change(
     changed[["a"]].drop_vars(["x", "y"]).to_zarr(flow_path, mode="a", consolidated=False)
     assert fitted() != first
     assert kept.exists()
+
+
+def test_kept_statistics_hold_the_variables_that_are_asked_for(
+    flow_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SURFORM_CACHE", str(tmp_path / "cache"))
+
+    def fitted(kind: str) -> float:
+        data = FieldsData(flow_path, ["a"], ["b"], split={"train": 6}, normalize_targets=kind)
+        return float(data.normalizers()[1].mean)
+
+    assert fitted("none") == 0
+    assert fitted("channel") != 0
+
+
+def test_variables_may_share_one_mean_and_deviation(flow_path: str, flow: xr.Dataset) -> None:
+    data = FieldsData(
+        flow_path,
+        ["w", "p"],
+        ["p", "w"],
+        input_steps=2,
+        target_steps=2,
+        split={"train": 6},
+        normalize_together=[["w", "p"]],
+    )
+    both = np.stack([flow["w"].values, flow["p"].values]).astype(np.float64)
+    for normalizer in data.normalizers():
+        np.testing.assert_allclose(normalizer.mean, both.mean().repeat(2), rtol=1e-6)
+        np.testing.assert_allclose(normalizer.std, both.std().repeat(2), rtol=1e-6)
+    with pytest.raises(ValueError, match="normalize_together names 'v', which is neither"):
+        FieldsData(flow_path, ["w"], ["w"], normalize_together=[["w", "v"]])

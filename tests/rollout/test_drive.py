@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 
 from surform.data.atomic import writer_lock
+from surform.data.fields import open_fields
 from surform.rollout import (
     CRPS,
     Correlation,
@@ -21,8 +22,11 @@ from surform.rollout import (
     Persistence,
     RelativeL2,
     SpreadSkill,
+    correlation_time,
     rollout_to,
 )
+from surform.rollout.choose import observers_for
+from surform.rollout.summary import summarize
 
 
 @pytest.fixture
@@ -194,7 +198,9 @@ def test_memory_does_not_grow_with_steps(model, flow, tmp_path):
 
     def peak(steps: int) -> int:
         tracemalloc.start()
-        rollout_to(tmp_path / f"{steps}.zarr", Forgetful(), data, steps, observers=[Mean()])
+        rollout_to(
+            tmp_path / f"{steps}.zarr", Forgetful(), data, steps, observers=[Mean()], any_grid=True
+        )
         top = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return top
@@ -231,3 +237,68 @@ def test_bad_requests_are_refused(model, flow, arguments, message, tmp_path):
 def test_models_without_a_description_need_one(linear, flow):
     with pytest.raises(ValueError, match="give `description`"):
         rollout_to(None, linear(), flow(), 2)
+
+
+def test_attributes_and_coordinates_of_the_data_are_kept(model, flow, tmp_path):
+    data = flow()
+    data["vorticity"].attrs |= {"long_name": "vorticity", "scale": np.float32(2)}
+    data = data.assign_coords(
+        sample=[7, 8, 9],
+        viscosity=("sample", [0.1, 0.2, 0.3], {"units": "m2 s-1"}),
+        area=(("x", "y"), np.ones((16, 12)), {"units": "m2"}),
+    )
+    data.attrs = {"title": "decaying waves", "institution": "here"}
+    for out in (None, tmp_path / "out.zarr"):
+        found = rollout_to(out, model, data, 3)
+        assert found["vorticity"].attrs == {"units": "1/s", "long_name": "vorticity", "scale": 2}
+        assert found["sample"].values.tolist() == [7, 8, 9]
+        assert found["viscosity"].attrs["units"] == "m2 s-1"
+        assert found["area"].dims == ("x", "y")
+        assert found["x"].attrs == data["x"].attrs
+        assert found.attrs["institution"] == "here"
+        assert found.attrs["title"].endswith("3 steps, from decaying waves")
+        assert found.attrs["made_by"] == "surform rollout"
+
+
+@pytest.mark.fault
+def test_a_rollout_never_replaces_its_data(model, flow, tmp_path):
+    path = tmp_path / "flow.zarr"
+    flow().to_zarr(path, consolidated=False)
+    for data in (open_fields(path), xr.open_zarr(path, consolidated=False, chunks=None)):
+        with pytest.raises(ValueError, match="would replace the data it is made from"):
+            rollout_to(path, model, data.isel(sample=slice(0, 1)), 2)
+    assert xr.open_zarr(path, consolidated=False).sizes["time"] == 12
+
+
+@pytest.mark.fault
+def test_a_rollout_replaces_only_rollouts(model, flow, tmp_path):
+    other, own = tmp_path / "other.zarr", tmp_path / "own.zarr"
+    flow().to_zarr(other, consolidated=False)
+    with pytest.raises(FileExistsError, match="exists and is not a rollout"):
+        rollout_to(other, model, flow(), 2)
+    assert xr.open_zarr(other, consolidated=False).sizes["time"] == 12
+    for steps in (2, 3):
+        rollout_to(own, model, flow(), steps)
+    assert xr.open_zarr(own).sizes["time"] == 3
+
+
+def test_one_blown_up_run_does_not_improve_the_figures(flow, describe):
+    class Growing(torch.nn.Module):
+        def forward(self, inputs, coordinates):
+            factor = torch.tensor([20.0, 1.0, 1.0]).view(3, 1, 1, 1, 1)
+            return inputs[:, -1:] * factor[: len(inputs)]
+
+    data = flow(factor=1.0)
+    found = rollout_to(
+        None,
+        Growing(),
+        data,
+        8,
+        description=describe(data),
+        observers=observers_for(describe(data)),
+    )
+    rows = {row["figure"]: row for row in summarize(found)}
+    assert rows["relative L2, step 1"]["runs"] == "3 of 3"
+    assert rows["relative L2, step 8"]["runs"] == "2 of 3"
+    alone = correlation_time(found["vorticity_correlation"], 0.9, found["blow_up_step"])
+    assert alone.values.tolist() == [1.0, np.inf, np.inf]

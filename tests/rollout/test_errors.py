@@ -79,13 +79,26 @@ def test_correlation_of_shifted_waves_is_the_cosine_of_the_shift(observe):
 
 
 def test_correlation_time_is_the_first_frame_below():
-    lead = ("time", np.arange(1, 6) * 0.5, {"units": "s"})
-    values = [[1, 0.95, 0.89, 0.95, 0.1], [1, 1, 0.99, np.nan, np.nan]]
+    values = [[1, 0.95, 0.89, 0.95, 0.1, np.nan], [1, 1, 0.99, 0.98, 0.97, np.nan]]
+    lead = ("time", np.arange(1, 7) * 0.5, {"units": "s"})
     correlation = xr.DataArray(values, {"lead_time": lead}, ("sample", "time"))
     when = correlation_time(correlation, 0.9)
     assert when.values.tolist() == [1.5, np.inf]
     assert when.attrs == {"units": "s", "threshold": 0.9}
     assert correlation_time(correlation, 0.8).values.tolist() == [2.5, np.inf]
+
+
+def test_a_run_that_blew_up_has_lost_its_correlation():
+    lead = ("time", np.arange(1, 5) * 0.5, {"units": "s"})
+    values = [[1, 0.99, np.nan, np.nan], [1, 0.99, 0.98, np.nan]]
+    correlation = xr.DataArray(values, {"lead_time": lead}, ("sample", "time"))
+    ends = xr.DataArray([2, -1], dims="sample")
+    assert correlation_time(correlation, 0.9, ends).values.tolist() == [1.5, np.inf]
+    assert correlation_time(correlation, 0.9).values.tolist() == [1.5, np.inf]
+    # Where every run has ended, only their steps tell that from the end of the truth.
+    alone = correlation[:1]
+    assert correlation_time(alone, 0.9, ends[:1]).values.tolist() == [1.5]
+    assert correlation_time(alone, 0.9).values.tolist() == [np.inf]
 
 
 def test_mean_drifts_from_the_last_known_frame(observe):

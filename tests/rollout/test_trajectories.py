@@ -21,9 +21,19 @@ def test_finer_data_are_sub_sampled_to_the_model(flow, describe):
     assert course.known == 4
 
 
-def test_other_grids_are_kept_as_they_are(flow, describe):
-    course = Trajectories.of(flow(n=20, m=12), describe(flow()))
+def test_other_grids_are_kept_as_they_are_on_request(flow, describe):
+    with pytest.raises(ValueError, match=r"axis 'x' has a spacing of 0.314159.*any_grid"):
+        Trajectories.of(flow(n=20, m=12), describe(flow()))
+    course = Trajectories.of(flow(n=20, m=12), describe(flow()), any_grid=True)
     assert course.grid.shape == (20, 12)
+
+
+def test_axes_without_coordinates_are_those_of_training(flow, describe):
+    data = flow().drop_vars("x")
+    course = Trajectories.of(data, describe(flow()))
+    assert course.grid.coordinates["x"] == flow()["x"].values.tolist()
+    with pytest.raises(ValueError, match="no coordinate 'x', and their 20 points are not the 16"):
+        Trajectories.of(flow(n=20).drop_vars("x"), describe(flow()))
 
 
 def test_parameters_become_constant_channels(flow, describe):
@@ -80,8 +90,19 @@ def _steady(data: xr.Dataset) -> xr.Dataset:
     return data.isel(time=0, drop=True)
 
 
-def _no_x(data: xr.Dataset) -> xr.Dataset:
-    return data.drop_vars("x")
+def _longer(data: xr.Dataset) -> xr.Dataset:
+    return data.assign_coords(x=data["x"] * 2)
+
+
+def _uneven(data: xr.Dataset) -> xr.Dataset:
+    times = data["time"].values.copy()
+    times[5:] += 3
+    return data.assign_coords(time=times)
+
+
+def _dates(data: xr.Dataset) -> xr.Dataset:
+    days = np.arange(12) * np.timedelta64(1, "D")
+    return data.assign_coords(time=np.datetime64("2000-01-01", "ns") + days)
 
 
 def _slow(data: xr.Dataset) -> xr.Dataset:
@@ -95,7 +116,9 @@ def _slow(data: xr.Dataset) -> xr.Dataset:
         (_units, "'vorticity' is in '1/h' in the data, the model was trained in '1/s'"),
         (_level, "has the dims level, which the model does not know"),
         (_steady, "no time axis"),
-        (_no_x, "no coordinate 'x'"),
+        (_longer, "axis 'x' has a spacing of 0.785398, the model was trained with 0.392699"),
+        (_uneven, "not evenly spaced in time: the step is 0.5 at index 0 and 3.5 at index 4"),
+        (_dates, r"'time' holds datetime64\[ns\]: give numbers in 's'"),
         (_slow, "a time step of 0.35, the model one of 0.5"),
     ],
 )

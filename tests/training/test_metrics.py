@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from surform.data.batches import FieldBatch
+from surform.rollout import VRMSE
+from surform.training.differences import spacings
 from surform.training.evaluation import Evaluation
 from surform.training.metrics import METRICS, frame_errors
 from surform.training.prediction import Prediction
@@ -54,7 +57,9 @@ def test_predicting_the_spatial_mean_has_vrmse_one() -> None:
     prediction, batch = window()
     mean = prediction.target.mean((2, 3), keepdim=True).expand_as(prediction.target)
     values = METRICS["vrmse"](Prediction(mean, prediction.target), batch)
-    torch.testing.assert_close(values, torch.ones_like(values), atol=1e-6, rtol=0)
+    points = prediction.target[0, 0, ..., 0].numel()  # the variance is unbiased
+    expected = torch.full_like(values, ((points - 1) / points) ** 0.5)
+    torch.testing.assert_close(values, expected, atol=1e-6, rtol=0)
 
 
 def test_gradient_error_ignores_constants_and_sees_scale() -> None:
@@ -62,6 +67,29 @@ def test_gradient_error_ignores_constants_and_sees_scale() -> None:
     shifted = Prediction(2 * prediction.target + 3, prediction.target)
     values = METRICS["h1"](shifted, batch)
     torch.testing.assert_close(values, torch.ones_like(values))
+
+
+def test_vrmse_is_that_of_the_rollout() -> None:
+    prediction, batch = window()
+    frames = [
+        VRMSE().of_field(prediction.output[:, :, ..., c], prediction.target[:, :, ..., c])
+        for c in range(2)
+    ]
+    expected = torch.stack(frames).mean((0, 2))
+    torch.testing.assert_close(METRICS["vrmse"](prediction, batch), expected)
+
+
+@pytest.mark.fault
+def test_gradients_on_uneven_grids_are_refused() -> None:
+    prediction, batch = window()
+    uneven = replace(batch, coordinates=(batch.coordinates[0] ** 2, batch.coordinates[1]))
+    uneven = replace(uneven, target_coordinates=uneven.coordinates)
+    with pytest.raises(ValueError, match="evenly spaced points: along axis 0 the step goes from"):
+        METRICS["h1"](prediction, uneven)
+
+
+def test_even_grids_far_from_zero_are_even() -> None:
+    assert spacings([1000 + torch.arange(64) * 0.1]) == pytest.approx([0.1], rel=1e-4)
 
 
 def test_correlation_is_blind_to_scale_and_offset() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import surform
+from surform.data.fields_module import FieldsData
 from surform.operators.task import FieldTask
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
@@ -140,3 +141,84 @@ def test_predictions_are_labelled_and_complete(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.from_numpy(found["u"].values), outputs[..., 0])
     with pytest.raises(ValueError, match=r"written to a \.zarr folder"):
         PredictionWriter(tmp_path / "p.csv")
+
+
+def flow(path: Path, shift: float = 0.0, points: int = 8) -> Path:
+    import numpy as np
+    import xarray as xr
+
+    x = np.linspace(0, 1, points)
+    values = np.exp(-0.5 * np.arange(6))[:, None] * (1 + np.arange(5)[:, None, None] + x)
+    axes = {"x": ("x", x, {"units": "m"}), "time": ("time", 3 + 0.5 * np.arange(6), {"units": "s"})}
+    xr.Dataset({"u": (("sample", "time", "x"), values + shift)}, axes).to_zarr(
+        path, consolidated=False
+    )
+    return path
+
+
+def windows(path: Path, **options: Any) -> FieldsData:
+    return FieldsData(
+        str(path), ["u"], ["u"], input_steps=2, target_steps=2, batch_size=4, **options
+    )
+
+
+def fitted(data: FieldsData) -> FieldTask:
+    task = FieldTask(net=Decay())
+    task.surrogate.fit_to(data.description(), *data.normalizers())
+    return task
+
+
+def test_predictions_say_which_window_they_belong_to(tmp_path: Path) -> None:
+    import xarray as xr
+
+    data = windows(
+        flow(tmp_path / "flow.zarr"),
+        split={"train": 3, "validation": 1, "test": 1},
+        dtype="float64",
+    )
+    out = tmp_path / "p.zarr"
+    task = fitted(data).double()
+    trainer(tmp_path, callbacks=[PredictionWriter(out)], precision="64-true").predict(task, data)
+    found = xr.open_zarr(out)
+    assert found["u"].dtype == "float64"
+    assert found["trajectory"].values.tolist() == [4, 4, 4]
+    assert found["start"].values.tolist() == [0, 1, 2]
+    assert found["time"].values.tolist() == [0.5, 1.0]
+    assert found["valid_time"][:, 0].values.tolist() == [4.0, 4.5, 5.0]
+    assert found.attrs["made_by"] == "surform predict"
+    assert found.attrs["data"] == str(tmp_path / "flow.zarr")
+
+
+@pytest.mark.fault
+def test_predictions_replace_nothing_but_predictions(tmp_path: Path) -> None:
+    path, other = flow(tmp_path / "flow.zarr"), flow(tmp_path / "other.zarr")
+    data = windows(path)
+    for out, error, message in (
+        (path, ValueError, "would replace the data it is made from"),
+        (other, FileExistsError, "exists and is not a set of predictions"),
+    ):
+        with pytest.raises(error, match=message):
+            trainer(tmp_path, callbacks=[PredictionWriter(out)]).predict(fitted(data), data)
+    for _ in range(2):
+        trainer(tmp_path, callbacks=[PredictionWriter(tmp_path / "p.zarr")]).predict(
+            fitted(data), data
+        )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["flow.zarr", "other.zarr", "p.zarr"]
+
+
+def test_other_splits_may_lie_on_another_grid(tmp_path: Path) -> None:
+    import xarray as xr
+
+    fine = flow(tmp_path / "fine.zarr", shift=1, points=16)
+    data = windows(
+        flow(tmp_path / "flow.zarr"), validation_path=str(fine), test_path=str(flow(
+            tmp_path / "finer.zarr", shift=2, points=24))
+    )  # fmt: skip
+    task = FieldTask(net=Decay())
+    callbacks = [RunFolder(tmp_path / "run"), Checkpoints()]
+    fit = trainer(tmp_path, max_epochs=1, callbacks=callbacks, enable_checkpointing=True)
+    fit.fit(task, data)
+    assert (tmp_path / "run" / "report.html").is_file()
+    out = tmp_path / "p.zarr"
+    trainer(tmp_path, callbacks=[PredictionWriter(out)]).predict(task, data)
+    assert xr.open_zarr(out).sizes["x"] == 24

@@ -36,8 +36,11 @@ def solve_elliptic(
     of one does not depend on the others.
 
     Raises:
-        ValueError: a sample did not reach `tolerance` (relative residual).
+        ValueError: a sample did not reach `tolerance` (relative residual), or is not finite.
     """
+    # NaN compares as converged, and so does everything once the norm has overflowed.
+    if not bool(_norm(f).isfinite().all() and a.isfinite().all()):
+        raise ValueError("the source and the coefficient must be finite, and the source's square")
     poisson = _Poisson(a.shape[-1] - 2, a)
     u = torch.zeros_like(a)
     inner = u[:, 1:-1, 1:-1]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import zarr
 
-from surform.data.atomic import replacing
+from surform.data.atomic import publish, replacing
 from surform.data.solvers.request import Request
 from surform.data.solvers.samples import Solution
 from surform.data.solvers.store import consolidate, create_store, write_block
@@ -66,10 +65,10 @@ class Partial:
     def publish(self) -> None:
         """Give the finished output its final name."""
         consolidate(self._data)
-        with replacing(self.target) as new:
-            if self.target.suffix == ".zarr":
-                os.replace(self._data, new)
-            else:
+        if self.target.suffix == ".zarr":
+            publish(self._data, self.target)  # one rename: a kill finds the blocks here or there
+        else:
+            with replacing(self.target) as new:
                 attributes = self.request.attributes(self.target)
                 write_file([open_store(self._data)], new, attributes)
         shutil.rmtree(self.folder)

@@ -100,7 +100,9 @@ class Request:
 
         With `exact`, what only moves the last bits (batch, version) must agree too.
         """
-        if found.get("solver") is None or found.get("parameters") is None:
+        # A rollout or prediction from a solver's data carries their attributes on.
+        made = found.get("solver") is not None and found.get("parameters") is not None
+        if not made or "made_by" in found:
             raise FileExistsError(
                 f"{path} exists and was not made by a solver; choose another name or overwrite it"
             )

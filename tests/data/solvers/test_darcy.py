@@ -150,3 +150,13 @@ def test_no_convergence_is_one_sentence():
 def test_bad_options_are_one_sentence(options, message):
     with pytest.raises(ValueError, match=message):
         darcy(Samples(range(1)), **{"grid": 41, "stride": 1, **options})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e200])
+def test_what_is_not_finite_has_no_solution(value):
+    ones = torch.ones(1, 20, 20, dtype=torch.float64)
+    with pytest.raises(ValueError, match="must be finite"):
+        solve_elliptic(ones, torch.full((1, 18, 18), value, dtype=torch.float64))
+    if value != 1e200:
+        with pytest.raises(ValueError, match="must be finite"):
+            solve_elliptic(value * ones, ones[:, 1:-1, 1:-1])

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from surform.data.atomic import writer_lock
 from surform.data.solvers import partial as partial_module
@@ -224,6 +225,44 @@ def test_killed_run_is_continued_bit_for_bit(tmp_path):
     whole = load(generate("kolmogorov", tmp_path / "whole.zarr", 12, **options))
     xr.testing.assert_equal(load(path), whole)
     assert names(tmp_path) == ["flow.zarr", "whole.zarr"]
+
+
+@pytest.mark.fault
+def test_a_kill_while_the_result_is_named_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "a.zarr"
+
+    def die(partial, final):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partial_module, "publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            burgers(path)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 0, AssertionError("computed again"))
+        burgers(path)
+    xr.testing.assert_equal(load(path), load(burgers(tmp_path / "whole.zarr")))
+
+
+def test_the_store_is_named_by_a_single_rename(tmp_path, monkeypatch):
+    renames, rename = [], os.replace
+
+    def note(old, new):
+        renames.append((os.path.basename(old), os.path.basename(new)))
+        rename(old, new)
+
+    monkeypatch.setattr(os, "replace", note)
+    burgers(tmp_path / "a.zarr")
+    assert [old for old, new in renames if new == "a.zarr"] == ["data.zarr"]
+    assert not [new for _, new in renames if new.startswith("a.zarr.partial-")]
+
+
+@pytest.mark.fault
+def test_a_result_made_from_such_data_is_not_taken_for_them(tmp_path):
+    path = burgers(tmp_path / "a.zarr")
+    zarr.open_group(path, mode="r+").attrs["made_by"] = "surform rollout"
+    with pytest.raises(FileExistsError, match="was not made by a solver"):
+        burgers(path)
 
 
 @pytest.mark.fault

@@ -1,0 +1,104 @@
+"""What the README and the guides tell a newcomer to type runs, block after block, in order."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from surform.cli import main
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.M | re.S)
+
+# What takes minutes or needs more than the package; the tests of these commands are elsewhere.
+ELSEWHERE = ("surform demo",)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(language, text) of every block that is meant to be run."""
+    found = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+    return [
+        ("python" if language == "python" else "shell", text)
+        for language, text in found
+        if language == "python" or re.match(r"\s*(surform|pip) ", text)
+    ]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The command lines of surform in a block, without comments."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [
+        shlex.split(line, comments=True)[1:]
+        for line in lines
+        if line.startswith("surform ") and not line.startswith(ELSEWHERE)
+    ]
+
+
+def run(page: str) -> None:
+    names: dict[str, object] = {}
+    for language, text in blocks(page):
+        if language == "python":
+            exec(compile(text, page, "exec"), names)
+            continue
+        for words in commands(text):
+            assert main(words) == 0, (page, words)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A fresh machine: an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SURFORM_RUN_FOLDER", raising=False)
+    threads = torch.get_num_threads()
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+def tour() -> list[str]:
+    """The command that makes the flow of the tour."""
+    made = [words for _, text in blocks("docs/index.md") for words in commands(text)]
+    return next(words for words in made if words[0] == "generate")
+
+
+def test_pages_hold_blocks_that_are_run() -> None:
+    for page in ("README.md", "docs/index.md", "docs/rollout.md", "docs/your-own-data.md"):
+        assert {language for language, _ in blocks(page)} == {"shell", "python"}, page
+
+
+def test_the_flow_of_the_pages_is_that_of_the_shipped_model() -> None:
+    import surform
+
+    source = surform.load_model("factformer-kolmogorov").description.source  # type: ignore[union-attr]
+    words = shlex.split(source["command"])
+    told = tour()
+    for option in ("--grid", "--stride", "--dt-frame", "--reynolds", "--forcing-wavenumber"):
+        if option in words:
+            value = told[told.index(option) + 1]
+            assert float(value) == float(words[words.index(option) + 1]), option
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_a_page_runs_from_nothing(page: str, folder: Path) -> None:
+    run(page)
+
+
+@pytest.mark.slow
+def test_the_rollout_guide_runs_on_the_flow_of_the_tour(folder: Path) -> None:
+    assert main(tour()) == 0
+    run("docs/rollout.md")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["docs/your-own-data.md", "docs/data.md"])
+def test_the_guides_to_data_run_on_arrays(page: str, folder: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("vorticity", "velocity"):
+        np.save(f"{name}.npy", random.standard_normal((10, 40, 16, 16)))
+    np.save("viscosity.npy", random.random(10))
+    run(page)
