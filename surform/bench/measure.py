@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 
-import surform
 from surform.data.atomic import replacing
 
 __all__ = ["GEMM_FLOPS", "added_memory", "alternating", "gemm", "machine", "peak_memory", "save"]
