@@ -70,6 +70,7 @@ class PointHead(nn.Module):
         factor = scale * (variance + self.norm.eps).rsqrt().repeat_interleave(wide, -1)
         offset = shift - factor * mean.repeat_interleave(wide, -1)
         maps = grouped.unflatten(0, (self.linear_groups, -1)).transpose(1, 2)  # (g, i, o)
+        maps = maps.to(factor.dtype)  # as wide as the statistics
         factor, offset = (t.unflatten(-1, (self.linear_groups, -1)) for t in (factor, offset))
         return factor[..., None] * maps, (offset[..., None, :] @ maps).squeeze(-2)
 

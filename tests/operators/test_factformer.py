@@ -209,6 +209,20 @@ def test_bfloat16_and_float16_autocast_stay_finite_and_close(make):
 
 
 @pytest.mark.parametrize("make", MODELS)
+def test_pure_bfloat16_trains(make):
+    torch.manual_seed(0)
+    model = make()
+    u, x = example(model)
+    exact = model(u, x)
+    half = copy.deepcopy(model).bfloat16()
+    out = half(u.bfloat16(), tuple(axis.bfloat16() for axis in x))
+    assert out.dtype == torch.bfloat16
+    assert (out.float() - exact).norm() <= 0.1 * exact.norm()
+    out.float().sum().backward()
+    assert all(p.grad.isfinite().all() for p in half.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("make", MODELS)
 def test_compiles_without_graph_break(make):
     torch._dynamo.reset()
     model = make(depth=1)
