@@ -12,14 +12,13 @@ HELP = (
     "steps beside the true flow and write a report. Takes up to ten minutes on two cores; exit "
     "code 1 when the model misses the mark."
 )
-EXAMPLE = "surform demo --quick --out demo"
+EXAMPLE = "surform demo --quick"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder (default: demo)")
     parser.add_argument(
-        "--recipe", default="operators/quickstart", help="what to train (operators/quickstart)"
+        "--out", type=Path, help="folder (default: demo, or demo-quick); goes on where it stopped"
     )
     parser.add_argument(
         "--quick",
@@ -30,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the stages; 1 when a requirement is missed."""
-    if args.out.exists() and not args.out.is_dir():
-        raise ValueError(f"--out {args.out} is a file; the demo needs a folder")
+    out = args.out or Path("demo-quick" if args.quick else "demo")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; the demo needs a folder")
     from surform.cli.demo_stages import Demo
 
-    return Demo(args.out, args.recipe, args.quick).run()
+    return Demo(out, args.quick).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from surform.cli.fit_config import read_config
 
 __all__ = ["Demo"]
 
+_RECIPE = "operators/quickstart"
 _SEED = 1_000_003  # of the test flow: never one that the training data are made with
 _STEPS, _TRAJECTORIES, _STARTS = 200, 8, 20
 
@@ -29,19 +31,21 @@ _QUICK_FIT = (
 class Demo:
     """Everything the demo does, in `folder`; `run` returns the exit code."""
 
-    def __init__(self, folder: Path, recipe: str, quick: bool = False) -> None:
-        self.folder, self.recipe, self.quick = folder, recipe, quick
+    def __init__(self, folder: Path, quick: bool = False) -> None:
+        self.folder, self.quick = folder, quick
         self.console = Console(highlight=False)
         self.seconds: dict[str, float] = {}
-        self.config = read_config(recipe)
-        self.options = self._data_options(self.config)
+        self.config = read_config(_RECIPE)
+        data = self.config["data"]["init_args"]
+        self.window = int(data["input_steps"])
+        self.options = dict(data["generate"]) | (_QUICK_DATA if quick else {})
         self.steps = 20 if quick else _STEPS
         self.trajectories = 2 if quick else _TRAJECTORIES
 
     def run(self) -> int:
         began = time.monotonic()
         self._stage("data", "Kolmogorov flow by the built-in solver", self._generate)
-        self._stage("training", f"a small FactFormer learns it ({self.recipe})", self._fit)
+        self._stage("training", f"a small FactFormer learns it ({_RECIPE})", self._fit)
         prediction, checks = self._stage(
             "rollout", f"{self.steps} steps, each from the one before", self._rollout
         )
@@ -70,15 +74,6 @@ class Demo:
         self.console.print(f"  [dim]{self.seconds[name]:.0f} s[/dim]")
         return result
 
-    def _data_options(self, config: dict[str, Any]) -> dict[str, Any]:
-        data = config.get("data", {}).get("init_args", {})
-        if not data.get("generate") or not data.get("input_steps"):
-            raise ValueError(
-                f"the demo needs a recipe that rolls out data it generates; {self.recipe} does not"
-            )
-        self.window = int(data["input_steps"])
-        return dict(data["generate"]) | (_QUICK_DATA if self.quick else {})
-
     def _generate(self) -> None:
         import torch
 
@@ -101,18 +96,26 @@ class Demo:
         from surform.cli.demo_pace import pace
         from surform.cli.fit import run_raw
 
-        words = ["--config", self.recipe, "--out", str(self.folder / "run")]
-        words += ["--data.path", str(self.folder / "train.zarr"), "--data.generate", "null"]
+        run = self.folder / "run"
+        if (run / "report.html").is_file():  # the last thing that a training writes
+            self.console.print(f"  {run} is trained already; remove it to train anew")
+            return
+        words = ["--config", _RECIPE, "--data.path", str(self.folder / "train.zarr")]
+        words += ["--data.generate", "null"]
+        threads = torch.get_num_threads()
         if self.quick:
             words += _words(_QUICK_FIT)
         else:
             side = int(self.options["grid"]) // int(self.options.get("stride", 1))
             wanted = int(self.config["trainer"]["max_steps"])
             threads, steps = pace(self.config, (side, side), wanted)
-            torch.set_num_threads(threads)
             words += ["--trainer.max_steps", str(steps)]
-            self.console.print(f"  {steps} of {wanted} steps fit, threads: {threads}")
-        code = run_raw("fit", words)
+            self.console.print(f"  {steps} steps fit (recipe: {wanted}), threads: {threads}")
+        for which in ("best", "last"):  # of a demo that was interrupted; its own words hold
+            if (run / "checkpoints" / f"{which}.ckpt").is_file():
+                words = ["--ckpt_path", which]
+        torch.set_num_threads(threads)
+        code = run_raw("fit", [*words, "--out", str(run)])
         if code:
             raise ValueError(f"training ended with exit code {code}")
 
@@ -149,13 +152,15 @@ class Demo:
     def _report(self, prediction: xr.Dataset, checks: list[Check]) -> Path:
         from surform.cli.demo_report import write_demo_report
 
+        summary = json.loads((self.folder / "run" / "summary.json").read_text(encoding="utf-8"))
+        self.seconds["training"] = summary["seconds"]  # over all attempts
         facts = {
             "grid": " x ".join(map(str, self.course.grid.shape)),
             **{k: v for k, v in self.options.items() if k not in ("solver", "grid", "stride")},
             **{f"seconds for {name}": round(value, 1) for name, value in self.seconds.items()},
         }
         return write_demo_report(
-            self.folder, self.recipe, prediction, self.course.future(self.steps), checks, facts
+            self.folder, _RECIPE, prediction, self.course.future(self.steps), checks, facts
         )
 
 

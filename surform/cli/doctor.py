@@ -91,13 +91,14 @@ def _packages() -> Iterator[Finding]:
 
 
 def _compiler() -> Iterator[Finding]:
-    asked = os.environ.get("CXX")
-    names = [asked] if asked else ["c++", "g++", "clang++"]
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found:
-        yield Finding("ok", "C++ compiler", f"{found} (for torch.compile on the CPU)")
+    from surform.training.compiling import find_compiler, missing_compiler
+
+    reason = missing_compiler()
+    if reason:
+        text = f"{reason}: models run, but not with --model.compile true"
+        yield Finding("note", "C++ compiler", text)
     else:
-        yield Finding("note", "C++ compiler", "none: models run, but not with --model.compile true")
+        yield Finding("ok", "C++ compiler", f"{find_compiler()} (for torch.compile on the CPU)")
 
 
 def _threads() -> Iterator[Finding]:

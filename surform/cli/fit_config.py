@@ -3,8 +3,9 @@
 A configuration is a nested dict with the keys model, data, trainer and seed_everything. A class
 is `{"class_path": ..., "init_args": {...}}`; registered names are allowed as class paths, and a
 plain name stands for a class without arguments. Files are merged in order, later ones win; then
-the overrides of the command line. Where a later layer names another class, the arguments of the
-former one are dropped.
+the overrides of the command line. Sections and classes are merged option by option; any other dict
+(data.split, data.generate) replaces the former one. Where a later layer names another class, the
+arguments of the former one are dropped.
 """
 
 from __future__ import annotations
@@ -86,15 +87,22 @@ def apply_overrides(config: dict[str, Any], words: Sequence[str]) -> dict[str, A
 
 
 def merge(old: Any, new: Any) -> Any:
-    """`new` over `old`: dicts key by key, anything else replaced; see the module's notes."""
+    """`new` over `old`, a configuration or a class; see the module's notes."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return copy.deepcopy(new)
     if "class_path" in new and new["class_path"] != old.get("class_path", new["class_path"]):
         return copy.deepcopy(new)
     merged = dict(old)
     for key, value in new.items():
-        merged[key] = merge(old[key], value) if key in old else copy.deepcopy(value)
+        merged[key] = _merge_option(key, old.get(key), value)
     return merged
+
+
+def _merge_option(key: str, old: Any, new: Any) -> Any:
+    sections = (*SECTIONS, "init_args", "dict_kwargs")
+    if key in sections or (isinstance(old, dict) and "class_path" in old):
+        return merge(old, new)
+    return copy.deepcopy(new)
 
 
 def parse_value(text: str) -> Any:
@@ -193,7 +201,7 @@ def _assign(config: dict[str, Any], path: list[str], value: Any, append: bool) -
         node.clear()
         node.update(replaced)
     else:
-        node[name] = merge(node.get(name), value)
+        node[name] = _merge_option(name, node.get(name), value)
 
 
 def _descend(node: dict[str, Any], name: str) -> Any:

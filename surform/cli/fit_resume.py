@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from surform.registry import names
 
-__all__ = ["check_agreement", "check_classes", "disagreements", "find_checkpoint", "run_folder_of"]
+__all__ = [
+    "check_agreement",
+    "check_classes",
+    "disagreements",
+    "find_checkpoint",
+    "options",
+    "run_folder_of",
+]
 
 _KINDS = ("models", "tasks", "data", "losses")
 
@@ -83,12 +90,13 @@ def _class_paths(node: Any, key: str = "") -> Iterator[str]:
         yield node
 
 
-def find_checkpoint(which: str, folder: Path) -> Path:
+def find_checkpoint(which: str, folder: Path, where: str = "**/checkpoints") -> Path:
     """The file that `--ckpt_path` means: a file, a run folder, or last/best below `folder`.
 
     Args:
         which: "last", "best", a checkpoint file or a run folder.
         folder: a run folder, or a folder of runs of which the newest one counts.
+        where: pattern of the folders of checkpoints below it.
     """
     if which not in ("last", "best"):
         path = Path(which)
@@ -97,7 +105,7 @@ def find_checkpoint(which: str, folder: Path) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"there is no checkpoint {which}; try --ckpt_path last")
         return path
-    found = sorted(folder.rglob(f"checkpoints/{which}.ckpt"), key=lambda p: p.stat().st_mtime)
+    found = sorted(folder.glob(f"{where}/{which}.ckpt"), key=lambda p: p.stat().st_mtime)
     if not found:
         raise FileNotFoundError(f"there is no {which} checkpoint below {folder}")
     return found[-1]
@@ -110,10 +118,13 @@ def run_folder_of(checkpoint: Path) -> Path:
 
 
 def check_agreement(
-    stored: dict[str, Any], given: dict[str, Any], sections: tuple[str, ...]
+    stored: dict[str, Any],
+    given: dict[str, Any],
+    sections: tuple[str, ...],
+    asked: Collection[str] = (),
 ) -> None:
     """ValueError with both values when a run would not continue as its checkpoint says."""
-    found = disagreements(stored, given, sections)
+    found = disagreements(stored, given, sections, asked)
     if not found:
         return
     name, old, new = found[0]
@@ -125,15 +136,29 @@ def check_agreement(
 
 
 def disagreements(
-    stored: dict[str, Any], given: dict[str, Any], sections: tuple[str, ...]
+    stored: dict[str, Any],
+    given: dict[str, Any],
+    sections: tuple[str, ...],
+    asked: Collection[str] = (),
 ) -> list[tuple[str, Any, Any]]:
-    """(option, stored value, given value) of everything that differs and matters."""
+    """(option, stored value, given value) of everything that differs and matters.
+
+    Args:
+        asked: what the user gave (see `options`). An option that the checkpoint does not know and
+            nobody asked for is a default of a newer version.
+    """
     old, new = (
         _flat({s: stored.get(s) for s in sections}),
         _flat({s: given.get(s) for s in sections}),
     )
-    options = [n for n in dict.fromkeys([*new, *old]) if not n.startswith(_FREE)]
-    return [(n, old.get(n), new.get(n)) for n in options if old.get(n) != new.get(n)]
+    known = [n for n in new if n in old or n.replace(".init_args", "") in asked]
+    compared = [n for n in dict.fromkeys([*known, *old]) if not n.startswith(_FREE)]
+    return [(n, old.get(n), new.get(n)) for n in compared if old.get(n) != new.get(n)]
+
+
+def options(layers: list[dict[str, Any]]) -> set[str]:
+    """The options that configurations name, as on the command line."""
+    return {name.replace(".init_args", "") for layer in layers for name in _flat(layer)}
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

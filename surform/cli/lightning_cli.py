@@ -14,13 +14,20 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
 from surform.cli.fit_check import check_names, explain
 from surform.cli.fit_config import apply_overrides, merge, read_config
 from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
-from surform.cli.fit_resume import check_agreement, check_classes, find_checkpoint, run_folder_of
+from surform.cli.fit_resume import (
+    check_agreement,
+    check_classes,
+    find_checkpoint,
+    options,
+    run_folder_of,
+)
 from surform.data.atomic import replacing, writer_lock
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
@@ -102,7 +109,11 @@ class SurformCLI(LightningCLI):
             config["enable_checkpointing"] = any(
                 isinstance(c, Checkpoints) for c in self.own_callbacks
             )
-        return self._instantiate_trainer(config, self.own_callbacks)
+        try:
+            return self._instantiate_trainer(config, self.own_callbacks)
+        except MisconfigurationException as error:
+            asked = ", ".join(f"trainer.{n}={config.get(n)}" for n in ("accelerator", "devices"))
+            raise ValueError(f"the trainer cannot start with {asked}: {error}") from error
 
     def resolved(self) -> dict[str, Any]:
         """The configuration with all defaults, as plain values."""
@@ -129,8 +140,9 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
     stored = read_checkpoint(checkpoint)["surform_config"] if checkpoint else {}
     layers: dict[str, Any] = copy.deepcopy(stored.get("config") or {})
     files = [read_config(source) for source in args.config]
+    asked = [*files, apply_overrides({}, overrides)]
     if checkpoint:
-        check_classes(layers, [*files, apply_overrides({}, overrides)], checkpoint)
+        check_classes(layers, asked, checkpoint)
     for values in files:
         layers = merge(layers, values)
     config = resolve(layers, overrides)
@@ -140,20 +152,25 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
     if stored.get("config") and not args.override:
         fit = command == "fit"
         bound = ("model", "data", "trainer", "seed_everything") if fit else ("model",)
-        check_agreement(stored["config"], config, bound)
+        check_agreement(stored["config"], config, bound, options(asked))
     if command == "fit":
-        return _fit(args, config, name, checkpoint)
+        with _run_folder(args.out, name, checkpoint) as folder:
+            return _fit(args, config, name, folder, checkpoint)
     return _evaluate(command, args, config, checkpoint)
 
 
 def _fit(
-    args: argparse.Namespace, config: dict[str, Any], name: str, checkpoint: Path | None
+    args: argparse.Namespace,
+    config: dict[str, Any],
+    name: str,
+    folder: Path,
+    checkpoint: Path | None,
 ) -> int:
-    folder = _run_folder(args.out, name, checkpoint)
-    if checkpoint is None and (folder / "checkpoints").is_dir() and not _is_child():
+    own = checkpoint is not None and run_folder_of(checkpoint).resolve() == folder.resolve()
+    if (folder / "checkpoints").is_dir() and not own and not _is_child():
         raise ValueError(
-            f"{folder} holds a run already: continue it with --ckpt_path last, "
-            "or choose another --out"
+            f"{folder} holds {'another' if checkpoint else 'a'} run already: continue it with "
+            f"--ckpt_path last --out {folder}, or choose another --out"
         )
     callbacks = [
         RunFolder(folder, title=name, report=not args.no_report),
@@ -220,8 +237,9 @@ def _checkpoint(command: str, args: argparse.Namespace, name: str) -> Path | Non
         if command != "fit" and not args.print_config:
             raise ValueError(f"surform {command} needs weights: --ckpt_path best, or a file")
         return None
-    folder = args.out if args.out and args.out.is_dir() else Path("runs") / (name or "")
-    return find_checkpoint(args.ckpt_path, folder)
+    if args.out is None or command == "predict":  # whose --out is the file of predictions
+        return find_checkpoint(args.ckpt_path, Path("runs") / (name or ""))
+    return find_checkpoint(args.ckpt_path, args.out, "checkpoints")
 
 
 def _recipe_name(configs: list[str]) -> str:
@@ -231,14 +249,21 @@ def _recipe_name(configs: list[str]) -> str:
     return Path(first).stem if first.endswith((".yaml", ".yml")) else first
 
 
-def _run_folder(out: Path | None, name: str, checkpoint: Path | None) -> Path:
+@contextmanager
+def _run_folder(out: Path | None, name: str, checkpoint: Path | None) -> Iterator[Path]:
+    """The folder of this run; a new one is known to the processes that the run starts."""
     if out is not None:
-        return out
-    if checkpoint is not None:
-        return run_folder_of(checkpoint)
-    if _FOLDER_VARIABLE not in os.environ:
+        yield out
+    elif checkpoint is not None:
+        yield run_folder_of(checkpoint)
+    elif _FOLDER_VARIABLE in os.environ:
+        yield Path(os.environ[_FOLDER_VARIABLE])
+    else:
         folder = Path("runs") / (name or "run") / time.strftime("%Y%m%d-%H%M%S")
         while folder.exists():
             folder = folder.with_name(f"{folder.name}-{os.getpid()}")
         os.environ[_FOLDER_VARIABLE] = str(folder)
-    return Path(os.environ[_FOLDER_VARIABLE])
+        try:
+            yield folder
+        finally:
+            del os.environ[_FOLDER_VARIABLE]

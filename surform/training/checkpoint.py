@@ -15,7 +15,7 @@ from surform.hub.building import build_net
 from surform.hub.recorded import plain, recorded
 from surform.registry import find
 
-__all__ = ["load_surrogate", "read_checkpoint", "training_state"]
+__all__ = ["load_surrogate", "read_checkpoint", "require_same_weights", "training_state"]
 
 FORMAT_VERSION = 1
 
@@ -82,6 +82,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         raise ValueError(f"{path} has format {version}, this surform reads up to {FORMAT_VERSION}")
     return checkpoint
+
+
+def require_same_weights(stored: dict[str, Any], task: nn.Module) -> None:
+    """ValueError, naming the first, when stored weights are not those of the task's network."""
+    own = {n: tuple(p.shape) for n, p in task.named_parameters(remove_duplicate=False)}
+    buffers = dict(task.named_buffers(remove_duplicate=False))  # statistics take the stored shapes
+    found = {n: tuple(v.shape) for n, v in stored.items() if n not in buffers}
+    for name in dict.fromkeys([*own, *found]):
+        if own.get(name) != found.get(name):
+            raise ValueError(
+                f"the checkpoint holds other weights than this network: {name} is "
+                f"{found.get(name, 'missing')} there and {own.get(name, 'missing')} here; "
+                "leave the network's options as they were, or train a new one"
+            )
 
 
 def load_surrogate(path: str | Path, net: nn.Module | None = None) -> Any:

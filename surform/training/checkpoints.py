@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ class Checkpoints(Checkpoint):
     """Save `last.ckpt` at the end of every epoch and in between, and `best.ckpt` after validation.
 
     Files are written beside their place and renamed, so that a killed process leaves the previous
-    checkpoint whole.
+    checkpoint whole. In between they are written right after an optimizer step only: gradients that
+    are still being accumulated are not stored. A run ends with a validation, wherever it ends.
 
     Args:
         folder: where the checkpoints lie; it may be set later, before training starts.
@@ -41,8 +43,9 @@ class Checkpoints(Checkpoint):
         self.every_minutes = every_minutes
         self.best_value = math.inf
         self.best_metrics: dict[str, float] = {}
+        self.best_frame_errors: dict[str, list[float]] = {}
         self.best_step = -1
-        self._last_step = -1
+        self._step_before = -1
         self._last_time = time.monotonic()
 
     @property
@@ -51,13 +54,20 @@ class Checkpoints(Checkpoint):
         path = self.folder / "best.ckpt" if self.folder else None
         return path if path and path.is_file() else None
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._step_before = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step == trainer.max_steps:
-            trainer.should_stop = True  # Lightning then validates; at max_steps alone it does not
+        if trainer.global_step == trainer.max_steps or _ends_epochs(trainer):
+            trainer.should_stop = True  # Lightning then validates, in epochs that count for it
+        if trainer.should_stop and trainer.check_val_every_n_epoch:
+            trainer.check_val_every_n_epoch = 1
         # After the last batch of an epoch validation may follow; on_train_epoch_end saves then.
-        if trainer.global_step == self._last_step or trainer.is_last_batch:
+        if trainer.global_step == self._step_before or trainer.is_last_batch:
             return
         counted = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
         waited = time.monotonic() - self._last_time > 60 * self.every_minutes > 0
@@ -70,8 +80,16 @@ class Checkpoints(Checkpoint):
         if trainer.sanity_checking or (not trainer.training and trainer.state.fn != "fit"):
             return
         key = pl_module.metric_key("validation", pl_module.monitor)  # type: ignore[operator]
-        value = float(trainer.callback_metrics.get(key, math.inf))
-        if value < self.best_value:
+        if key not in trainer.callback_metrics:
+            return
+        value = float(trainer.callback_metrics[key])
+        if not math.isfinite(value):
+            warnings.warn(
+                f"{key} is {value}, so it cannot choose the best weights (a target that is zero "
+                "has no relative error): set model.monitor to rmse or loss",
+                stacklevel=2,
+            )
+        if value < self.best_value or not math.isfinite(self.best_value):
             self.best_value = value
             self.best_step = trainer.global_step
             self.best_metrics = {
@@ -79,6 +97,7 @@ class Checkpoints(Checkpoint):
                 for name, figure in trainer.callback_metrics.items()
                 if name.startswith("validation/")
             }
+            self.best_frame_errors = dict(pl_module.frame_errors)  # type: ignore[arg-type]
             self._save(trainer, "best.ckpt")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,16 +107,17 @@ class Checkpoints(Checkpoint):
         return {
             "best_value": self.best_value,
             "best_metrics": self.best_metrics,
+            "best_frame_errors": self.best_frame_errors,
             "best_step": self.best_step,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_value = state_dict["best_value"]
         self.best_metrics = state_dict["best_metrics"]
+        self.best_frame_errors = state_dict.get("best_frame_errors", {})
         self.best_step = state_dict["best_step"]
 
     def _save_last(self, trainer: Trainer) -> None:
-        self._last_step = trainer.global_step
         self._last_time = time.monotonic()
         self._save(trainer, "last.ckpt")
 
@@ -112,6 +132,10 @@ class Checkpoints(Checkpoint):
             return
         with replacing(self.folder / name) as partial:
             trainer.save_checkpoint(partial)
+
+
+def _ends_epochs(trainer: Trainer) -> bool:
+    return trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
 
 
 def _validates_now(trainer: Trainer, batch_idx: int) -> bool:

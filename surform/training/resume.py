@@ -16,7 +16,8 @@ class ExactResume(Callback):
     in the middle; the order itself is a function of (seed, epoch, batch).
 
     Args:
-        override: accept another number of processes or other data than those of the checkpoint.
+        override: accept another number of processes or other data than those of the checkpoint,
+            and take learning rate, weight decay and the like from the present configuration.
     """
 
     def __init__(self, override: bool = False) -> None:
@@ -38,6 +39,24 @@ class ExactResume(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if hasattr(data, "resume_at"):
             data.resume_at(epoch, batch)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.override and trainer.ckpt_path:
+            _renew_options(trainer, pl_module)
+
+
+def _renew_options(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Give the optimizer the options of now: the checkpoint restored those it was written with."""
+    fresh: Any = pl_module.configure_optimizers()
+    for group, new in zip(
+        trainer.optimizers[0].param_groups, fresh["optimizer"].param_groups, strict=True
+    ):
+        group.update({name: value for name, value in new.items() if name != "params"})
+    scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
+    scheduler.base_lrs = fresh["lr_scheduler"]["scheduler"].base_lrs
+    scheduler.last_epoch -= 1  # the last step once more, for the learning rate of this one
+    scheduler._step_count -= 1
+    scheduler.step()
 
 
 def position(checkpoint: dict[str, Any]) -> tuple[int, int]:

@@ -38,6 +38,7 @@ class RunFolder(Callback):
         self.title = title
         self.report = report
         self._seconds = 0.0
+        self._continued_at = 0
         self._began = time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -49,13 +50,18 @@ class RunFolder(Callback):
             if isinstance(part, MetricsLogger) and part.folder is None:
                 part.folder = self.folder
 
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._continued_at = checkpoint["global_step"]  # the trainer learns it after on_fit_start
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._began = time.monotonic()
         if not trainer.is_global_zero:
             return
         for logger in trainer.loggers:
             if isinstance(logger, MetricsLogger) and trainer.ckpt_path:
-                logger.continue_from(trainer.global_step)
+                logger.continue_from(self._continued_at)
         config = getattr(pl_module, "config", None)
         if config:
             self._write("config.yaml", yaml.safe_dump(config, sort_keys=False))
@@ -79,7 +85,7 @@ class RunFolder(Callback):
             "parameters": sum(p.numel() for p in pl_module.surrogate.net.parameters()),  # type: ignore[union-attr]
             "protocol": pl_module.protocol,
             "metrics": figures,
-            "frame_errors": pl_module.frame_errors,
+            "frame_errors": keeper.best_frame_errors if keeper else pl_module.frame_errors,
         } | peak_memory()
         self._write("summary.json", _json(summary))
         self._export(pl_module, figures)

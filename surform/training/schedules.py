@@ -60,11 +60,14 @@ class OneCycle(Schedule):
 
     def build(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
         peaks = [self.max_lr or group["lr"] for group in optimizer.param_groups]
+        rise = self.pct_start
+        if rise * total_steps == 1:  # a rise of no length, by which torch would divide
+            rise *= 1 + 1e-9
         return _OneCycleLR(
             optimizer,
             peaks,
             total_steps=total_steps,
-            pct_start=self.pct_start,
+            pct_start=rise,
             div_factor=self.div_factor,
             final_div_factor=self.final_div_factor,
             cycle_momentum=self.cycle_momentum,

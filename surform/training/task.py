@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from surform.training.averaging import ExponentialAverage
-from surform.training.checkpoint import training_state
+from surform.training.checkpoint import require_same_weights, training_state
 from surform.training.compiling import compile_in_place
 from surform.training.evaluation import Evaluation
 from surform.training.metrics import METRICS, frame_errors
@@ -138,7 +138,7 @@ class Task(LightningModule):
     def _log_results(self, stage: str) -> None:
         results = self._evaluation.results(self._sum_over_processes)
         frames = results.pop("frames", None)
-        if frames is not None:
+        if frames is not None and not self.trainer.sanity_checking:
             self.frame_errors[stage] = frames.tolist()
         for name, value in results.items():
             self.log(self.metric_key(stage, name), value.float(), prog_bar=name == self.monitor)
@@ -201,6 +201,8 @@ class Task(LightningModule):
         if stored is None:
             raise ValueError("this checkpoint was not written by surform: it has no surform_config")
         self.run_seed = stored["seed"]
+        if not self.trainer.strategy.restore_checkpoint_after_setup:  # else parameters are shards
+            require_same_weights(checkpoint["state_dict"], self)
         check = getattr(getattr(self.trainer, "datamodule", None), "check", None)
         if check is not None and stored["description"] is not None:
             check(self.surrogate.read_description(stored["description"]))

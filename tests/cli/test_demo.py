@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
-from surform.cli import main
+from surform.cli import demo_pace, main
 from surform.cli.demo import EXAMPLE
 from surform.cli.demo_checks import check_rollout
+from surform.cli.fit_config import read_config
 
 
 def rolled(alike: float, still: float, steps: int = 10, blown: int = -1) -> xr.Dataset:
@@ -67,20 +71,35 @@ def test_quick_demo_makes_everything(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "one-step error" in printed
     assert "report.html" in printed
-    page = (tmp_path / "demo" / "report.html").read_text()
+    page = (tmp_path / "demo-quick" / "report.html").read_text()
     for part in ("Vorticity in motion", "Training", "What was asked of it", "How it was made"):
         assert part in page
-    prediction = xr.open_zarr(tmp_path / "demo" / "prediction.zarr")
+    prediction = xr.open_zarr(tmp_path / "demo-quick" / "prediction.zarr")
     assert prediction.sizes["time"] == 20
-    test = xr.open_zarr(tmp_path / "demo" / "test.zarr", consolidated=False)
-    train = xr.open_zarr(tmp_path / "demo" / "train.zarr", consolidated=False)
+    test = xr.open_zarr(tmp_path / "demo-quick" / "test.zarr", consolidated=False)
+    train = xr.open_zarr(tmp_path / "demo-quick" / "train.zarr", consolidated=False)
     assert not np.allclose(test["vorticity"][0, 0], train["vorticity"][0, 0])
+    # A second call goes on: with nothing to train, then with the rest of an interrupted training.
+    run = tmp_path / "demo-quick" / "run"
+    weights = (run / "model" / "model.safetensors").read_bytes()
+    for complete in (True, False):
+        if not complete:
+            (run / "report.html").unlink()
+        assert main(EXAMPLE.split()[1:]) == 0
+        assert ("trained already" in capsys.readouterr().out) == complete
+    assert (run / "report.html").is_file()
+    assert (run / "model" / "model.safetensors").read_bytes() == weights
 
 
-def test_recipes_without_a_rollout_are_refused(tmp_path, capsys):
-    line = ["demo", "--recipe", "operators/galerkin-burgers", "--out", str(tmp_path / "d")]
-    assert main(line) == 2
-    assert "rolls out data it generates" in capsys.readouterr().err
+@pytest.mark.parametrize(("seconds", "steps"), [(1e-3, 1500), (10.0, 800), (0.25, 1253)])
+def test_the_demo_trains_as_long_as_it_can_within_bounds(monkeypatch, seconds, steps):
+    clock = itertools.count(step=seconds * demo_pace._TRIALS)
+    monkeypatch.setattr(demo_pace.time, "monotonic", lambda: next(clock))
+    config = read_config("operators/quickstart")
+    config["model"]["init_args"]["net"]["init_args"] |= {"dim": 8, "heads": 2, "dim_head": 4}
+    before = torch.get_num_threads()
+    assert demo_pace.pace(config, (8, 8), 1000)[1] == steps
+    assert torch.get_num_threads() == before
 
 
 def test_a_file_in_the_way_is_told(tmp_path, capsys):

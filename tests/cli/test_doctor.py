@@ -55,3 +55,10 @@ def test_full_checks_find_something(check):
 def test_packages_and_compiler_are_really_tried():
     assert [f.state for f in doctor._imports()] == ["ok"]
     assert [f.what for f in doctor._compile()] == ["torch.compile"]
+
+
+def test_a_compiler_with_options_is_found(monkeypatch, capsys):
+    monkeypatch.setenv("CXX", "g++ -m64")
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+    assert main(["doctor", "--quick"]) == 0
+    assert "/bin/g++ (for torch.compile" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from surform.cli.fit_resume import (
     check_agreement,
     disagreements,
     find_checkpoint,
+    options,
     run_folder_of,
 )
 
@@ -168,3 +169,24 @@ def test_checkpoints_are_found_by_name_folder_and_file(tmp_path: Path) -> None:
         find_checkpoint("best", tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no checkpoint nowhere"):
         find_checkpoint("nowhere", tmp_path)
+
+
+def test_dicts_that_are_no_classes_are_replaced() -> None:
+    old = {"split": {"train": 4, "validation": 2, "test": 4}, "generate": {"solver": "a", "n": 3}}
+    base = BASE | {"data": {"class_path": "a.Data", "init_args": old}}
+    words = ["--data.split", "{train: 6, validation: 1}", "--data.generate", "{solver: burgers}"]
+    later = {"data": {"init_args": {"split": {"train": 6, "validation": 1}}}}
+    expected = {"split": {"train": 6, "validation": 1}, "generate": {"solver": "burgers"}}
+    assert apply_overrides(base, words)["data"]["init_args"] == expected
+    assert merge(base, later)["data"]["init_args"] == old | {"split": expected["split"]}
+    one = apply_overrides(base, ["--data.split.train", "9"])
+    assert one["data"]["init_args"]["split"] == {"train": 9, "validation": 2, "test": 4}
+
+
+def test_an_option_that_a_checkpoint_does_not_know_counts_when_it_is_asked_for() -> None:
+    newer = merge(BASE, {"model": {"init_args": {"net": {"init_args": {"bias": True}}}}})
+    asked = options([apply_overrides({}, ["--model.net.bias", "true"])])
+    assert disagreements(BASE, newer, ("model",)) == []
+    assert [name for name, _, _ in disagreements(BASE, newer, ("model",), asked)] == [
+        "model.init_args.net.init_args.bias"
+    ]

@@ -79,9 +79,29 @@ def test_1_override_lets_the_command_line_win(run: Run, trained: Path) -> None:
     assert code == 0, error
     stored = read_checkpoint(trained / "checkpoints" / "last.ckpt")
     assert stored["global_step"] == 15
-    assert stored["surform_config"]["config"]["model"]["init_args"]["optimizer"]["init_args"][
-        "lr"
-    ] == pytest.approx(0.5)
+    group = stored["optimizer_states"][0]["param_groups"][0]
+    assert group["max_lr"] == pytest.approx(0.5)
+    assert group["initial_lr"] == pytest.approx(0.5 / 1e4)  # where its cycle starts
+
+
+@pytest.mark.fault
+def test_1_override_does_not_load_weights_into_another_network(run: Run, trained: Path) -> None:
+    words = ("--out", "r", *OURS, "--model.net.dim", "16", "--override")
+    refused(run("fit", "--ckpt_path", "last", *words), "net.body.0.weight is (6, 1) there and (16,")
+
+
+def test_1_options_that_a_checkpoint_does_not_know_are_new_defaults(
+    run: Run, trained: Path
+) -> None:
+    path = trained / "checkpoints" / "last.ckpt"
+    stored = torch.load(path, weights_only=True)
+    del stored["surform_config"]["config"]["model"]["init_args"]["ema_decay"]
+    torch.save(stored, path)
+    words = ("--ckpt_path", "last", "--out", "r", "--no_report", *OURS)
+    code, _, error = run("fit", *words)
+    assert code == 0, error
+    torch.save(stored, path)
+    refused(run("fit", *words, "--model.ema_decay", "0.5"), "model.ema_decay is None in the")
 
 
 def test_1_lightnings_own_merging_is_off(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +275,59 @@ def test_15_a_finished_run_is_not_overwritten(run: Run, trained: Path) -> None:
 
 
 @pytest.mark.fault
+def test_15_a_run_is_not_continued_in_the_folder_of_another(run: Run, trained: Path) -> None:
+    code, _, error = run("fit", "-c", "toy.yaml", "--out", "b", "--no_report")
+    assert code == 0, error
+    before = Path("b/checkpoints/last.ckpt").read_bytes()
+    result = run("fit", "--ckpt_path", "r", "--out", "b", "-c", "toy.yaml")
+    refused(result, "b holds another run already: continue it with --ckpt_path last --out b")
+    assert Path("b/checkpoints/last.ckpt").read_bytes() == before
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("command", ["fit", "test"])
+def test_16_last_is_looked_for_in_the_folder_that_is_given(
+    run: Run, trained: Path, command: str
+) -> None:
+    runs = Path("runs/toy/20260101-000000")
+    runs.parent.mkdir(parents=True)
+    trained.rename(runs)
+    words = ("--ckpt_path", "last", "-c", "toy.yaml")
+    for out in ("runs/typo", "runs"):
+        refused(run(command, *words, "--out", out), f"there is no last checkpoint below {out}")
+
+
+def test_17_two_runs_without_a_folder_get_one_each(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    words = ("-c", "toy.yaml", "--no_report", "--trainer.max_epochs", "1")
+    for count in (1, 2):
+        assert main(["fit", *words]) == 0
+        assert len(list(Path("runs/toy").iterdir())) == count
+        assert "SURFORM_RUN_FOLDER" not in os.environ
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(
+            ("--trainer.accelerator", "gpu"),
+            "the trainer cannot start with trainer.accelerator=gpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+        (("--trainer.devices", "0"), "the trainer cannot start with trainer.accelerator=cpu, tra"),
+    ],
+)
+def test_18_a_machine_without_the_device_is_told_in_one_sentence(
+    run: Run, words: tuple[str, str], message: str
+) -> None:
+    refused(run("fit", "-c", "toy.yaml", *words, "--out", "never"), message)
+
+
+@pytest.mark.fault
 def test_two_trainings_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
     from surform.data.atomic import writer_lock
 
@@ -265,7 +338,11 @@ def test_two_trainings_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
 def test_predictions_are_written_from_a_checkpoint(run: Run, trained: Path) -> None:
     import xarray as xr
 
-    code, out, error = run("predict", "--ckpt_path", "r", "-c", "toy.yaml", "--out", "p.zarr")
-    assert code == 0, error
-    assert out == "predictions: p.zarr\n"
+    Path("runs").mkdir()
+    trained.rename("runs/toy")
+    words = ("--ckpt_path", "best", "-c", "toy.yaml", "--out", "p.zarr")
+    for _ in range(2):  # the second time p.zarr is a folder
+        code, out, error = run("predict", *words)
+        assert code == 0, error
+        assert out == "predictions: p.zarr\n"
     assert xr.open_zarr("p.zarr")["v"].shape == (7, 12)

@@ -98,3 +98,10 @@ def test_foreign_and_newer_checkpoints_are_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "newer.ckpt")
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         read_checkpoint(tmp_path / "missing.ckpt")
+
+
+@pytest.mark.fault
+def test_weights_of_another_network_are_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
+    run = trainer(tmp_path, max_epochs=2)
+    with pytest.raises(ValueError, match=r"net.body.0.weight is \(5, 1\) there and \(6, 1\) here"):
+        run.fit(FieldTask(net=Smooth(dim=6)), ToyData(), ckpt_path=checkpoint, weights_only=True)

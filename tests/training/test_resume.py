@@ -7,17 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback
+from torch.optim import AdamW
 
 from surform.operators.task import FieldTask
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
 from surform.training.resume import ExactResume
+from surform.training.schedules import Constant, Cosine, OneCycle, Schedule
 from tests.training.toy import Decay, Smooth, ToyData, trainer
 
 
@@ -26,11 +29,14 @@ class Killed(BaseException):
 
 
 class Kill(Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
+    """Before this many optimizer steps, or this many batches."""
+
+    def __init__(self, step: int = 10**9, batch: int = 10**9) -> None:
+        self.step, self.batch = step, batch
 
     def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
-        if trainer.global_step >= self.step:
+        batches = trainer.fit_loop.epoch_loop.total_batch_idx
+        if trainer.global_step >= self.step or batches >= self.batch:
             raise Killed
 
 
@@ -47,10 +53,19 @@ def task(kind: str) -> FieldTask:
     )
 
 
-def fit(folder: Path, kind: str, kill: int = 0, resume: bool = False, **options: Any) -> None:
-    callbacks: list[Callback] = [Checkpoints(folder, every_n_steps=1), ExactResume()]
+def fit(
+    folder: Path,
+    kind: str,
+    kill: int | Kill = 0,
+    resume: bool = False,
+    keeper: Checkpoints | None = None,
+    **options: Any,
+) -> None:
+    keeper = keeper or Checkpoints(every_n_steps=1)
+    keeper.folder = folder
+    callbacks: list[Callback] = [keeper, ExactResume()]
     if kill:
-        callbacks.append(Kill(kill))
+        callbacks.append(Kill(kill) if isinstance(kill, int) else kill)
     options = {"max_epochs": 4} | options
     run = trainer(folder, callbacks=callbacks, enable_checkpointing=True, **options)
     path = folder / "last.ckpt" if resume else None
@@ -103,6 +118,62 @@ def test_training_counted_in_steps_resumes_as_well(tmp_path: Path, kill: int) ->
     whole, cut = (read_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "cut"))
     assert whole["global_step"] == 20
     assert differences(whole, cut) == []
+
+
+@pytest.mark.parametrize(
+    ("batch", "minutes", "options"),
+    [
+        (6, 10.0, {}),  # between two optimizer steps
+        (8, 10.0, {"val_check_interval": 2}),  # after a batch with a step, but with validation too
+        (6, 1e-9, {}),  # saved by the clock
+    ],
+)
+def test_gradients_that_are_still_being_accumulated_are_not_lost(
+    tmp_path: Path, batch: int, minutes: float, options: dict[str, Any]
+) -> None:
+    def run(name: str, **more: Any) -> None:
+        keeper = Checkpoints(every_n_steps=1 if minutes > 1 else None, every_minutes=minutes)
+        fit(tmp_path / name, "steady", keeper=keeper, **more, **options, accumulate_grad_batches=2)
+
+    run("whole")
+    with pytest.raises(Killed):
+        run("cut", kill=Kill(batch=batch))
+    assert read_checkpoint(tmp_path / "cut" / "last.ckpt")["global_step"] > 0
+    run("cut", resume=True)
+    whole, cut = (read_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "cut"))
+    assert whole["global_step"] == 12
+    assert differences(whole["state_dict"], cut["state_dict"]) == []
+    assert differences(whole["optimizer_states"], cut["optimizer_states"]) == []
+
+
+class Rates(Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("schedule", [Constant(), Cosine(warmup=0.0), OneCycle()])
+@pytest.mark.parametrize("override", [True, False])
+def test_another_learning_rate_takes_effect_when_it_is_asked_for(
+    tmp_path: Path, schedule: Schedule, override: bool
+) -> None:
+    def rates(lr: float, kill: int = 0, resume: bool = False) -> list[float]:
+        seen, keeper = Rates(), Checkpoints(tmp_path, every_n_steps=1)
+        stop = [Kill(kill)] if kill else []
+        callbacks = [*stop, seen, ExactResume(override), *([keeper] if kill else [])]
+        run = trainer(tmp_path, callbacks=callbacks, max_epochs=2, enable_checkpointing=True)
+        made = FieldTask(net=Smooth(), optimizer=lambda p: AdamW(p, lr), schedule=schedule)
+        path = tmp_path / "last.ckpt" if resume else None
+        with pytest.raises(Killed) if kill else nullcontext():
+            run.fit(made, ToyData(), ckpt_path=path, weights_only=True)
+        return seen.seen
+
+    rates(1e-3, kill=4)
+    resumed = rates(2e-3, resume=True)
+    expected = rates(2e-3 if override else 1e-3)[4:]
+    assert resumed == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.fault

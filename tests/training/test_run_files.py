@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
+from torch.optim import SGD
 
 import surform
 from surform.data.fields_module import FieldsData
@@ -53,7 +55,18 @@ def test_a_resumed_table_forgets_what_came_after_the_checkpoint(tmp_path: Path) 
     assert [row["train/loss"] for row in rows(tmp_path / "metrics.csv")] == list("01239")
 
 
-def run(folder: Path, **options: Any) -> tuple[FieldTask, Any]:
+def test_a_resumed_run_keeps_the_figures_from_before(tmp_path: Path) -> None:
+    run(tmp_path, max_epochs=2)
+    before = rows(tmp_path / "metrics.csv")
+    run(tmp_path, max_epochs=3, resume=tmp_path / "checkpoints" / "last.ckpt")
+    after = rows(tmp_path / "metrics.csv")
+    assert after[: len(before)] == before
+    steps = [int(row["step"]) for row in after]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 14
+
+
+def run(folder: Path, resume: Path | None = None, **options: Any) -> tuple[FieldTask, Any]:
     task = FieldTask(net=Smooth())
     callbacks = [RunFolder(folder, title="toy", report=False), Checkpoints()]
     fit = trainer(
@@ -63,7 +76,7 @@ def run(folder: Path, **options: Any) -> tuple[FieldTask, Any]:
         enable_checkpointing=True,
         **({"max_epochs": 3} | options),
     )
-    fit.fit(task, ToyData())
+    fit.fit(task, ToyData(), ckpt_path=resume, weights_only=True)
     return task, fit
 
 
@@ -222,3 +235,56 @@ def test_other_splits_may_lie_on_another_grid(tmp_path: Path) -> None:
     out = tmp_path / "p.zarr"
     trainer(tmp_path, callbacks=[PredictionWriter(out)]).predict(task, data)
     assert xr.open_zarr(out).sizes["x"] == 24
+
+
+def test_figures_and_frame_errors_belong_to_the_same_weights(tmp_path: Path) -> None:
+    class Worse(Callback):
+        """Spoils the weights after the first epoch."""
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                pl_module.surrogate.net.factor.data.fill_(5.0)
+
+    task = FieldTask(net=Decay(), optimizer=lambda params: SGD(params, lr=1e-9))
+    callbacks = [RunFolder(tmp_path, report=False), Checkpoints(), Worse()]
+    trainer(tmp_path, max_epochs=2, callbacks=callbacks, enable_checkpointing=True).fit(
+        task, ToyData(frames=4)
+    )
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["best_step"] == 5
+    frames = summary["frame_errors"]["validation"]
+    assert max(frames) < 1 < task.frame_errors["validation"][0]
+
+
+def test_the_sanity_check_of_an_untrained_network_leaves_no_figures(tmp_path: Path) -> None:
+    task = FieldTask(net=Decay())
+    trainer(tmp_path, max_epochs=1, limit_train_batches=1, check_val_every_n_epoch=2).fit(
+        task, ToyData(frames=4)
+    )
+    assert task.frame_errors == {}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_steps": 4, "max_epochs": -1, "check_val_every_n_epoch": 2},
+        {"max_epochs": 1, "check_val_every_n_epoch": 2},
+        {"max_epochs": 1, "check_val_every_n_epoch": None, "val_check_interval": 100},
+    ],
+)
+def test_a_run_ends_with_a_validation(tmp_path: Path, options: dict[str, Any]) -> None:
+    _, fit = run(tmp_path, **options)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["best_step"] == summary["steps"] == fit.global_step
+    assert summary["metrics"]["validation/relative_l2/clean"] > 0
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_metric_that_is_infinite_leaves_the_latest_weights_as_the_best(tmp_path: Path) -> None:
+    data, keeper = ToyData(), Checkpoints(tmp_path)
+    data.targets[-1] = 0
+    fit = trainer(tmp_path, max_epochs=2, callbacks=[keeper], enable_checkpointing=True)
+    with pytest.warns(UserWarning, match=r"relative_l2/clean is inf.*set model.monitor to rmse"):
+        fit.fit(FieldTask(net=Smooth()), data)
+    assert keeper.best_step == 10
+    assert keeper.best_path is not None

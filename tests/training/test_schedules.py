@@ -79,3 +79,9 @@ def test_constant_stays() -> None:
 def test_impossible_schedules_are_refused(make) -> None:
     with pytest.raises(ValueError):
         make()
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_one_cycle_is_defined_for_few_steps(steps: int) -> None:
+    found = rates(OneCycle(pct_start=0.2), steps)  # at 5 the rise has no length
+    assert all(0 < rate <= 1e-3 for rate in found)
