@@ -68,7 +68,7 @@ def main() -> int:
     }
     started = {n: _fit(task.recipe, o, steps[n], folder / n, check=False) for n, o in runs.items()}
     _finish(started, folder)
-    _finish({name: _test(folder / name) for name in runs}, folder)
+    _finish({n: _test(task.recipe, o, folder / n) for n, o in runs.items()}, folder)
     rows = [_row(name, folder / name, steps[name]) for name in runs]
     for row in rows:
         print(json.dumps(row))
@@ -84,10 +84,9 @@ def _fit(recipe: str, options: list[str], steps: int, out: Path, check: bool) ->
     return _surform(line, out)
 
 
-def _test(run: Path) -> subprocess.Popen:
-    return _surform(
-        ["test", "--ckpt_path", "best", "--out", str(run)], run.with_name(run.name + "-test")
-    )
+def _test(recipe: str, options: list[str], run: Path) -> subprocess.Popen:
+    line = ["test", "--config", recipe, *options, "--ckpt_path", "best", "--out", str(run)]
+    return _surform(line, run.with_name(f"{run.name}-test"))
 
 
 def _surform(line: list[str], log: Path) -> subprocess.Popen:
