@@ -47,9 +47,10 @@ def summarize(config: Config) -> str:
     grid = " x ".join(str(points) for points in about["shape"])
     if about.get("input_steps") is None:
         return f"Predicts {targets} from {inputs}{data} on {grid} points."
-    step = f", {about['time_step']:g} time units apart" if about.get("time_step") else ""
-    given = "" if inputs == targets else f" of {inputs}"
-    frames = f"{about['input_steps']} frames{given}{step}"
+    given, count = "" if inputs == targets else f" of {inputs}", about["input_steps"]
+    where = "apart" if count > 1 else "before"
+    step = f", {about['time_step']:g} time units {where}" if about.get("time_step") else ""
+    frames = f"{count} frame{'s' * (count != 1)}{given}{step}"
     return f"Predicts the next {targets}{data} on {grid} points from {frames}."
 
 
@@ -99,10 +100,15 @@ def _fields_table(description: dict[str, Any] | None) -> str:
         text += f", with targets on one of {target_shape}"
     if description.get("time_step") is not None:
         text += (
-            f", frames {description['time_step']:g} {units.get('time', '')} apart: "
+            f", frames {_time_step(description)} apart: "
             f"{description.get('input_steps')} in, {description.get('target_steps')} out"
         )
     return text + "."
+
+
+def _time_step(description: dict[str, Any]) -> str:
+    unit = (description.get("units") or {}).get("time", "1")
+    return f"{description['time_step']:g} {'time units' if unit in ('', '1') else unit}"
 
 
 def _measured(config: Config, command: str) -> str:
