@@ -1,18 +1,13 @@
 """Replay golden fixtures through our models and measure every output and gradient.
 
 In the fixture's own precision a tensor passes when |a - b| <= atol + rtol |b| everywhere, with the
-fixture's rtol and atol. In any other precision it passes when max|a - b| <= 1e-4 max|b|, with two
-bounds on what that precision can tell:
+fixture's rtol and atol. In any other precision it passes when max|a - b| <= 1e-4 max|b|. Only a
+gradient that is zero by symmetry, recorded as rounding noise that no replay repeats, is held to eps
+times the case's largest gradient instead, the noise that the largest terms leave where they cancel.
 
-- A gradient that is zero by symmetry is recorded as rounding noise, and no replay has the same
-  noise: max|a - b| may be eps times the case's largest gradient, the noise that the largest
-  terms leave where they cancel.
-- An ill-conditioned tensor moves by more than 1e-4 when the recorded parameters and inputs are
-  merely rounded to that precision, whatever computes it. Where a tensor misses, this motion is
-  measured in the fixture's own precision, and twice the motion is allowed.
-
-The error that is shown is max|a - b| / max|b|, or for gradients below the first bound relative
-to the size whose 1e-4 it is.
+The error that is shown is max|a - b| / max|b|, or for such gradients relative to the size whose
+1e-4 that is. A miss in another precision says how far the tensor moves, in the fixture's own
+precision, when the recorded parameters and inputs are merely rounded: that tells bad conditioning.
 """
 
 from __future__ import annotations
@@ -200,13 +195,9 @@ def _rounding(fixture: Fixture, system: System, dtype: torch.dtype) -> dict[str,
 
 
 def _with_rounding(row: Row, motion: float) -> Row:
-    """The row, judged by twice the motion that rounding alone makes, relative to max|b|."""
+    """The row that misses, beside what rounding alone makes, relative to max|b|."""
     remark = f"error {row.error:.1e}; rounding parameters and inputs alone makes {motion:.1e}"
-    if 2 * motion <= REDUCED:
-        return dataclasses.replace(row, remark=remark)
-    words = f"{2 * motion:.1e} max|b|, twice what rounding parameters and inputs makes"
-    passed = row.error <= 2 * motion
-    return dataclasses.replace(row, passed=passed, tolerance=words, remark=remark)
+    return dataclasses.replace(row, remark=remark)
 
 
 def _gradients(
