@@ -35,6 +35,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "surrogates": {
         "fields": "surform.operators.surrogate:FieldSurrogate",
         "series": "surform.forecasting.forecaster:Forecaster",
+        "conformal": "surform.uncertainty.conformal:restored",
+        "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
     # LightningModules: how a domain's batch becomes a prediction
     "tasks": {

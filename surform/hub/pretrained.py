@@ -60,6 +60,14 @@ class Pretrained(nn.Module):
     def check_statistics(self) -> None:
         """ValueError when the statistics do not fit the description's channels and grid."""
 
+    def outputs(self, batch: Any) -> Tensor:
+        """Physical predictions `(B, ...)` for a batch of the domain, shaped like its `targets`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it answers a batch")
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        """Axes of outputs of so many dimensions along which errors are alike (a grid's, say)."""
+        return ()
+
     def save_pretrained(self, folder: str | Path, *, model_card: str | None = None) -> Path:
         """Write `model.safetensors`, `config.json` and `README.md` into `folder`, all or nothing.
 

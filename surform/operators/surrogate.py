@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surform.data.batches import FieldBatch
 from surform.data.description import FieldsDescription
 from surform.data.normalizers import Normalizer
 from surform.hub.pretrained import Pretrained
+from surform.operators.windows import march
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -165,6 +167,22 @@ class FieldSurrogate(Pretrained):
             shape[first + axis] = points
             output = output * inside.view(shape)
         return output
+
+    def outputs(self, batch: FieldBatch, steps: int | None = None) -> Tensor:
+        """Physical predictions of all target frames, fed back in calls of `steps` frames."""
+        if not batch.time_window:
+            return self(batch.inputs, batch.coordinates)
+        frames = batch.targets.shape[1]
+        return march(
+            lambda window, steps: self(window, batch.coordinates, steps),
+            batch.inputs,
+            frames,
+            steps or frames,
+        )
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        """The axes of the grid."""
+        return tuple(range(self._first_axis, ndim - 1))
 
     def predict(
         self,

@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 
 from surform.data.batches import FieldBatch
 from surform.operators.surrogate import FieldSurrogate
-from surform.operators.windows import advance, march
+from surform.operators.windows import advance
 from surform.training.losses import RelativeL2
 from surform.training.prediction import Prediction
 from surform.training.schedules import OneCycle, Schedule
@@ -128,16 +128,7 @@ class FieldTask(Task):
 
     def evaluate_batch(self, batch: FieldBatch) -> Prediction:
         """All target frames in physical units, fed back in calls of `steps` frames."""
-        if not batch.time_window:
-            return Prediction(self.surrogate(batch.inputs, batch.coordinates), batch.targets)
-        frames = batch.targets.shape[1]
-        output = march(
-            lambda window, steps: self.surrogate(window, batch.coordinates, steps),
-            batch.inputs,
-            frames,
-            self.steps or frames,
-        )
-        return Prediction(output, batch.targets)
+        return Prediction(self.surrogate.outputs(batch, self.steps), batch.targets)
 
     def latent_steps(self, iteration: int) -> int:
         """Frames predicted at an iteration: start + int((end - start) * iteration / length)."""
