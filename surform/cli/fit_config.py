@@ -36,6 +36,8 @@ _MODULES = {
     "logger": "lightning.pytorch.loggers",
 }
 _ALIASES = {"one_cycle": "OneCycle", "onecycle": "OneCycle", "cosine": "Cosine"}
+_ALIASES |= {"halving": "Halving", "cosine_epochs": "CosineEpochs"}
+_ALIASES |= {"restarted_cosine": "RestartedCosine", "delayed_decay": "DelayedDecay"}
 _ALIASES |= {"constant": "Constant", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 
 

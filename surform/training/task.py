@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from surform.training.evaluation import Evaluation
 from surform.training.metrics import METRICS, frame_errors
 from surform.training.prediction import Prediction
 from surform.training.randomness import seed_step
-from surform.training.schedules import OneCycle, Schedule
+from surform.training.schedules import EpochSchedule, OneCycle, Schedule
 
 __all__ = ["OptimizerFactory", "Task"]
 
@@ -182,11 +183,29 @@ class Task(LightningModule):
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise ValueError("the schedule needs an end: set trainer.max_epochs or max_steps")
-        scheduler = self.schedule.build(optimizer, max(1, int(total)))
+        steps = max(1, int(total))
+        if isinstance(self.schedule, EpochSchedule):
+            scheduler = self.schedule.build(optimizer, steps, self._steps_per_epoch())
+        else:
+            scheduler = self.schedule.build(optimizer, steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def _steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass over the training data."""
+        trainer = self.trainer
+        if trainer.train_dataloader is None:  # where training is counted in steps
+            trainer.fit_loop.setup_data()
+        batches = trainer.num_training_batches
+        if batches == float("inf"):
+            raise ValueError(
+                f"{type(self.schedule).__name__} changes with the epoch, but the training data "
+                "have no known length: take a schedule of steps, such as Cosine"
+            )
+        # the gradients of what remains at the end of an epoch are applied too
+        return max(1, math.ceil(batches / trainer.accumulate_grad_batches))
 
     def configure_callbacks(self) -> list[Callback]:
         return [ExponentialAverage(self.ema_decay)] if self.ema_decay else []
