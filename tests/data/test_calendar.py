@@ -82,7 +82,7 @@ def test_columns_in_order():
 
 @pytest.mark.parametrize("step", ["", "1", "ms", "fortnight", "1h30"])
 def test_unknown_steps_are_refused(step):
-    with pytest.raises(ValueError, match="time step .* is not known"):
+    with pytest.raises(ValueError, match=r"time step .* is not known"):
         calendar_features(np.array(["2020-01-01"], dtype="datetime64[s]"), step)
 
 
