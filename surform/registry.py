@@ -30,6 +30,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "card": "surform.forecasting.card:Card",
         "samformer": "surform.forecasting.samformer:SAMformer",
         "pathformer": "surform.forecasting.pathformer:Pathformer",
+        "dlinear": "surform.forecasting.dlinear:DLinear",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {

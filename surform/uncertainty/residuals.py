@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
     if (
         not levels
         or any(not 0 < level < 1 for level in levels)
-        or any(b <= a for a, b in zip(levels, levels[1:], strict=False))
+        or any(b <= a for a, b in pairwise(levels))
         or any(abs(a + b - 1) > 1e-9 for a, b in pairs)
     ):
         raise ValueError(
