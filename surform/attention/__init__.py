@@ -7,6 +7,7 @@ run the call.  `use` asks for one by name, `explain` says why each one was or wa
 
 from surform.attention.axial import axial
 from surform.attention.dispatch import explain, kernels, kind, kinds, register, use
+from surform.attention.flow import flow
 from surform.attention.fourier import fourier
 from surform.attention.linear import linear
 from surform.attention.normalized import normalized_linear
@@ -15,6 +16,7 @@ from surform.attention.softmax import softmax
 __all__ = [
     "axial",
     "explain",
+    "flow",
     "fourier",
     "kernels",
     "kind",
