@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from surform.data.data_description import DataDescription
 
 __all__ = ["SeriesDescription"]
 
@@ -12,7 +14,7 @@ _TUPLES = ("variates", "targets", "marks", "known", "static")
 
 
 @dataclass(frozen=True)
-class SeriesDescription:
+class SeriesDescription(DataDescription):
     """Variates, time step and windows of multivariate series; plain values only.
 
     Args:
@@ -63,12 +65,54 @@ class SeriesDescription:
                 f"the model was trained with a time step of {self.step}, {where} has {found.step}"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Lists, dicts, strings and numbers only: ready for JSON."""
+    def sizes(self) -> dict[str, int | tuple[str, ...]]:
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
+            name: getattr(self, name)
+            for name in ("lookback", "horizon", "variates", "marks", "known", "static")
         }
+
+    def table(self) -> dict[str, str]:
+        table = {
+            "variates": _listed(self.variates),
+            "targets": "all" if self.targets == self.variates else _listed(self.targets),
+            "windows": f"{self.lookback} steps in, {self.horizon} steps out",
+            "time step": self.step,
+            "calendar features": ", ".join(self.marks),
+            "known ahead": ", ".join(self.known),
+            "constant along a series": ", ".join(self.static),
+        }
+        return {name: value for name, value in table.items() if value} | dict(self.source)
+
+    def roles(self) -> list[tuple[str, str, str]]:
+        named = {"variate": self.variates, "calendar": self.marks, "known ahead": self.known}
+        named |= {"constant": self.static}
+        return [
+            (f"{role}, target" if role == "variate" and name in self.targets else role, name, unit)
+            for role, names in named.items()
+            for name in names
+            for unit in [self.units.get(name, "1")]
+        ]
+
+    def summary(self) -> str:
+        count = len(self.variates)
+        names = ", ".join(self.targets[:8]) + (", ..." if len(self.targets) > 8 else "")
+        given = f"{count} variate{'s' * (count != 1)}"
+        return (
+            f"Forecasts the next {self._steps(self.horizon)} of {names} from the last "
+            f"{self._steps(self.lookback)} of {given}."
+        )
+
+    def layout(self) -> str:
+        return f"Windows of {self._steps(self.lookback)} in, {self._steps(self.horizon)} out."
+
+    def limits(self) -> str:
+        return (
+            "Trusted only for series like those it was trained on: the same quantities in the same "
+            "units, at the same time step, without a change of regime since."
+        )
+
+    def _steps(self, count: int) -> str:
+        return f"{count} steps" + (f" of {self.step}" if self.step else "")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SeriesDescription:

@@ -27,6 +27,7 @@ class Pretrained(nn.Module):
     """
 
     kind: ClassVar[str] = ""
+    usage: ClassVar[str] = ""  # the line that predicts with a loaded `model`, for the model card
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -37,6 +37,9 @@ class FieldSurrogate(Pretrained):
     """
 
     kind: ClassVar[str] = "fields"
+    usage: ClassVar[str] = (
+        "prediction = model.predict(dataset)  # an xarray.Dataset in, an xarray.Dataset out"
+    )
     description: FieldsDescription | None
 
     def __init__(

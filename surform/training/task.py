@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -16,10 +16,16 @@ from surform.training.averaging import ExponentialAverage
 from surform.training.checkpoint import require_same_weights, training_state
 from surform.training.compiling import compile_in_place
 from surform.training.evaluation import Evaluation
-from surform.training.metrics import METRICS, frame_errors
+from surform.training.metrics import METRICS
 from surform.training.prediction import Prediction
 from surform.training.randomness import seed_step
 from surform.training.schedules import EpochSchedule, OneCycle, Schedule
+from surform.training.sizes import require_sizes
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from surform.reports import Section
 
 __all__ = ["OptimizerFactory", "Task"]
 
@@ -42,6 +48,10 @@ class Task(LightningModule):
     """
 
     surrogate: Any  # a `surform.hub.pretrained.Pretrained` of the task's domain
+
+    # What `surform predict` makes of a checkpoint: the predictions of all windows of a split
+    # (`label_predictions`), or what the surrogate's own `predict_file` makes of a file.
+    predicts: ClassVar[Literal["windows", "files"]] = "windows"
 
     def __init__(
         self,
@@ -73,8 +83,8 @@ class Task(LightningModule):
         self.config: dict[str, Any] = {}
         self.run_seed: int | None = None
         self.protocol = "clean"
-        self.frame_errors: dict[str, list[float]] = {}
-        self._evaluation = Evaluation()
+        self.profiles: dict[str, dict[str, list[float]]] = {}
+        self._evaluation = self._profiles = Evaluation()
 
     # -- for domains -----------------------------------------------------------------------
 
@@ -86,11 +96,37 @@ class Task(LightningModule):
         """Output and target in physical units, as the metrics want them."""
         return self.predict_batch(batch)
 
+    def profile_batch(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
+        """Errors along an axis of the output, by name: per sample, `(B, n)`, kept for the report.
+
+        Averaged over the split they are found in `profiles[stage][name]`.
+        """
+        return {}
+
+    def new_evaluation(self) -> Evaluation:
+        """How figures are averaged over a split: under "paper" as the domain's publications do."""
+        return Evaluation(self.protocol)
+
+    def report_sections(self, batch: Any, prediction: Prediction) -> list[Section]:
+        """Pictures and tables of the domain for the report, from the first validation windows."""
+        return []
+
+    def label_predictions(self, output: Tensor, batch: Any, labels: dict[str, Any]) -> xr.Dataset:
+        """Predictions of one batch as labelled arrays with the dimension "sample".
+
+        Args:
+            output: what `predict_step` returned.
+            labels: what the windows' data set says of them, each `(B,)`: where they come from.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not label predictions")
+
     # -- steps -----------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         prediction = self.predict_batch(batch)
         loss = self.loss(prediction, batch)
+        if prediction.penalty is not None:
+            loss = loss + prediction.penalty
         self._require_finite(loss, batch_idx)
         size = len(prediction.target)
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
@@ -110,9 +146,8 @@ class Task(LightningModule):
         values = {name: METRICS[name](prediction, batch) for name in self.metrics}
         samples = len(prediction.target)
         values["loss"] = self.loss(prediction, batch).expand(samples)
-        if prediction.target.ndim == len(batch.target_coordinates) + 3:
-            values["frames"] = frame_errors(prediction, batch)
         self._evaluation.add(values)
+        self._profiles.add(self.profile_batch(prediction, batch))
 
     def _require_finite(self, loss: Tensor, batch_idx: int) -> None:
         # Reading the loss stalls a GPU, so it is looked at every step on the CPU only.
@@ -125,10 +160,10 @@ class Task(LightningModule):
     # -- whole splits ----------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self._evaluation = Evaluation(self.protocol)
+        self._evaluation, self._profiles = self.new_evaluation(), self.new_evaluation()
 
     def on_test_epoch_start(self) -> None:
-        self._evaluation = Evaluation(self.protocol)
+        self._evaluation, self._profiles = self.new_evaluation(), self.new_evaluation()
 
     def on_validation_epoch_end(self) -> None:
         self._log_results("validation")
@@ -138,9 +173,9 @@ class Task(LightningModule):
 
     def _log_results(self, stage: str) -> None:
         results = self._evaluation.results(self._sum_over_processes)
-        frames = results.pop("frames", None)
-        if frames is not None and not self.trainer.sanity_checking:
-            self.frame_errors[stage] = frames.tolist()
+        profiles = self._profiles.results(self._sum_over_processes)
+        if profiles and not self.trainer.sanity_checking:
+            self.profiles[stage] = {name: values.tolist() for name, values in profiles.items()}
         for name, value in results.items():
             self.log(self.metric_key(stage, name), value.float(), prog_bar=name == self.monitor)
 
@@ -163,6 +198,8 @@ class Task(LightningModule):
             surrogate.fit_to(data.description(), *data.normalizers())
         elif hasattr(data, "description"):  # the statistics are those of the training data
             surrogate.description = data.description()
+        if surrogate.description is not None:
+            require_sizes(surrogate.net, surrogate.description.sizes())
         if self.compile_net:
             compile_in_place(surrogate.net)
 
