@@ -43,16 +43,25 @@ class RevIN(nn.Module):
             self.weight = nn.Parameter(torch.ones(variates))
             self.bias = nn.Parameter(torch.zeros(variates))
 
-    def normalize(self, x: Float[Tensor, "b l v"]) -> tuple[Tensor, InstanceStatistics]:
-        """The normalised series and what it was normalised by; ValueError for another V."""
+    def standardize(self, x: Float[Tensor, "b l v"]) -> tuple[Tensor, InstanceStatistics]:
+        """(x - mean) / deviation, without the learned scale and shift, and what it was made by.
+
+        Raises:
+            ValueError: x has other axes, or another V than was learned.
+        """
         if x.ndim != 3 or self.variates not in (None, x.shape[-1]):
             expected = "v" if self.variates is None else self.variates
             raise ValueError(f"x has shape {tuple(x.shape)}, but must be (b, l, {expected})")
         variance, mean = torch.var_mean(x.detach(), dim=1, correction=0, keepdim=True)
         found = InstanceStatistics(mean, (variance + self.eps).sqrt())
+        return (x - found.mean) / found.deviation, found
+
+    def normalize(self, x: Float[Tensor, "b l v"]) -> tuple[Tensor, InstanceStatistics]:
+        """The normalised series, learned scale and shift included, and its statistics."""
+        standard, found = self.standardize(x)
         if self.variates is None:
-            return (x - found.mean) / found.deviation, found
-        return torch.addcmul(self.bias, x - found.mean, self.weight / found.deviation), found
+            return standard, found
+        return torch.addcmul(self.bias, standard, self.weight), found
 
     def denormalize(
         self, y: Float[Tensor, "b h v"], statistics: InstanceStatistics
