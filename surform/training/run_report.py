@@ -73,13 +73,12 @@ def write_report(
 
 
 def _sections(trainer: Trainer, task: Task) -> list[Section]:
-    """What the task shows of the first validation windows."""
+    """What the task shows of some validation windows."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     loader = data.val_dataloader() if data else None
-    batch = next(iter(loader), None) if loader is not None else None
-    if batch is None:
+    if not loader:  # no validation split
         return []
-    batch = batch.to(task.device)
+    batch = task.showcase(loader).to(task.device)
     was_training = task.training
     task.eval()
     with torch.no_grad():

@@ -96,6 +96,10 @@ class Task(LightningModule):
         """Output and target in physical units, as the metrics want them."""
         return self.predict_batch(batch)
 
+    def measure(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
+        """Figures per sample, `(B,)`, by name."""
+        return {name: METRICS[name](prediction, batch) for name in self.metrics}
+
     def profile_batch(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
         """Errors along an axis of the output, by name: per sample, `(B, n)`, kept for the report.
 
@@ -107,8 +111,12 @@ class Task(LightningModule):
         """How figures are averaged over a split: under "paper" as the domain's publications do."""
         return Evaluation(self.protocol)
 
+    def showcase(self, loader: Any) -> Any:
+        """The batch that the report shows, taken from the validation split."""
+        return next(iter(loader))
+
     def report_sections(self, batch: Any, prediction: Prediction) -> list[Section]:
-        """Pictures and tables of the domain for the report, from the first validation windows."""
+        """Pictures and tables of the domain for the report; the batch is what `showcase` chose."""
         return []
 
     def label_predictions(self, output: Tensor, batch: Any, labels: dict[str, Any]) -> xr.Dataset:
@@ -143,7 +151,7 @@ class Task(LightningModule):
 
     def _evaluate(self, batch: Any) -> None:
         prediction = self.evaluate_batch(batch)
-        values = {name: METRICS[name](prediction, batch) for name in self.metrics}
+        values = self.measure(prediction, batch)
         samples = len(prediction.target)
         values["loss"] = self.loss(prediction, batch).expand(samples)
         self._evaluation.add(values)
