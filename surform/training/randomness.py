@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
 
-__all__ = ["seed_step"]
+__all__ = ["rewind", "seed_step"]
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
@@ -20,3 +21,26 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     torch.manual_seed(int(words[0]))
     random.seed(int(words[1]))
     np.random.seed(int(words[1] % 2**32))  # noqa: NPY002  third-party code may draw from it
+
+
+def rewind(devices: Iterable[torch.device]) -> Callable[[], None]:
+    """What makes torch (on the CPU and `devices`), numpy and random draw from here once more."""
+    generators = [torch.default_generator, *filter(None, map(_generator, devices))]
+    states = [generator.get_state() for generator in generators]
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+
+    def again() -> None:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+
+    return again
+
+
+def _generator(device: torch.device) -> torch.Generator | None:
+    """A device's own default generator; None where it draws on the CPU's, or there is none."""
+    if device.type == "mps":
+        return torch.mps._get_default_mps_generator()
+    generators = getattr(torch.get_device_module(device), "default_generators", ())
+    return generators[device.index or 0] if generators else None
