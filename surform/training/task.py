@@ -21,6 +21,7 @@ from surform.training.prediction import Prediction
 from surform.training.randomness import seed_step
 from surform.training.schedules import EpochSchedule, OneCycle, Schedule
 from surform.training.sizes import require_sizes
+from surform.training.two_passes import climbs, in_second_pass, prepare
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -137,7 +138,8 @@ class Task(LightningModule):
             loss = loss + prediction.penalty
         self._require_finite(loss, batch_idx)
         size = len(prediction.target)
-        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        if not in_second_pass(self.trainer):
+            self.log("train/loss", loss, prog_bar=True, batch_size=size)
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -225,6 +227,7 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
+        prepare(optimizer, self)
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise ValueError("the schedule needs an end: set trainer.max_epochs or max_steps")
@@ -237,6 +240,15 @@ class Task(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if not climbs(optimizer):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _steps_per_epoch(self) -> int:
         """Optimizer steps of one pass over the training data."""
