@@ -20,6 +20,7 @@ from lightning.pytorch.cli import LightningCLI
 
 from surform.cli.fit_check import check_names, explain
 from surform.cli.fit_config import apply_overrides, merge, read_config
+from surform.cli.fit_open import data_sizes, filled
 from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
 from surform.cli.fit_resume import (
     check_agreement,
@@ -122,12 +123,14 @@ class SurformCLI(LightningCLI):
 
 
 def resolve(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """All defaults filled in, overrides applied, names and types checked."""
+    """All defaults and what the data give filled in, overrides applied, names and types checked."""
+    sizes = data_sizes(apply_overrides(config, overrides))
+    config = filled(config, sizes)
     try:  # defaults first, so that --model.schedule.pct_start finds the default schedule
         base = SurformCLI(config, build=False).resolved()
     except Exception:  # incomplete without the overrides: their error, if any, comes below
         base = config
-    given = apply_overrides(base, overrides)
+    given = filled(apply_overrides(base, overrides), sizes)
     check_names(given)
     return SurformCLI(given, build=False).resolved()
 

@@ -156,6 +156,20 @@ def test_4_the_saved_configuration_alone_rebuilds_the_model(run: Run, trained: P
     assert yaml.safe_load(shown) == saved
 
 
+def test_4_open_options_of_the_network_follow_the_data(run: Run) -> None:
+    words = ("--model.net.in_channels", "null", "--print_config")
+    code, shown, error = run("fit", "-c", "toy.yaml", *words)
+    assert code == 0, error
+    net = yaml.safe_load(shown)["model"]["init_args"]["net"]["init_args"]
+    assert net == {"in_channels": 1, "out_channels": 1, "dim": 6, "dropout": 0.0}
+
+
+@pytest.mark.fault
+def test_4_only_what_the_data_give_may_be_left_open(run: Run) -> None:
+    result = run("fit", "-c", "toy.yaml", "--model.net.dim", "null")
+    refused(result, "model.net.dim is null, and the data do not give it (they give in_channels,")
+
+
 @pytest.mark.fault
 def test_4_channels_that_contradict_the_data_are_refused(run: Run) -> None:
     result = run("fit", "-c", "toy.yaml", "--model.net.in_channels", "3", "--no_report")
