@@ -11,6 +11,7 @@ from surform.attention.flow import flow
 from surform.attention.fourier import fourier
 from surform.attention.linear import linear
 from surform.attention.normalized import normalized_linear
+from surform.attention.probsparse import probsparse
 from surform.attention.softmax import softmax
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "kinds",
     "linear",
     "normalized_linear",
+    "probsparse",
     "register",
     "softmax",
     "use",
