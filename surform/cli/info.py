@@ -154,7 +154,8 @@ def _show_run(console: Console, folder: Path) -> None:
     summary = folder / "summary.json"
     if summary.is_file():
         for name, value in json.loads(summary.read_text(encoding="utf-8")).items():
-            _show_value(console, name, value)
+            if name != "profiles":  # long rows of numbers, which the report draws
+                _show_value(console, name, value)
     else:
         console.print("not finished: continue it with --ckpt_path")
     for path in ("report.html", "model", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):

@@ -90,7 +90,7 @@ class SeriesDescription(DataDescription):
             (f"{role}, target" if role == "variate" and name in self.targets else role, name, unit)
             for role, names in named.items()
             for name in names
-            for unit in [self.units.get(name, "1")]
+            for unit in [self.units.get(name) or "not given"]
         ]
 
     def summary(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,11 +17,16 @@ from surform.training.prediction import Prediction
 
 __all__ = ["report_sections"]
 
+_PANELS = 4  # targets drawn
 Profiles = Mapping[str, Sequence[float]]
 
 
 def report_sections(
-    about: SeriesDescription, batch: SeriesBatch, prediction: Prediction, profiles: Profiles
+    about: SeriesDescription,
+    batch: SeriesBatch,
+    prediction: Prediction,
+    profiles: Profiles,
+    labels: Mapping[str, Any],
 ) -> list[Section]:
     """Sections of the report.
 
@@ -28,27 +34,44 @@ def report_sections(
         batch: the windows to show, physical.
         prediction: their forecasts and targets, physical.
         profiles: what `ForecastTask.profile_batch` gives, averaged over the validation split.
+        labels: what the data say of the windows: "last_time", "series".
     """
-    return [_forecasts(about, batch, prediction), _errors(about, profiles)]
+    return [_forecasts(about, batch, prediction, labels), _errors(about, profiles)]
 
 
-def _forecasts(about: SeriesDescription, batch: SeriesBatch, prediction: Prediction) -> Section:
+def _forecasts(
+    about: SeriesDescription, batch: SeriesBatch, prediction: Prediction, labels: Mapping[str, Any]
+) -> Section:
+    count = len(about.targets)
+    # the first and the last one, which is what single targets are called after, and between
+    shown = np.unique(np.linspace(0, count - 1, min(_PANELS, count)).round().astype(int)).tolist()
+    names = [about.targets[place] for place in shown]
     figure = forecast_panels(
-        _array(prediction.output),
-        _array(batch.history[..., list(about.target_columns)]),
-        _array(prediction.target),
-        names=about.targets,
-        units=[about.units.get(name, "1") for name in about.targets],
-        titles=[f"validation window {int(index)}" for index in batch.index],
+        _array(prediction.output)[..., shown],
+        _array(batch.history)[..., [about.target_columns[place] for place in shown]],
+        _array(prediction.target)[..., shown],
+        names=names,
+        units=[about.units.get(name, "1") for name in names],
+        titles=[_title(place, batch, labels) for place in range(len(batch))],
         step=about.step,
     )
-    shown, hidden = min(4, len(about.targets)), max(0, len(about.targets) - 4)
-    more = f" {hidden} more are not drawn." if hidden else ""
+    more = f", {len(shown)} of {count} targets" if count > len(shown) else ""
     caption = (
-        f"Forecasts of {about.horizon} steps at three places of the validation split, "
-        f"{shown} target{'s' * (shown != 1)}, in the units of the data.{more}"
+        f"Forecasts of {about.horizon} steps at {len(batch)} places of the validation split, in "
+        f"the units of the data{more}."
     )
     return Section("Forecasts", figures={caption: figure})
+
+
+def _title(place: int, batch: SeriesBatch, labels: Mapping[str, Any]) -> str:
+    """Where a window lies: its series, and the last time that was known."""
+    series = str(labels["series"][place]) if "series" in labels else ""
+    if "last_time" in labels:
+        time = labels["last_time"][place]
+        dated = isinstance(time, np.datetime64)
+        text = str(time.astype("datetime64[m]")).replace("T", " ") if dated else f"{time:g}"
+        return f"{series} after {text}".strip()
+    return f"{series} window {int(batch.index[place])}".strip()
 
 
 def _errors(about: SeriesDescription, profiles: Profiles) -> Section:
@@ -57,7 +80,7 @@ def _errors(about: SeriesDescription, profiles: Profiles) -> Section:
     steps = np.arange(1, len(profiles["mse_by_step"]) + 1)
     figure = curves(
         {
-            "prediction": (steps, profiles["mse_by_step"]),
+            "forecast": (steps, profiles["mse_by_step"]),
             "persistence (the last value, repeated)": (
                 steps,
                 profiles["persistence_mse_by_step"],
@@ -72,7 +95,7 @@ def _errors(about: SeriesDescription, profiles: Profiles) -> Section:
             "MSE": profiles["mse_by_variate"][place],
             "persistence MSE": profiles["persistence_mse_by_variate"][place],
             "MAE in its unit": profiles["mae_physical_by_variate"][place],
-            "unit": about.units.get(name, "1"),
+            "unit": about.units.get(name) or "not given",
         }
         for place, name in enumerate(about.targets)
     ]

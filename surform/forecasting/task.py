@@ -118,14 +118,16 @@ class ForecastTask(Task):
         count = min(3, len(windows))
         return windows[[round((k + 0.5) * len(windows) / count - 0.5) for k in range(count)]]
 
-    def report_sections(self, batch: SeriesBatch, prediction: Prediction) -> list[Section]:
+    def report_sections(
+        self, batch: SeriesBatch, prediction: Prediction, labels: dict[str, Any]
+    ) -> list[Section]:
         from surform.forecasting.figures import report_sections
 
         about = self.surrogate.description
         if about is None:
             return []
         profiles = self.profiles.get("validation", {})
-        return report_sections(about, batch, self._physical(prediction), profiles)
+        return report_sections(about, batch, self._physical(prediction), profiles, labels)
 
     def _physical(self, prediction: Prediction) -> Prediction:
         output, target = (

@@ -128,7 +128,9 @@ class FieldTask(Task):
         """The errors of single frames, where there is a time axis."""
         return {"frames": frame_errors(prediction, batch)} if batch.time_window else {}
 
-    def report_sections(self, batch: FieldBatch, prediction: Prediction) -> list[Section]:
+    def report_sections(
+        self, batch: FieldBatch, prediction: Prediction, labels: dict[str, Any]
+    ) -> list[Section]:
         from surform.operators.figures import prediction_figures
 
         about = self.surrogate.description

@@ -25,7 +25,6 @@ def forecast_panels(
     titles: Sequence[str] = (),
     step: str = "",
     band: tuple[np.ndarray, np.ndarray] | None = None,
-    most: int = 4,
 ) -> Figure:
     """A grid of panels, one row per variate and one column per window.
 
@@ -36,12 +35,10 @@ def forecast_panels(
         titles: above each column.
         step: time between two rows, for the axis: "1h".
         band: lower and upper bounds of the forecast, each `(W, H, V)`.
-        most: variates drawn, the first ones.
     """
     from matplotlib.figure import Figure
 
-    windows, horizon, variates = forecast.shape
-    rows = min(variates, most)
+    windows, horizon, rows = forecast.shape
     before = np.arange(-min(history.shape[1], 2 * horizon) + 1, 1)
     after = np.arange(1, horizon + 1)
     with look():

@@ -78,12 +78,15 @@ def _sections(trainer: Trainer, task: Task) -> list[Section]:
     loader = data.val_dataloader() if data else None
     if not loader:  # no validation split
         return []
-    batch = task.showcase(loader).to(task.device)
+    batch = task.showcase(loader)
+    label = getattr(loader.dataset, "labels", None)
+    labels = label(batch.index) if label is not None else {}
+    batch = batch.to(task.device)
     was_training = task.training
     task.eval()
     with torch.no_grad():
         prediction = task.evaluate_batch(batch)
-        sections = task.report_sections(batch, prediction)
+        sections = task.report_sections(batch, prediction, labels)
     task.train(was_training)
     return sections
 

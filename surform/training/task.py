@@ -116,8 +116,14 @@ class Task(LightningModule):
         """The batch that the report shows, taken from the validation split."""
         return next(iter(loader))
 
-    def report_sections(self, batch: Any, prediction: Prediction) -> list[Section]:
-        """Pictures and tables of the domain for the report; the batch is what `showcase` chose."""
+    def report_sections(
+        self, batch: Any, prediction: Prediction, labels: dict[str, Any]
+    ) -> list[Section]:
+        """Pictures and tables of the domain for the report; the batch is what `showcase` chose.
+
+        Args:
+            labels: as for `label_predictions`.
+        """
         return []
 
     def label_predictions(self, output: Tensor, batch: Any, labels: dict[str, Any]) -> xr.Dataset:

@@ -121,7 +121,7 @@ def test_the_card_tells_variates_units_windows_and_how_to_forecast(tmp_path: Pat
     for text in (
         "Forecasts the next 4 steps of 1h of a from the last 6 steps of 1h of 3 variates.",
         "| variate, target | a | kW |",
-        "| variate | b | 1 |",
+        "| variate | b | not given |",
         "Windows of 6 steps",
         "model.predict(frame)",
         "Trusted only for series like",
