@@ -10,6 +10,8 @@ from surform.data.splits import SPLITS
 
 __all__ = ["check_split", "split_rows"]
 
+_ORIGIN = "origin"
+
 # 12, 4 and 4 months of 30 days; what lies behind them is not used.
 _PUBLISHED = {"etth": (8640, 2880, 2880), "ettm": (34560, 11520, 11520)}
 _RATIO = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -25,6 +27,8 @@ def check_split(split: str | Mapping[str, float | str]) -> None:
         if split not in (*_PUBLISHED, "ratio"):
             raise ValueError(f"split {split!r}: choose {_VALID}")
         return
+    if _ORIGIN in split:
+        return _check_origin(split)
     for name, amount in split.items():
         if name not in SPLITS:
             raise ValueError(f"unknown split {name!r}: choose {', '.join(SPLITS)}")
@@ -58,7 +62,9 @@ def split_rows(
 
     Args:
         split: "etth", "ettm", "ratio", or "train", "validation", "test" -> a count of rows, a
-            fraction of them, or the date before which the split ends.
+            fraction of them, or the date before which the split ends. With "origin", a count of
+            rows from the end of the series, all are counts around that row: test rows after it,
+            validation rows before it, training rows before those (0: all that there are).
         rows: of the series.
         where: names the series in errors.
         times: of the rows, for dates.
@@ -70,6 +76,8 @@ def split_rows(
         if split != "ratio":
             return _published(split, rows, where)
         split = _RATIO
+    if _ORIGIN in split:
+        return _around_origin(split, rows, where)  # type: ignore[arg-type]
     names = [name for name in SPLITS if name in split]
     amounts = [split[name] for name in names]
     if isinstance(amounts[0], str):
@@ -82,6 +90,34 @@ def split_rows(
             raise ValueError(f"split: {parts} = {ends[-1]} rows, but {where} has {rows}")
     starts = [0, *ends[:-1]]
     return {n: (a, b) for n, a, b in zip(names, starts, ends, strict=True)}
+
+
+def _check_origin(split: Mapping[str, float | str]) -> None:
+    names = (_ORIGIN, *SPLITS)
+    for name in (*split, *names):
+        amount = split.get(name)
+        if name not in names or isinstance(amount, bool) or not isinstance(amount, int):
+            raise ValueError(f"split {name}={amount!r}: with {_ORIGIN}, give {', '.join(names)}")
+        if amount < (name != "train"):
+            raise ValueError(f"split {name}={amount}: at least {int(name != 'train')} row")
+    if split["test"] > split[_ORIGIN]:  # type: ignore[operator]
+        raise ValueError(f"split: test {split['test']} is more than the {split[_ORIGIN]} rows left")
+
+
+def _around_origin(split: Mapping[str, int], rows: int, where: str) -> dict[str, tuple[int, int]]:
+    origin = rows - split[_ORIGIN]
+    trained = origin - split["validation"]
+    first = max(0, trained - split["train"]) if split["train"] else 0
+    if trained <= first or (split["train"] and trained < split["train"]):
+        raise ValueError(
+            f"split: {where} has {rows} rows, which leaves {max(trained, 0)} for training before "
+            f"validation {split['validation']} and origin {split[_ORIGIN]}"
+        )
+    return {
+        "train": (first, trained),
+        "validation": (trained, origin),
+        "test": (origin, origin + split["test"]),
+    }
 
 
 def _published(name: str, rows: int, where: str) -> dict[str, tuple[int, int]]:
