@@ -32,6 +32,7 @@ _MODULES = {
     "loss": "surform.training.losses",
     "schedule": "surform.training.schedules",
     "optimizer": "torch.optim",
+    "base_optimizer": "torch.optim",
     "callbacks": "lightning.pytorch.callbacks",
     "logger": "lightning.pytorch.loggers",
 }
@@ -39,6 +40,8 @@ _ALIASES = {"one_cycle": "OneCycle", "onecycle": "OneCycle", "cosine": "Cosine"}
 _ALIASES |= {"halving": "Halving", "cosine_epochs": "CosineEpochs"}
 _ALIASES |= {"restarted_cosine": "RestartedCosine", "delayed_decay": "DelayedDecay"}
 _ALIASES |= {"constant": "Constant", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+# Names of classes that lie elsewhere.
+_OWN = {"SharpnessAware": "surform.training.sharpness.SharpnessAware"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -163,6 +166,8 @@ def _class_path(key: str, name: str) -> str:
     registry, module = _REGISTRIES.get(key), _MODULES.get(key)
     if registry and (module is None or name.islower()):
         return lookup(registry, name).replace(":", ".")
+    if module and name in _OWN:
+        return _OWN[name]
     return f"{module}.{_ALIASES.get(name.lower(), name)}" if module else name
 
 
