@@ -70,11 +70,11 @@ class SAMformer(nn.Module):
         """history, forecast: standardised by the statistics of the training data, or not at all."""
         self._check(history)
         if self.revin is None:
-            return self._forecast(history).transpose(1, 2)
+            return self.normalized(history).transpose(1, 2)
         standard, statistics = self.revin.standardize(history)
-        return self.revin.denormalize(self._forecast(standard).transpose(1, 2), statistics)
+        return self.revin.denormalize(self.normalized(standard).transpose(1, 2), statistics)
 
-    def _forecast(self, x: Tensor) -> Tensor:
+    def normalized(self, x: Tensor) -> Tensor:
         """(b, l, v) -> (b, v, h), in normalised units."""
         x = x.transpose(1, 2).contiguous()
         # The keys' bias moves all scores of a query alike, which no softmax sees: its gradient is

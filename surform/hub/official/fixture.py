@@ -117,6 +117,8 @@ class System:
     surrogate: registered surrogate that wraps a converted network.
     infer(state) -> official constructor arguments read off the shapes of a bare state dict.
     modes: modes of a fixture that the replays tell apart.
+    translate(state) -> official state dict of what another version of the code base saved (other
+        state dicts come back unchanged); ValueError says what does not fit.
     """
 
     name: str
@@ -128,6 +130,7 @@ class System:
     infer: Callable[[State], dict[str, Any]] | None = None
     surrogate: str = "fields"
     modes: tuple[str, ...] = ("eval", "train")
+    translate: Callable[[State], State] | None = None
 
     def build(self, fixture: Fixture, dtype: torch.dtype) -> nn.Module:
         """Our registered model with the fixture's parameters, in its dtype and mode."""
