@@ -102,7 +102,7 @@ def _marks(freq: str, calendar: str) -> int:
 def _infer(state: State) -> Arguments:
     """Never enough: the horizon, the heads and the kind of attention leave no trace in weights."""
     dim, enc_in, _ = state["enc_embedding.value_embedding.tokenConv.weight"].shape
-    found = {
+    found: Arguments = {
         "enc_in": enc_in,
         "dec_in": state["dec_embedding.value_embedding.tokenConv.weight"].shape[1],
         "c_out": len(state["projection.weight"]),
@@ -130,20 +130,17 @@ def _count(state: State, pattern: str) -> int:
 
 def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
     model, inputs = SYSTEM.build(fixture, dtype), fixture.inputs(dtype)
-    samples = _recorded_samples(inputs, model)
-    marks = model.arguments["marks"]  # type: ignore[index]
-    if model.arguments["calendar"] != "continuous":  # type: ignore[index]
-        past, start = (inputs[f"x_mark_{one}"][..., :marks] for one in ("enc", "dec"))
-    else:
-        past, start = inputs["x_mark_enc"], inputs["x_mark_dec"]
+    built = vars(model)["arguments"]
+    past, start = inputs["x_mark_enc"], inputs["x_mark_dec"]
+    if built["calendar"] != "continuous":  # columns without a table are not read
+        past, start = past[..., : built["marks"]], start[..., : built["marks"]]
     call = (inputs["x_enc"], past, inputs["x_dec"], start)
+    samples = _recorded_samples(inputs, model)
     names = [name for name in fixture.named("out") if name != "y"]
     maps: list[Tensor] | None = [] if names else None
+    mid = _inside(model, call, samples) if fixture.named("mid") else {}
     outputs = {"y": model.forward_from(*call, samples=samples, maps=maps)}  # type: ignore[operator]
-    outputs |= _named_maps(names, maps or [], model)
-    mid: State = {}
-    if fixture.named("mid"):
-        mid = _inside(model, call, samples)
+    outputs |= _named_maps(names, maps or [], built.get("depths"))
     return Replay(outputs, inputs, model, loss=_loss(fixture, outputs, dtype), mid=mid)
 
 
@@ -156,12 +153,13 @@ def _recorded_samples(inputs: State, model: nn.Module) -> list[Tensor | None] | 
     }
     if not recorded:
         return None
-    return [recorded.get(i) for i in range(model.sampled_attentions)]  # type: ignore[arg-type]
+    attentions: Any = model.sampled_attentions
+    return [recorded.get(i) for i in range(attentions)]
 
 
-def _named_maps(names: list[str], maps: list[Tensor], model: nn.Module) -> State:
+def _named_maps(names: list[str], maps: list[Tensor], depths: tuple[int, ...] | None) -> State:
     """Encoder maps under names such as attn.1, or attn.0.1 for a stack's encoder 0."""
-    depths = list(model.arguments.get("depths", [len(maps)]))  # type: ignore[union-attr]
+    depths = depths or (len(maps),)
     found = {}
     for name in names:
         numbers = [int(number) for number in re.findall(r"\d+", name)]
@@ -186,10 +184,9 @@ def _loss(fixture: Fixture, outputs: State, dtype: torch.dtype) -> Tensor | None
 def _inside(model: nn.Module, call: tuple[Tensor, ...], samples: Any) -> State:
     """What the fixtures keep of the inside, from a pass of its own: the forecast's pass leaves out
     what it does not need of the last decoder layer."""
-    mid: State = {
-        "pe_head": import_object("surform.layers.sinusoid:sinusoid")(64, _dim(model))[None]
-    }
-    first = "encoder.encoders.0." if "depths" in model.arguments else "encoder."  # type: ignore[operator]
+    model = copy.deepcopy(model)  # hooks and the batch norms' averages are not the forecast's
+    built = vars(model)["arguments"]
+    first = "encoder.encoders.0." if "depths" in built else "encoder."
     places = {
         "embedding": "enc_embedding",
         f"{first}layers.0.attention": "enc_attn0",
@@ -198,19 +195,15 @@ def _inside(model: nn.Module, call: tuple[Tensor, ...], samples: Any) -> State:
         "decoder.0.attention": "dec_self_attn0",
         "decoder.0.cross": "dec_cross_attn0",
     }
-    hooks = []
+    mid: State = {
+        "pe_head": import_object("surform.layers.sinusoid:sinusoid")(64, built["dim"])[None]
+    }
+    modules = dict(model.named_modules())
     for place, name in places.items():
-        module = dict(model.named_modules()).get(place)
-        if module is not None:
-            hooks.append(module.register_forward_hook(_keep(mid, name)))
+        if place in modules:
+            modules[place].register_forward_hook(_keep(mid, name))
     model.forward_from(*call, samples=samples, every_step=True)  # type: ignore[operator]
-    for hook in hooks:
-        hook.remove()
     return mid
-
-
-def _dim(model: nn.Module) -> int:
-    return model.arguments["dim"]  # type: ignore[index,return-value]
 
 
 def _keep(mid: State, name: str) -> Any:
