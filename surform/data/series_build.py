@@ -10,6 +10,7 @@ import numpy as np
 from surform.data.series_fill import FILLS, fill_missing, insert_rows
 from surform.data.series_raw import RawTable
 from surform.data.series_roles import Roles
+from surform.data.series_space import Space
 from surform.data.series_step import Step, find_step
 from surform.data.series_table import SeriesTable, Span, blocks_of, sorted_by_series
 from surform.data.series_times import parse_times
@@ -50,7 +51,7 @@ class Cleaning:
             )
 
 
-def build_table(raw: RawTable, roles: Roles, cleaning: Cleaning) -> SeriesTable:
+def build_table(raw: RawTable, roles: Roles, cleaning: Cleaning, space: Space) -> SeriesTable:
     """Check, sort and fill a raw table.
 
     Raises:
@@ -59,7 +60,7 @@ def build_table(raw: RawTable, roles: Roles, cleaning: Cleaning) -> SeriesTable:
     """
     if not raw.rows:
         raise ValueError(f"{raw.name} has no rows")
-    raw, spans = sorted_by_series(raw, roles)
+    raw, spans = sorted_by_series(raw, roles, space)
     width = len(roles.variates) + len(roles.known)
     static = _static(raw, roles, spans)
     times = _times(raw, roles, cleaning)
@@ -70,7 +71,7 @@ def build_table(raw: RawTable, roles: Roles, cleaning: Cleaning) -> SeriesTable:
     place = raw.place
     if cleaning.fill != "none":
         values, times, positions, spans, place = insert_rows(
-            values, times, positions, spans, place, step, cleaning.fill_limit
+            values, times, positions, spans, place, step, cleaning.fill_limit, space
         )
         fill_missing(values, spans, positions, cleaning.fill, cleaning.fill_limit)
     table = SeriesTable(

@@ -17,6 +17,7 @@ import numpy as np
 
 from surform.data.faults import is_url, refuse_unreadable
 from surform.data.series_raw import Kind, RawTable
+from surform.data.series_space import Space
 from surform.data.series_times import looks_like_time
 
 __all__ = ["MISSING", "CsvTable"]
@@ -42,6 +43,7 @@ class CsvTable:
     def __init__(self, path: str, delimiter: str | None = None, header: bool | None = None) -> None:
         refuse_unreadable(path)
         self.name = path
+        self.defaults: dict[str, Any] = {}
         head = self._head(202)
         if not head:
             raise ValueError(f"{path} is empty: it has no line of column names")
@@ -60,9 +62,10 @@ class CsvTable:
         """Names and kinds of the columns, judged by the first 200 rows."""
         columns = zip(*(row for row in self._sample if len(row) == len(self.names)), strict=True)
         found: dict[str, Kind] = dict.fromkeys(self.names, "empty")
-        return found | {n: _kind(v) for n, v in zip(self.names, columns, strict=False)}
+        found.update((n, _kind(v)) for n, v in zip(self.names, columns, strict=False))
+        return found
 
-    def read(self, numbers: Sequence[str], labels: Sequence[str], dtype: np.dtype) -> RawTable:
+    def read(self, numbers: Sequence[str], labels: Sequence[str], space: Space) -> RawTable:
         """Read the columns; a field that is no number is named with its line."""
         skipped: list[int] = []
         blocks: list[np.ndarray] = []
@@ -80,13 +83,13 @@ class CsvTable:
         done = 0
         for rows in self._blocks(skipped):
             self._check_widths(rows, done, place)
-            blocks.append(self._numbers(rows, places, done, place).astype(dtype, copy=False))
+            blocks.append(self._numbers(rows, places, done, place).astype(space.dtype, copy=False))
             for name, column in label_places.items():
                 texts[name] += [row[column] for row in rows]
             done += len(rows)
         if not done:
             raise ValueError(f"{self.name} has column names but no rows")
-        values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        values = _joined(blocks, space)
         found = {name: np.array(column, dtype=object) for name, column in texts.items()}
         return RawTable(self.name, tuple(numbers), values, found, place=place)
 
@@ -173,6 +176,19 @@ class CsvTable:
         if any("\0" in line for line in found):
             raise ValueError(f"{self.name} is not text: it holds zero bytes")
         return found
+
+
+def _joined(blocks: list[np.ndarray], space: Space) -> np.ndarray:
+    """The blocks as one array; each is let go as soon as it is copied."""
+    if len(blocks) == 1:
+        return blocks[0]
+    values = space.empty(sum(map(len, blocks)), blocks[0].shape[1])
+    row = 0
+    for number, block in enumerate(blocks):
+        values[row : row + len(block)] = block
+        row += len(block)
+        blocks[number] = block[:0]
+    return values
 
 
 @contextmanager

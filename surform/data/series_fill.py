@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from surform.data.series_space import Space, take_rows
 from surform.data.series_step import Step
 from surform.data.series_table import Span
 
@@ -24,6 +25,7 @@ def insert_rows(
     place: Callable[[int], str],
     step: Step | None,
     limit: int,
+    space: Space,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray, list[Span], Callable[[int], str]]:
     """Rows of NaN where at most `limit` rows are missing inside a series; longer gaps stay."""
     if times is None or step is None:
@@ -36,10 +38,9 @@ def insert_rows(
         return values, times, positions, spans, place
     new_rows = np.arange(len(values)) + np.cumsum(extra)
     total = int(new_rows[-1]) + 1
-    wider = np.full((total, values.shape[1]), np.nan, values.dtype)
-    wider[new_rows] = values
     source = np.searchsorted(new_rows, np.arange(total))  # the old row at or after each new one
     before = new_rows[source] - np.arange(total)
+    wider = take_rows(values, np.where(before, -1, source), space)
     new_positions = positions[source] - before
     new_times = times[source].copy()
     for row in np.flatnonzero(before):

@@ -22,6 +22,7 @@ from surform.data.series_fingerprint import series_fingerprint
 from surform.data.series_forecast import ForecastWindows
 from surform.data.series_roles import find_roles
 from surform.data.series_sources import open_table
+from surform.data.series_space import Space
 from surform.data.series_splits import check_split, split_rows
 from surform.data.series_statistics import column_normalizer, column_statistics
 from surform.data.series_table import SeriesTable
@@ -66,6 +67,8 @@ class SeriesData(L.LightningDataModule):
         generate: `{"solver": name, **options}`: makes `path` first if it does not exist.
         delimiter: between the fields of a text file; None finds it.
         header: whether a text file begins with column names; None finds out.
+        cache: "memory" holds the table in memory, "files" in a memory-mapped file, "auto" decides
+            by size (2 GiB).
         seed: of the shuffling.
         dtype: "float32" or "float64".
     """
@@ -99,6 +102,7 @@ class SeriesData(L.LightningDataModule):
         generate: dict[str, Any] | None = None,
         delimiter: str | None = None,
         header: bool | None = None,
+        cache: Literal["auto", "memory", "files"] = "auto",
         seed: int = 0,
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
@@ -107,6 +111,7 @@ class SeriesData(L.LightningDataModule):
             ("marks", marks, (False, True, "continuous", "integer")),
             ("normalize", normalize, ("train", "none")),
             ("protocol", protocol, ("clean", "paper")),
+            ("cache", cache, ("auto", "memory", "files")),
             ("dtype", dtype, tuple(_DTYPES)),
         ):
             if value not in choices:
@@ -140,6 +145,7 @@ class SeriesData(L.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.drop_last, self.protocol, self.drop_last_test = drop_last, protocol, drop_last_test
         self.text = {"delimiter": delimiter, "header": header}
+        self.cache: Any = cache
         self.seed = seed
         self._table: SeriesTable | None = None
         self._splits: list[dict[str, tuple[int, int]]] | None = None
@@ -156,13 +162,17 @@ class SeriesData(L.LightningDataModule):
         """The series, read and checked at first use."""
         if self._table is None:
             self.prepare_data()
-            reader = open_table(self.path, **self.text)
+            reader = open_table(self.path, time=self.columns["time"], **self.text)
+            given = {name: value for name, value in self.columns.items() if value}
             roles = find_roles(
-                reader.kinds(), reader.name, timed=self.cleaning.step != "", **self.columns
+                reader.kinds(),
+                reader.name,
+                timed=self.cleaning.step != "",
+                **{**reader.defaults, **given},
             )
-            dtype = np.dtype(str(self.dtype).removeprefix("torch."))
-            raw = reader.read(roles.numbers, roles.labels, dtype)
-            self._table = build_table(raw, roles, self.cleaning)
+            space = Space(np.dtype(str(self.dtype).removeprefix("torch.")), self.cache)
+            raw = reader.read(roles.numbers, roles.labels, space)
+            self._table = build_table(raw, roles, self.cleaning, space)
         return self._table
 
     def description(self) -> SeriesDescription:
@@ -183,6 +193,7 @@ class SeriesData(L.LightningDataModule):
                     **table.attributes,
                     "path": table.name,
                     "fingerprint": series_fingerprint(table),
+                    **self._reading(),
                 },
             )
         return self._description
@@ -255,6 +266,10 @@ class SeriesData(L.LightningDataModule):
             whole = whole[:kept]
         return SeriesWindows(table, whole, self.lookback, self.horizon, self._table_marks())
 
+    def split_rows(self) -> list[dict[str, tuple[int, int]]]:
+        """Per series, first row and end of each split, counted from the start of the series."""
+        return self._rows()
+
     def forecast_windows(self) -> ForecastWindows:
         """One window per series, its last rows: a data set of `SeriesBatch` without targets."""
         marks = self._calendar if self._mark_names() else None
@@ -302,6 +317,13 @@ class SeriesData(L.LightningDataModule):
             pairs = [(mean[: counts[0]], std[: counts[0]]), (mean[counts[0] :], std[counts[0] :])]
             pairs.append(column_statistics(table.static, [(0, len(table.static))]))
         return [column_normalizer(mean, std) for mean, std in pairs]
+
+    def _reading(self) -> dict[str, str]:
+        """How the table was read, for forecasts from tables to come."""
+        found = {"time": self.table.roles.time, "id": self.table.roles.id}
+        if self.marks:
+            found |= {"marks": self.marks, "marks_step": self.marks_step}
+        return {name: value for name, value in found.items() if value is not None}
 
     def _mark_names(self) -> tuple[str, ...]:
         return calendar_names(self._marks_step(), self.marks) if self.marks else ()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
+
+from surform.data.series_space import Space
 
 __all__ = ["Kind", "RawTable", "TableReader", "numbered_row"]
 
@@ -30,8 +32,6 @@ class RawTable:
         units: unit strings where the source has them.
         attributes: provenance where the source has it.
         place: where a row stands in the source ("line 12").
-        starts: of several series laid end to end, where each begins, by name; none otherwise.
-        cleanup: called when the values are no longer needed.
     """
 
     name: str
@@ -52,11 +52,12 @@ class TableReader(Protocol):
     """A table that can be read once its columns are chosen."""
 
     name: str
+    defaults: dict[str, Any]  # arguments of `find_roles` that the source itself answers
 
     def kinds(self) -> Mapping[str, Kind]:
         """The columns in order and what they hold, from a schema or the first rows."""
         ...
 
-    def read(self, numbers: Sequence[str], labels: Sequence[str], dtype: np.dtype) -> RawTable:
-        """Read the chosen columns, `numbers` as `dtype`; ValueError names what cannot be read."""
+    def read(self, numbers: Sequence[str], labels: Sequence[str], space: Space) -> RawTable:
+        """Read the chosen columns, `numbers` into `space`; ValueError names what is unreadable."""
         ...

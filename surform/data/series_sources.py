@@ -5,35 +5,103 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from surform.data.series_csv import CsvTable
-from surform.data.series_raw import TableReader
+import numpy as np
 
-__all__ = ["open_table"]
+from surform.data.faults import refuse_unreadable
+from surform.data.fields import is_zarr, open_fields
+from surform.data.series_csv import CsvTable
+from surform.data.series_frames import ColumnTable, array_table, frame_table
+from surform.data.series_named import NAMED, open_named
+from surform.data.series_parquet import ParquetTable
+from surform.data.series_raw import TableReader
+from surform.data.series_xarray import XarrayTable
+
+__all__ = ["is_series_file", "open_table"]
 
 _TEXT = (".csv", ".tsv", ".txt")
 _PACKED = (".gz", ".bz2", ".xz")
+_PARQUET = (".parquet", ".pq")
+_ARRAYS = (".npy", ".npz")
+_GRIDS = (".nc", ".nc4", ".h5", ".hdf5")
+_VALID = (
+    f"{', '.join((*_TEXT, *_PARQUET, *_GRIDS, *_ARRAYS))}, .zarr, {', '.join(NAMED)}, or in Python "
+    "a frame of pandas or polars, an Arrow table, an xarray dataset, an array"
+)
 
 
 def open_table(
-    source: Any, delimiter: str | None = None, header: bool | None = None
+    source: Any,
+    delimiter: str | None = None,
+    header: bool | None = None,
+    time: str | None = None,
 ) -> TableReader:
     """A reader of `source`, which is looked at and not yet read.
 
     Args:
-        source: path or URL of a CSV file (`.csv`, `.tsv`, `.txt`, also `.gz`, `.bz2`, `.xz`).
+        source: path or URL of CSV (`.csv`, `.tsv`, `.txt`, also `.gz`, `.bz2`, `.xz`), Parquet,
+            NetCDF, Zarr or NumPy files; the name of a data set in `series_named`; a frame of
+            pandas or polars, an Arrow table, an xarray dataset or array, an array or tensor.
         delimiter: of text files; None finds it.
         header: whether a text file begins with column names; None finds out.
+        time: the axis of time of NetCDF, Zarr and xarray; None finds it.
 
     Raises:
         ValueError: an unknown kind of source.
         OSError: a file that is missing, empty or unreadable.
+        ImportError: a library that it takes is not installed.
     """
-    if isinstance(source, os.PathLike):
-        source = os.fspath(source)
-    if isinstance(source, str):
-        stem, suffix = os.path.splitext(source.lower())
-        if suffix in _PACKED:
-            suffix = os.path.splitext(stem)[1]
-        if suffix in _TEXT:
-            return CsvTable(source, delimiter, header)
-    raise ValueError(f"cannot read series from {str(source)[:80]!r}: valid: .csv, .tsv, .txt")
+    if isinstance(source, str | os.PathLike):
+        return _open_path(os.fspath(source), delimiter, header, time)
+    if type(source).__module__.partition(".")[0] == "xarray":
+        return XarrayTable(source, "the dataset", time)
+    if isinstance(source, np.ndarray) or type(source).__module__.partition(".")[0] == "torch":
+        return array_table(source)
+    found = frame_table(source)
+    if found is None:
+        raise ValueError(f"cannot read series from {type(source).__name__}: valid: {_VALID}")
+    return found
+
+
+def is_series_file(path: str) -> bool:
+    """Whether a name is that of a table: text, Parquet or a named data set."""
+    return path in NAMED or _suffix(path) in (*_TEXT, *_PARQUET)
+
+
+def _open_path(
+    path: str, delimiter: str | None, header: bool | None, time: str | None
+) -> TableReader:
+    suffix = _suffix(path)
+    if path in NAMED and not os.path.exists(path):
+        return open_named(path)
+    if suffix in _TEXT:
+        return CsvTable(path, delimiter, header)
+    if suffix in _PARQUET:
+        return ParquetTable(path)
+    if suffix in _ARRAYS:
+        return _open_array(path)
+    if suffix in _GRIDS or is_zarr(path):
+        # a Zarr folder may list its variables in any order
+        return XarrayTable(open_fields(path), path, time, ordered=not is_zarr(path))
+    raise ValueError(f"cannot read series from {path}: valid: {_VALID}")
+
+
+def _open_array(path: str) -> ColumnTable:
+    refuse_unreadable(path)
+    try:
+        found = np.load(path, allow_pickle=False, mmap_mode="r" if path.endswith(".npy") else None)
+        if isinstance(found, np.ndarray):
+            return array_table(found, path)
+        with found:
+            names = list(found)
+            if "data" not in names and len(names) != 1:
+                raise ValueError(
+                    f"{path} holds {', '.join(names)}: one array called 'data' is read"
+                )
+            return array_table(found["data" if "data" in names else names[0]], path)
+    except (EOFError, OSError) as error:
+        raise OSError(f"cannot read {path}: it is damaged or truncated") from error
+
+
+def _suffix(path: str) -> str:
+    stem, suffix = os.path.splitext(path.lower())
+    return os.path.splitext(stem)[1] if suffix in _PACKED else suffix

@@ -9,9 +9,10 @@ import numpy as np
 
 from surform.data.series_raw import RawTable
 from surform.data.series_roles import Roles
+from surform.data.series_space import Space, take_rows
 from surform.data.series_step import Step
 
-__all__ = ["SeriesTable", "Span", "blocks_of"]
+__all__ = ["SeriesTable", "Span", "blocks_of", "sorted_by_series"]
 
 _BLOCK_VALUES = 1 << 21
 
@@ -85,7 +86,7 @@ def blocks_of(rows: int, columns: int, start: int = 0) -> list[slice]:
     return [slice(a, min(a + size, start + rows)) for a in range(start, start + rows, size)]
 
 
-def sorted_by_series(raw: RawTable, roles: Roles) -> tuple[RawTable, list[Span]]:
+def sorted_by_series(raw: RawTable, roles: Roles, space: Space) -> tuple[RawTable, list[Span]]:
     """The table with the rows of each series together, series in the order of their first row."""
     if roles.id is None:
         return raw, [Span("", 0, raw.rows, raw.rows)]
@@ -99,7 +100,7 @@ def sorted_by_series(raw: RawTable, roles: Roles) -> tuple[RawTable, list[Span]]
         place = raw.place
         raw = replace(
             raw,
-            values=raw.values[order],
+            values=take_rows(raw.values, order, space),
             labels={name: column[order] for name, column in raw.labels.items()},
             place=lambda row: place(int(order[row])),
         )
