@@ -52,9 +52,10 @@ class RevIN(nn.Module):
         if x.ndim != 3 or self.variates not in (None, x.shape[-1]):
             expected = "v" if self.variates is None else self.variates
             raise ValueError(f"x has shape {tuple(x.shape)}, but must be (b, l, {expected})")
-        variance, mean = torch.var_mean(x.detach(), dim=1, correction=0, keepdim=True)
-        found = InstanceStatistics(mean, (variance + self.eps).sqrt())
-        return (x - found.mean) / found.deviation, found
+        mean = x.detach().mean(1, keepdim=True)
+        centred = x - mean
+        deviation = (centred.detach().square().mean(1, keepdim=True) + self.eps).sqrt()
+        return centred / deviation, InstanceStatistics(mean, deviation)
 
     def normalize(self, x: Float[Tensor, "b l v"]) -> tuple[Tensor, InstanceStatistics]:
         """The normalised series, learned scale and shift included, and its statistics."""
