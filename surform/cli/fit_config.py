@@ -22,7 +22,15 @@ import yaml
 from surform.recipes import find_recipe
 from surform.registry import lookup
 
-__all__ = ["SECTIONS", "apply_overrides", "closest", "merge", "parse_value", "read_config"]
+__all__ = [
+    "SECTIONS",
+    "apply_overrides",
+    "closest",
+    "merge",
+    "merge_all",
+    "parse_value",
+    "read_config",
+]
 
 SECTIONS = ("model", "data", "trainer", "seed_everything")
 
@@ -101,6 +109,13 @@ def merge(old: Any, new: Any) -> Any:
     for key, value in new.items():
         merged[key] = _merge_option(key, old.get(key), value)
     return merged
+
+
+def merge_all(config: dict[str, Any], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Several layers over a configuration, later ones win."""
+    for layer in layers:
+        config = merge(config, layer)
+    return config
 
 
 def _merge_option(key: str, old: Any, new: Any) -> Any:

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from surform.cli.fit_check import check_class, explain, import_class
 from surform.training.sizes import Sizes, size
 
-__all__ = ["data_sizes", "filled"]
+__all__ = ["data_sizes", "filled", "net_arguments"]
 
 
 def data_sizes(config: dict[str, Any]) -> Sizes:
@@ -58,6 +58,12 @@ def filled(config: dict[str, Any], sizes: Sizes) -> dict[str, Any]:
     arguments = _net(config).setdefault("init_args", {})
     arguments |= {name: size(sizes[name]) for name in names}
     return config
+
+
+def net_arguments(config: dict[str, Any]) -> Sizes:
+    """The numbers that a complete configuration gives its network."""
+    given = _net(config).get("init_args") or {}
+    return {n: v for n, v in given.items() if isinstance(v, int) and not isinstance(v, bool)}
 
 
 def _open(config: dict[str, Any]) -> dict[str, bool]:

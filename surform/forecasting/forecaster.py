@@ -32,6 +32,10 @@ class Forecaster(Pretrained):
     usage: ClassVar[str] = (
         "forecast = model.predict(frame)  # a pandas.DataFrame (or a file) in, one out"
     )
+    file_options: ClassVar[tuple[str, ...]] = (
+        *("batch_size", "time", "time_format", "id", "delimiter", "header"),
+        *("fill", "fill_limit", "gaps"),
+    )
     description: SeriesDescription | None
 
     def __init__(self, net: nn.Module) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jaxtyping import Float
@@ -40,6 +42,7 @@ class FieldSurrogate(Pretrained):
     usage: ClassVar[str] = (
         "prediction = model.predict(dataset)  # an xarray.Dataset in, an xarray.Dataset out"
     )
+    file_options: ClassVar[tuple[str, ...]] = ("steps", "batch_size", "any_grid")
     description: FieldsDescription | None
 
     def __init__(
@@ -199,6 +202,12 @@ class FieldSurrogate(Pretrained):
         from surform.operators.labelled import predict
 
         return predict(self, dataset, steps, batch_size=batch_size, any_grid=any_grid)
+
+    def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
+        """`predict`, from a data set into a `.zarr`; see `surform.operators.labelled_files`."""
+        from surform.operators.labelled_files import predict_file
+
+        return predict_file(self, source, out, **options)
 
     @property
     def _first_axis(self) -> int:

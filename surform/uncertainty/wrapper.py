@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -58,6 +60,27 @@ class Wrapper(Pretrained):
             if not modules or name.startswith("_"):
                 raise
             return getattr(self.wrapped, name)
+
+    @property
+    def innermost(self) -> Pretrained:
+        """The model of the domain below all wrappers."""
+        model = self.wrapped
+        return model.innermost if isinstance(model, Wrapper) else model
+
+    @property
+    def usage(self) -> str:  # type: ignore[override]
+        return self.innermost.usage
+
+    @property
+    def file_options(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.innermost.file_options
+
+    def predict(self, *args: Any, **options: Any) -> Any:
+        """As the domain's models predict, with quantiles where this one has them."""
+        return type(self.innermost).predict(self, *args, **options)  # type: ignore[attr-defined]
+
+    def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
+        return type(self.innermost).predict_file(self, source, out, **options)
 
     def read_description(self, values: dict[str, Any]) -> Any:  # type: ignore[override]
         return self.wrapped.read_description(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def test_2_a_checkpoint_cannot_have_a_class_imported(
         torch.save(stored, path)
         for command in ("fit", "test", "predict"):
             refused(
-                run(command, "--ckpt_path", "r", "--data", "tests.training.toy.ToyData"),
+                run(command, "--ckpt_path", str(path), "--data", "tests.training.toy.ToyData"),
                 "the class evil_net.Net, which is not registered and is not imported",
             )
     assert not Path("executed").exists()
@@ -280,7 +281,8 @@ def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, train
     rows = [line.split() for line in out.splitlines()]
     assert {row[0] for row in rows} >= {"test/relative_l2", "test/rmse"}
     assert {row[-1] for row in rows} == {"clean"}
-    assert (trained / "test.json").is_file()
+    figures = json.loads((trained / "test.json").read_text())
+    assert figures["checkpoint"] == "r/checkpoints/best.ckpt"  # of a run the best one
 
 
 @pytest.mark.fault

@@ -1,0 +1,60 @@
+"""`surform predict`: the predictions of a split, or of what the model makes of a file."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from surform.cli.fit_check import import_class
+from surform.cli.fit_config import apply_overrides, closest
+from surform.cli.load import load_any
+from surform.training.task import Task
+
+__all__ = ["predict_file", "predicts_files"]
+
+
+def predicts_files(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration's task leaves predictions to its model, which reads files itself."""
+    model = config.get("model")
+    path = model.get("class_path") if isinstance(model, dict) else None
+    task = import_class("model", path) if path else None
+    return inspect.isclass(task) and issubclass(task, Task) and task.predicts == "files"
+
+
+def predict_file(
+    args: argparse.Namespace, overrides: list[str], source: str, config: Mapping[str, Any]
+) -> int:
+    """Predict from `--data.path` into `--out`; other options of the data go to the model.
+
+    Args:
+        source: a checkpoint, a run folder or a saved model.
+        config: the configuration that the checkpoint holds; {} for saved models.
+    """
+    given = apply_overrides({}, overrides)
+    other = [name for name in given if name != "data"]
+    if other:
+        raise ValueError(
+            f"--{other[0]}: {source} is used as it is; what may be given are --data.path, how the "
+            "data are to be read, and --out"
+        )
+    model = load_any(source)
+    asked = dict(given.get("data") or {})
+    path = asked.pop("path", None)
+    unknown = [name for name in asked if name not in model.file_options]
+    if unknown:
+        hint = closest(unknown[0], model.file_options, "--data.")
+        raise ValueError(f"predict has no option --data.{unknown[0]}: {hint}")
+    # how the data of training were read, where the command line does not say
+    trained = dict((config.get("data") or {}).get("init_args") or {})
+    kept = {n: v for n, v in trained.items() if n in model.file_options and n != "batch_size"}
+    path = path or trained.get("path")
+    if not isinstance(path, str):
+        raise ValueError(f"{source} needs a file to predict from: --data.path FILE")
+    if args.out is None:
+        raise ValueError("predict needs a file to write to: --out FILE")
+    out: Path = model.predict_file(path, args.out, **(kept | asked))
+    print(f"predictions: {out}")
+    return 0
