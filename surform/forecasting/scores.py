@@ -63,6 +63,10 @@ class ForecastScores:
 
     def _of_quantiles(self, quantiles: Tensor, target: Tensor) -> dict[str, Tensor]:
         found = {"crps": quantile_crps(quantiles, target, self.levels)}
+        found |= {
+            f"below_{level:g}": (target <= quantile).to(target.dtype)
+            for level, quantile in zip(self.levels, quantiles, strict=True)
+        }
         for coverage in (0.8, 0.9):
             pair = self._pair(coverage)
             if pair is None:
@@ -86,15 +90,20 @@ class ForecastScores:
         Raises:
             ValueError: no window was added.
         """
-        return {name: float(total.mean()) for name, total in self._averages().items()}
+        return {n: float(t.mean()) for n, t in self._averages().items() if n in FIGURES}
+
+    def calibration(self) -> list[tuple[float, float]]:
+        """(level, share of values at or below that quantile): equal for honest quantiles."""
+        means = self._averages()
+        return [(level, float(means[f"below_{level:g}"].mean())) for level in self.levels]
 
     def by_step(self) -> dict[str, list[float]]:
         """Means over windows and targets, per horizon step."""
-        return {name: total.mean(1).tolist() for name, total in self._averages().items()}
+        return {n: t.mean(1).tolist() for n, t in self._averages().items() if n in FIGURES}
 
     def by_target(self) -> dict[str, list[float]]:
         """Means over windows and steps, per target."""
-        return {name: total.mean(0).tolist() for name, total in self._averages().items()}
+        return {n: t.mean(0).tolist() for n, t in self._averages().items() if n in FIGURES}
 
     def _averages(self) -> dict[str, Tensor]:
         if not self.windows:

@@ -36,6 +36,7 @@ def test_quantile_figures():
     assert means["width_90"] == 4
     assert means["interval_score_90"] == pytest.approx(4 + 20 * 1 / 4)
     assert set(means) <= set(FIGURES)
+    assert dict(scores.calibration()) == {0.05: 0.0, 0.1: 0.25, 0.5: 0.5, 0.9: 0.5, 0.95: 0.75}
 
 
 def test_the_scale_of_mase_is_the_error_of_the_seasonal_naive_forecast():
