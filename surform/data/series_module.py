@@ -133,8 +133,8 @@ class SeriesData(L.LightningDataModule):
         self.lookback, self.horizon, self.split, self.overlap = lookback, horizon, split, overlap
         self.columns: dict[str, Any] = {
             "time": time, "id": id, "variates": _names("variates", variates),
-            "targets": _names("targets", targets), "known": _names("known", known) or (),
-            "static": _names("static", static) or (),
+            "targets": _names("targets", targets), "known": _names("known", known) or None,
+            "static": _names("static", static) or None,
         }  # fmt: skip
         self.cleaning = Cleaning(step, time_format, fill, fill_limit, gaps)
         self.marks: Any = "continuous" if marks is True else marks
@@ -163,7 +163,7 @@ class SeriesData(L.LightningDataModule):
         if self._table is None:
             self.prepare_data()
             reader = open_table(self.path, time=self.columns["time"], **self.text)
-            given = {name: value for name, value in self.columns.items() if value}
+            given = {name: value for name, value in self.columns.items() if value is not None}
             roles = find_roles(
                 reader.kinds(),
                 reader.name,
@@ -171,7 +171,8 @@ class SeriesData(L.LightningDataModule):
                 **{**reader.defaults, **given},
             )
             space = Space(np.dtype(str(self.dtype).removeprefix("torch.")), self.cache)
-            raw = reader.read(roles.numbers, roles.labels, space)
+            with np.errstate(over="ignore"):  # what float32 cannot hold is named later
+                raw = reader.read(roles.numbers, roles.labels, space)
             self._table = build_table(raw, roles, self.cleaning, space)
         return self._table
 

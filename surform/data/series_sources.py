@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -87,18 +88,19 @@ def _open_path(
 
 def _open_array(path: str) -> ColumnTable:
     refuse_unreadable(path)
+    arrays = _arrays(path)
+    if "data" not in arrays and len(arrays) != 1:
+        raise ValueError(f"{path} holds {', '.join(arrays)}: one array called 'data' is read")
+    return array_table(arrays.get("data", next(iter(arrays.values()))), path)
+
+
+def _arrays(path: str) -> dict[str, np.ndarray]:
     try:
-        found = np.load(path, allow_pickle=False, mmap_mode="r" if path.endswith(".npy") else None)
-        if isinstance(found, np.ndarray):
-            return array_table(found, path)
-        with found:
-            names = list(found)
-            if "data" not in names and len(names) != 1:
-                raise ValueError(
-                    f"{path} holds {', '.join(names)}: one array called 'data' is read"
-                )
-            return array_table(found["data" if "data" in names else names[0]], path)
-    except (EOFError, OSError) as error:
+        if path.lower().endswith(".npy"):
+            return {"data": np.load(path, mmap_mode="r")}
+        with np.load(path) as archive:
+            return dict(archive)
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise OSError(f"cannot read {path}: it is damaged or truncated") from error
 
 
