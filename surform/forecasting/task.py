@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from surform.data.series_batch import SeriesBatch
+from surform.forecasting.contestants import batches_of
 from surform.forecasting.forecaster import Forecaster
 from surform.reports.page import Section
 from surform.training.evaluation import Evaluation
@@ -17,6 +18,8 @@ from surform.training.metrics import METRICS
 from surform.training.prediction import Prediction
 from surform.training.schedules import Halving, Schedule
 from surform.training.task import Task
+from surform.uncertainty import Conformal
+from surform.uncertainty.conformal import LEVELS
 
 __all__ = ["ForecastTask"]
 
@@ -39,6 +42,8 @@ class ForecastTask(Task):
         physical_metrics: metrics in the units of the data, logged as `mae_physical`, ...; they
             mean something where all targets share one unit.
         monitor: the metric by which the best checkpoint is chosen.
+        intervals: let the model that the run leaves behind forecast quantiles, too: conformal
+            ones, from its errors on the validation windows.
     """
 
     predicts: ClassVar[Literal["windows", "files"]] = "files"
@@ -55,6 +60,7 @@ class ForecastTask(Task):
         metrics: Sequence[str] = ("mse", "mae"),
         physical_metrics: Sequence[str] = (),
         monitor: str = "mse",
+        intervals: bool = True,
     ) -> None:
         super().__init__(
             Forecaster(net),
@@ -70,6 +76,7 @@ class ForecastTask(Task):
         if unknown:
             raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
         self.physical_metrics = tuple(physical_metrics)
+        self.intervals = intervals
 
     def predict_batch(self, batch: SeriesBatch) -> Prediction:
         """The standardised forecast, with the network's own penalty in training."""
@@ -84,6 +91,20 @@ class ForecastTask(Task):
     def predict_step(self, batch: SeriesBatch, batch_idx: int) -> Tensor:
         """The forecast in physical units."""
         return self.surrogate.outputs(batch)
+
+    def exported(self) -> Forecaster | Conformal:
+        """The forecaster with intervals, as its errors on the validation windows have them."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None or not self.intervals:
+            return self.surrogate
+        if "validation" not in data.split_rows()[0]:
+            return self.surrogate
+        windows = data.windows("validation")
+        if len(windows) * LEVELS[0] < 1:
+            return self.surrogate
+        calibrated = Conformal(self.surrogate)
+        batches = batches_of(windows, data.eval_batch_size)
+        return calibrated.calibrate(batch.to(self.device) for batch in batches)
 
     def new_evaluation(self) -> Evaluation:
         """Means over all windows: published habits differ in which windows they leave out only."""

@@ -104,7 +104,7 @@ class RunFolder(Callback):
         pl_module.load_state_dict(read_checkpoint(keeper.best_path)["state_dict"])
 
     def _export(self, pl_module: LightningModule, figures: dict[str, float]) -> None:
-        surrogate: Any = pl_module.surrogate
+        surrogate: Any = pl_module.exported()  # type: ignore[operator]
         protocol = pl_module.protocol
         surrogate.metrics = {name.removesuffix(f"/{protocol}"): v for name, v in figures.items()}
         surrogate.protocols = dict.fromkeys(surrogate.metrics, protocol)

@@ -154,6 +154,10 @@ class Task(LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch)
 
+    def exported(self) -> Any:
+        """The model that a finished run leaves behind, with its best weights."""
+        return self.surrogate
+
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         return self.evaluate_batch(batch).output
 
@@ -224,7 +228,7 @@ class Task(LightningModule):
             self.run_seed = torch.initial_seed()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        seed_step(self.run_seed or 0, self.batches_seen, self.global_rank)
+        seed_step(self.run_seed or 0, self.batches_seen, self.global_rank, self.device)
 
     @property
     def batches_seen(self) -> int:

@@ -101,8 +101,22 @@ class Conformal(Wrapper):
 
     def quantiles(self, batch: Any) -> Tensor:
         """`(levels, B, ...)`: quantiles of what is to come, in physical units."""
-        self.require_calibration()
         output = self.model.outputs(batch)
+        return self.around(output, self._spread(batch) if self.scaled else None)
+
+    def around(self, output: Tensor, spread: Tensor | None = None) -> Tensor:
+        """`(levels, B, ...)`: the quantiles about outputs of the model.
+
+        Args:
+            output: `(B, ...)`, physical.
+            spread: of the ensemble's members, likewise; needed where errors are `scaled`.
+
+        Raises:
+            ValueError: outputs of another shape than in calibration.
+        """
+        self.require_calibration()
+        if self.scaled and spread is None:
+            raise ValueError("errors were calibrated in units of the spread: give it")
         if self.residuals.ndim != output.ndim:
             raise ValueError(
                 f"calibrated on outputs of {self.residuals.ndim} axes, these have {output.ndim}"
@@ -114,9 +128,7 @@ class Conformal(Wrapper):
                     f"calibrated for outputs of {tuple(self.residuals.shape[1:])}, these are "
                     f"{tuple(output.shape[1:])}: predict as many steps as in calibration"
                 )
-        if self.scaled:
-            moved = moved * self._spread(batch)
-        return output + moved
+        return output + (moved if spread is None else moved * spread)
 
     def interval(self, batch: Any, coverage: float = 0.9) -> tuple[Tensor, Tensor]:
         """(lower, upper), each `(B, ...)`, that cover the truth with this probability."""

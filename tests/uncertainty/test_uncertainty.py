@@ -174,3 +174,21 @@ def test_what_cannot_be_is_said_in_one_sentence(tmp_path):
     wrapped = Conformal(model).calibrate([batch(60, model, 0.1, 0)])
     with pytest.raises(ValueError, match=r"no interval of coverage 0\.77 .* choose 0\.95, 0\.9"):
         wrapped.interval(batch(2, model, 0.1, 0), 0.77)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_labelled_predictions_of_fields_carry_their_quantiles(scaled):
+    import xarray as xr
+
+    together = DeepEnsemble([surrogate(seed) for seed in range(2)])
+    wrapped = Conformal(together, scaled=scaled).calibrate([batch(60, together, 0.1, 0)])
+    new = batch(3, together, 0.1, 1)
+    x = COORDINATES[0].numpy()
+    given = xr.Dataset({"a": (("sample", "x"), new.inputs[..., 0].numpy())}, {"x": x})
+    found = wrapped.predict(given)
+    assert found["u_quantiles"].dims == ("sample", "x", "quantile")
+    np.testing.assert_allclose(found["quantile"], wrapped.levels)
+    with torch.no_grad():
+        expected = wrapped.quantiles(new)[..., 0].permute(1, 2, 0)
+    np.testing.assert_allclose(found["u_quantiles"], expected, atol=1e-6)
+    np.testing.assert_allclose(found["u"], together.outputs(new).detach()[..., 0], atol=1e-6)
