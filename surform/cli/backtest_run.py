@@ -124,7 +124,7 @@ def _configuration(
         for source in args.config:
             layers = merge(layers, read_config(source))
         return resolve(layers, overrides), None
-    checkpoint = find_checkpoint(args.ckpt_path, Path("runs"))
+    checkpoint = find_checkpoint(args.ckpt_path, Path("runs"), of_run="best")
     stored = read_checkpoint(checkpoint)["surform_config"]
     if not stored.get("config"):
         raise ValueError(f"{args.ckpt_path} does not hold its configuration: use --config")

@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 # In this order: data, a run on them, what uses the run; the demo's example runs in test_demo.py.
 TOGETHER = ("generate", "fit", "validate", "test", "predict", "rollout")
 ALONE = ("convert", "verify", "list", "info", "doctor", "attention", "bench")
-ELSEWHERE = ("demo", "backtest")
+ELSEWHERE = ("demo", "backtest", "ensemble")
 QUICK = ("list", "info", "convert")
 
 
