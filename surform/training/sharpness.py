@@ -55,7 +55,8 @@ class SharpnessAware(Optimizer):
                 "take one that steps by the gradient alone, such as Adam or SGD"
             )
         self.perturbed = False
-        self._module: nn.Module | None = None
+        self._watched: list[nn.Module] = []
+        self._kept: dict[Tensor, Tensor] = {}
         options = {"rho": rho, "adaptive": adaptive}
         super().__init__(self.base.param_groups, self.base.defaults | options)
         self._share()
@@ -65,7 +66,7 @@ class SharpnessAware(Optimizer):
 
         What the first evaluation changes in place is put back to that after the second.
         """
-        self._module = module
+        self._watched = [each for each in module.modules() if each._buffers]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
         """One step; `closure` zeroes the gradients, evaluates the loss and differentiates it.
@@ -84,7 +85,7 @@ class SharpnessAware(Optimizer):
         again, versions = rewind(self._devices()), self._versions()
         with torch.enable_grad():
             loss = closure()
-        buffers = self._changed_buffers(versions)
+        buffers = [(b, b.clone()) for b, version in versions if b._version != version]
         weights = self._climb()
         self.zero_grad()
         self.perturbed = True
@@ -94,50 +95,49 @@ class SharpnessAware(Optimizer):
                 closure()
         finally:  # an exception, too, leaves w behind
             self.perturbed = False
-            _put_back(weights)
-            _put_back(buffers)
+            _put_back(weights, [self._kept[weight] for weight in weights])
+            for buffer, value in buffers:
+                buffer.copy_(value)
         self.base.step()
         return loss
 
     @torch.no_grad()
-    def _climb(self) -> dict[Tensor, Tensor]:
-        """Move the weights from w to w + e; returns those that moved, with w."""
+    def _climb(self) -> list[Tensor]:
+        """Move the weights from w to w + e; returns those that moved, w being in `_kept`."""
         groups = []
         for group in self.param_groups:
             weights = [p for p in group["params"] if p.grad is not None]
-            gradients = [p.grad for p in weights]
-            if weights and group["adaptive"]:
-                gradients = _multi._foreach_mul(gradients, _multi._foreach_abs(weights))
+            moves = [p.grad for p in weights]
+            sizes = _multi._foreach_abs(weights) if weights and group["adaptive"] else None
+            if sizes:
+                moves = _multi._foreach_mul(moves, sizes)
             if weights:
-                groups.append((group, weights, gradients))
-        norm = get_total_norm([g for _, _, gradients in groups for g in gradients])
-        kept: dict[Tensor, Tensor] = {}
-        for group, weights, moves in groups:  # the gradients at w have no further use
-            copies = [torch.empty_like(weight) for weight in weights]
-            _multi._foreach_copy_(copies, weights)
-            _multi._foreach_mul_(moves, group["rho"] / (norm + _TINY))
-            if group["adaptive"]:
-                _multi._foreach_mul_(moves, _multi._foreach_abs(weights))
-            _multi._foreach_add_(weights, moves)
-            kept |= zip(weights, copies, strict=True)
+                groups.append((group["rho"], weights, moves, sizes))
+        norm = get_total_norm([move for _, _, moves, _ in groups for move in moves])
+        for rho, weights, moves, sizes in groups:
+            self._keep(weights)
+            _add(weights, moves, sizes, rho / (norm + _TINY))
         torch.clear_autocast_cache()  # inside one autocast region, casts of w would be used again
-        return kept
+        return [weight for _, weights, _, _ in groups for weight in weights]
+
+    @torch.no_grad()
+    def _keep(self, weights: list[Tensor]) -> None:
+        """Copy w, into the same memory at every step."""
+        for weight in weights:
+            if weight not in self._kept:
+                self._kept[weight] = torch.empty_like(weight)
+        _multi._foreach_copy_([self._kept[weight] for weight in weights], weights)
 
     def _devices(self) -> set[torch.device]:
         return {p.device for group in self.param_groups for p in group["params"]}
 
-    def _versions(self) -> dict[Tensor, int]:
+    def _versions(self) -> list[tuple[Tensor, int]]:
         """The module's buffers and how often each was changed; -1 where torch does not count."""
-        modules = () if self._module is None else self._module.modules()
-        return {
-            buffer: -1 if isinstance(module, _NormBase) else buffer._version
-            for module in modules
+        return [
+            (buffer, -1 if isinstance(module, _NormBase) else buffer._version)
+            for module in self._watched
             for buffer in module.buffers(recurse=False)
-        }
-
-    def _changed_buffers(self, versions: dict[Tensor, int]) -> dict[Tensor, Tensor]:
-        changed = [buffer for buffer, version in versions.items() if buffer._version != version]
-        return {buffer: buffer.clone() for buffer in changed}
+        ]
 
     # -- one set of groups and states for both optimizers ------------------------------------
 
@@ -166,10 +166,30 @@ class SharpnessAware(Optimizer):
             raise ValueError(f"rho is {group['rho']!r}, but must be >= 0")
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"base": self.base, "perturbed": False, "_module": None}
+        return super().__getstate__() | {
+            "base": self.base,
+            "perturbed": False,
+            "_watched": [],
+            "_kept": {},
+        }
+
+
+def _add(
+    weights: list[Tensor], moves: list[Tensor], sizes: list[Tensor] | None, scale: Tensor
+) -> None:
+    """weights += scale * moves (* sizes); moves are spent."""
+    if scale.device.type == "cpu":
+        factor = scale.item()
+    else:  # reading a number would wait for the device
+        _multi._foreach_mul_(moves, scale)
+        factor = 1.0
+    if sizes is None:
+        _multi._foreach_add_(weights, moves, alpha=factor)
+    else:
+        _multi._foreach_addcmul_(weights, moves, sizes, value=factor)
 
 
 @torch.no_grad()
-def _put_back(kept: dict[Tensor, Tensor]) -> None:
-    if kept:
-        _multi._foreach_copy_(list(kept), list(kept.values()))
+def _put_back(tensors: list[Tensor], values: list[Tensor]) -> None:
+    if tensors:
+        _multi._foreach_copy_(tensors, values)
