@@ -167,7 +167,7 @@ class _EncoderDecoder(nn.Module):
         """The decoder starts from the last `label_length` steps and `padding` over the horizon."""
         check_inputs(self, history, past_marks, future_marks)
         first = self.lookback - self.label_length
-        blank = history.new_full((len(history), self.horizon, self.variates), self.padding)
+        blank = torch.full_like(history[:, :1], self.padding).expand(-1, self.horizon, -1)
         start = torch.cat((history[:, first:], blank), 1)
         if past_marks is None or future_marks is None:
             return history, None, start, None

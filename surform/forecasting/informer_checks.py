@@ -55,7 +55,7 @@ def check_inputs(
         ("past_marks", past_marks, net.lookback),
         ("future_marks", future_marks, net.horizon),
     ):
-        wanted = (len(history), steps, net.marks) if net.marks else None
+        wanted = (history.shape[0], steps, net.marks) if net.marks else None
         found = None if marks is None else tuple(marks.shape)
         if found != wanted:
             raise ValueError(

@@ -63,7 +63,7 @@ class SeriesEmbedding(nn.Module):
         return self.dropout(x)
 
     def _positions(self, length: int) -> Tensor:
-        if length <= len(self.positions):
+        if length <= self.positions.shape[0]:
             return self.positions[:length]
         return sinusoid(length, self.positions.shape[1]).to(self.positions)
 

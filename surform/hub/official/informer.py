@@ -166,8 +166,14 @@ def _named_maps(names: list[str], maps: list[Tensor], depths: tuple[int, ...] | 
         if len(numbers) == 2 and numbers[0] < len(depths):
             numbers = [sum(depths[: numbers[0]]) + numbers[1]]
         if len(numbers) == 1 and numbers[0] < len(maps):
-            found[name] = maps[numbers[0]]
+            found[name] = _official_background(maps[numbers[0]])
     return found
+
+
+def _official_background(weights: Tensor) -> Tensor:
+    """The official code makes the 1 / n of inactive queries in float32, whatever the model is."""
+    inactive = (weights == weights[..., :1]).all(-1, keepdim=True)
+    return torch.where(inactive, weights.float().to(weights.dtype), weights)
 
 
 def _loss(fixture: Fixture, outputs: State, dtype: torch.dtype) -> Tensor | None:
