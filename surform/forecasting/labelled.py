@@ -98,20 +98,21 @@ def predict(
 
     Args:
         model: a forecaster, or a model around one, with the description of its data.
-        source: a pandas frame, an xarray dataset, or the path of a file.
+        source: a frame of pandas or polars, an xarray dataset, or the path of a file.
         batch_size: series in one call of the network.
         reading: how to read the table where it is not found: `time`, `time_format`, `id`, `fill`,
             `fill_limit`, `gaps`, `delimiter`, `header` as in `SeriesData`. By default the columns
             of times and names are those of training.
 
     Returns:
-        A frame; for xarray data a dataset. Columns that the model does not know are left out.
+        A pandas frame, a row per series and step; for polars and xarray sources, and for NetCDF
+        and Zarr, what they are. Columns that the model does not know are left out.
 
     Raises:
         ValueError: missing columns, another time step or unit, too few or incomplete last rows.
     """
     found = forecast(model, source, batch_size=batch_size, **reading)
-    return found.dataset() if _is_array(source) else found.frame()
+    return found.dataset() if _is_array(source) else _like(source, found)
 
 
 def forecast(model: Pretrained, source: Any, *, batch_size: int = 256, **reading: Any) -> Forecast:
@@ -142,7 +143,7 @@ def forecast(model: Pretrained, source: Any, *, batch_size: int = 256, **reading
 
 def _windows(about: SeriesDescription, source: Any, reading: dict[str, Any]) -> ForecastWindows:
     """The last rows of every series, checked to be what the model was trained on."""
-    text = {name: reading[name] for name in ("delimiter", "header") if name in reading}
+    text = {n: reading[n] for n in ("delimiter", "header", "time") if n in reading}
     columns = open_table(source, **text).kinds()
     trained = about.source
     known: dict[str, Any] = {n: trained[n] for n in ("time", "id") if trained.get(n) in columns}
@@ -188,6 +189,27 @@ def _run(
         model.train(training)
     found = torch.cat(bounds, 1).numpy() if levels else ()
     return torch.cat(values).numpy(), dict(zip(levels, found, strict=True))
+
+
+def _like(source: Any, found: Forecast) -> Any:
+    """The frame, indexed as the source is; of polars where the source is."""
+    frame = found.frame()
+    if type(source).__module__.partition(".")[0] == "polars":
+        import polars
+
+        columns = {name: frame[name].to_numpy() for name in frame.columns}
+        if found.id is not None:
+            columns[found.id] = frame[found.id].astype(str).to_list()
+        return polars.DataFrame(columns)
+    index = getattr(source, "index", None)
+    names = [name for name in getattr(index, "names", []) if name is not None]
+    kind = type(index).__name__
+    if kind == "MultiIndex" and set(names) == {found.id, found.time}:
+        return frame.set_index(names)
+    if kind in ("DatetimeIndex", "PeriodIndex") and found.id is None:
+        frame = frame.set_index(found.time).rename_axis(index.name)  # type: ignore[union-attr]
+        return frame.to_period(index.freq) if kind == "PeriodIndex" else frame  # type: ignore[union-attr]
+    return frame
 
 
 def _is_array(source: Any) -> bool:

@@ -11,9 +11,7 @@ import torch
 __all__ = ["rewind", "seed_step"]
 
 
-def seed_step(
-    seed: int, step: int, rank: int = 0, device: torch.device = torch.device("cpu")
-) -> None:
+def seed_step(seed: int, step: int, rank: int = 0, device: torch.device | None = None) -> None:
     """Seed torch, numpy and random for one training step.
 
     Dropout, drop path and noise then need no stored generator state: a run that was killed and
@@ -26,7 +24,7 @@ def seed_step(
     # torch.manual_seed would keep a note, with a stack trace, for every kind of device that is not
     # in use: a millisecond per step, and memory that is never freed
     torch.default_generator.manual_seed(int(words[0]))
-    if device.type != "cpu":
+    if device is not None and device.type != "cpu":
         module = torch.get_device_module(device)
         getattr(module, "manual_seed_all", module.manual_seed)(int(words[0]))
     random.seed(int(words[1]))
