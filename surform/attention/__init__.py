@@ -5,7 +5,10 @@ run the call.  `use` asks for one by name, `explain` says why each one was or wa
 `kind` and `register` add kinds and kernels.
 """
 
+from surform.attention import batch_last_products as _products  # noqa: F401  registers a kernel
+from surform.attention import batch_last_vectors as _vectors  # noqa: F401  registers a kernel
 from surform.attention.axial import axial
+from surform.attention.batch_last import softmax_batch_last
 from surform.attention.dispatch import explain, kernels, kind, kinds, register, use
 from surform.attention.flow import flow
 from surform.attention.fourier import fourier
@@ -27,5 +30,6 @@ __all__ = [
     "probsparse",
     "register",
     "softmax",
+    "softmax_batch_last",
     "use",
 ]
