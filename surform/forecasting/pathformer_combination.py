@@ -1,0 +1,75 @@
+"""How Pathformer sends samples to experts and joins what these say.
+
+Joined is the logarithm of a weighted sum of exponentials. The largest term is taken out first, so
+that nothing overflows: the published form takes the exponentials of the outputs as they are, which
+in float32 is infinite beyond 88.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["Paths", "combine"]
+
+VANISHED = math.log(torch.finfo(torch.float64).eps)  # stands for a sum that underflows to zero
+
+
+class Paths:
+    """The (sample, expert) pairs of a batch, sorted by expert, then by sample.
+
+    experts: (b, k), which experts each sample takes; count: how many experts there are.
+    """
+
+    def __init__(self, experts: Tensor, count: int) -> None:
+        self.batch, self.k = experts.shape
+        flat = experts.t().reshape(-1)  # pair j * b + i is sample i's j-th expert
+        sample = torch.arange(self.batch, device=flat.device).repeat(self.k)
+        self.order = torch.argsort(flat * self.batch + sample)
+        self.inverse = torch.empty_like(self.order)
+        self.inverse[self.order] = torch.arange(len(flat), device=flat.device)
+        self.sizes: list[int] = torch.bincount(flat, minlength=count).tolist()
+
+    def dispatch(self, u: Float[Tensor, "*c b"]) -> tuple[Tensor, ...]:
+        """The columns of the samples that each expert gets, in their order."""
+        every = u.unsqueeze(-2).expand(*u.shape[:-1], self.k, self.batch).flatten(-2)
+        return _Reorder.apply(every, self.order, self.inverse).split(self.sizes, dim=-1)  # type: ignore[no-any-return]
+
+    def collect(self, outputs: Sequence[Tensor]) -> Float[Tensor, "*c k b"]:
+        """What the experts gave, sample by sample."""
+        joined = _Reorder.apply(torch.cat(tuple(outputs), dim=-1), self.inverse, self.order)
+        return joined.unflatten(-1, (self.k, self.batch))  # type: ignore[no-any-return]
+
+
+class _Reorder(torch.autograd.Function):
+    """Columns in another order: both directions are gathers, cheaper than scattered sums."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(order, inverse)
+        # torch gathers columns of a matrix several times faster than a tensor's last axis
+        return x.reshape(-1, x.shape[-1]).index_select(1, order).view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        order, inverse = ctx.saved_tensors
+        return _Reorder.apply(outer[0], inverse, order), None, None  # type: ignore[return-value]
+
+
+def combine(
+    outputs: Float[Tensor, "*c k b"], log_gates: Float[Tensor, "k b"]
+) -> Float[Tensor, "*c b"]:
+    """log(sum over k of gate * exp(output)), in float32 at least.
+
+    Where that sum is zero in its precision the published code puts 2.2e-16 in its place.
+    """
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    joined = torch.logsumexp(outputs + log_gates.to(outputs.dtype), dim=-2)
+    kinds = torch.finfo(joined.dtype)
+    half_of_smallest = math.log(kinds.smallest_normal) + math.log(kinds.eps / 2)
+    return torch.where(joined < half_of_smallest, VANISHED, joined)
