@@ -12,6 +12,7 @@ from surform import attention as kinds
 from surform.forecasting.covariate_tokens import CovariateTokens
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least, fraction, one_of
+from surform.layers.dropout import Dropout
 from surform.layers.feed_forward import Activation
 from surform.layers.multihead import Attend, SelfAttention
 from surform.layers.postnorm_encoder import EncoderLayer
@@ -78,7 +79,7 @@ class ITransformer(nn.Module):
         self.embedding = nn.Linear(lookback, dim)
         self.known = CovariateTokens(known, lookback + horizon, dim) if known else None
         self.static = CovariateTokens(static, 1, dim) if static else None
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             EncoderLayer(
                 SelfAttention(dim, heads, _attend(attention, dropout)),

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.layers.checks import at_least, fraction, one_of
+from surform.layers.dropout import Dropout
 
 __all__ = ["Activation", "FeedForward"]
 
@@ -34,7 +35,7 @@ class FeedForward(nn.Module):
         self.activation = activation
         self.up = nn.Linear(dim, hidden)
         self.down = nn.Linear(hidden, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c"]:
         hidden = self.dropout(_FUNCTIONS[self.activation](self.up(x)))

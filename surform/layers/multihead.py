@@ -25,7 +25,8 @@ def split_heads(
     x: Float[Tensor, "b n p"], parts: int, heads: int
 ) -> tuple[Float[Tensor, "b h n d"], ...]:
     """Cut (b, n, parts * heads * d) into `parts` views of shape (b, heads, n, d)."""
-    return x.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    # chunks, because their gradients are put together by one copy
+    return tuple(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in x.chunk(parts, -1))
 
 
 def merge_heads(x: Float[Tensor, "b h n d"]) -> Float[Tensor, "b n p"]:
