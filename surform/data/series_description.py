@@ -11,6 +11,7 @@ from surform.data.data_description import DataDescription
 __all__ = ["SeriesDescription"]
 
 _TUPLES = ("variates", "targets", "marks", "known", "static")
+_READING = ("time", "id", "marks", "marks_step")  # in `source`: how the table was read
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class SeriesDescription(DataDescription):
             "known ahead": ", ".join(self.known),
             "constant along a series": ", ".join(self.static),
         }
-        return {name: value for name, value in table.items() if value} | dict(self.source)
+        told = {n: v for n, v in self.source.items() if n not in _READING}
+        return {name: value for name, value in table.items() if value} | told
 
     def roles(self) -> list[tuple[str, str, str]]:
         named = {"variate": self.variates, "calendar": self.marks, "known ahead": self.known}

@@ -25,7 +25,7 @@ from surform.data.series_sources import open_table
 from surform.data.series_space import Space
 from surform.data.series_splits import check_split, split_rows
 from surform.data.series_statistics import column_normalizer, column_statistics
-from surform.data.series_table import SeriesTable
+from surform.data.series_table import SeriesTable, blocks_of
 from surform.data.series_windows import SeriesWindows, window_starts
 
 __all__ = ["SeriesData"]
@@ -340,9 +340,11 @@ class SeriesData(L.LightningDataModule):
         return table.step.calendar
 
     def _calendar(self, times: np.ndarray) -> Tensor:
-        return torch.from_numpy(calendar_features(times, self._marks_step(), self.marks)).to(
-            self.dtype
-        )
+        step = self._marks_step()
+        found = torch.empty(len(times), len(self._mark_names()), dtype=self.dtype)
+        for rows in blocks_of(len(times), 32):  # its int64 columns would need more than the table
+            found[rows] = torch.from_numpy(calendar_features(times[rows], step, self.marks))
+        return found
 
     def _table_marks(self) -> Tensor | None:
         if self._mark_names() and self._marks is None:

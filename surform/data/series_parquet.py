@@ -16,7 +16,7 @@ from surform.data.series_times import looks_like_time
 
 __all__ = ["ParquetTable", "arrow_kind", "arrow_values"]
 
-_BATCH_VALUES = 1 << 20
+_BATCH_VALUES = 1 << 18  # what fits into the cache while it is laid out by rows
 
 
 class ParquetTable:

@@ -25,7 +25,7 @@ class Profile:
 
 
 def profile(source: Any) -> Profile:
-    """Read a table as `open_table` does and count; ValueError or OSError name what is unreadable."""
+    """Read a table as `open_table` does and count; the errors are those of reading."""
     reader = open_table(source)
     kinds = reader.kinds()
     numbers = [name for name, kind in kinds.items() if kind == "number"]

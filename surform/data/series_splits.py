@@ -14,7 +14,6 @@ _ORIGIN = "origin"
 
 # 12, 4 and 4 months of 30 days; what lies behind them is not used.
 _PUBLISHED = {"etth": (8640, 2880, 2880), "ettm": (34560, 11520, 11520)}
-_RATIO = {"train": 0.7, "validation": 0.1, "test": 0.2}
 _VALID = (
     "etth, ettm, ratio, or train, validation and test as fractions of the rows, as numbers of "
     "rows, or as the dates before which they end"
@@ -57,8 +56,9 @@ def split_rows(
 ) -> dict[str, tuple[int, int]]:
     """First row and end of each split, in the order train, validation, test.
 
-    "ratio" and fractions that sum to 1 give train int(f n) and test int(f n) rows, and validation
-    the rest, as the published code does.
+    "ratio" is int(0.7 n) rows to train, int(0.2 n) to test and the rest between them to validate.
+    Fractions end at the whole part of their sum so far times n, as the published PEMS split does;
+    the two may differ by one row.
 
     Args:
         split: "etth", "ettm", "ratio", or "train", "validation", "test" -> a count of rows, a
@@ -72,21 +72,28 @@ def split_rows(
     Raises:
         ValueError: more rows than there are, an empty training split, dates out of order.
     """
+    if split == "ratio":
+        train, test = int(0.7 * rows), int(0.2 * rows)
+        return {
+            "train": (0, train),
+            "validation": (train, rows - test),
+            "test": (rows - test, rows),
+        }
     if isinstance(split, str):
-        if split != "ratio":
-            return _published(split, rows, where)
-        split = _RATIO
+        return _published(split, rows, where)
     if _ORIGIN in split:
         return _around_origin(split, rows, where)  # type: ignore[arg-type]
     names = [name for name in SPLITS if name in split]
     amounts = [split[name] for name in names]
     if isinstance(amounts[0], str):
         ends = _ends_of_dates(dict(zip(names, map(str, amounts), strict=True)), times, where)
+    elif isinstance(amounts[0], float):
+        # 0.7 + 0.1 + 0.2 is a little less than 1
+        ends = [int(part * rows + 1e-6) for part in np.cumsum(amounts).tolist()]  # type: ignore[arg-type]
     else:
-        counts = _counts(names, amounts, rows)  # type: ignore[arg-type]
-        ends = np.cumsum(counts).tolist()
+        ends = np.cumsum(amounts).tolist()  # type: ignore[arg-type]
         if ends[-1] > rows:
-            parts = " + ".join(f"{n} {c}" for n, c in zip(names, counts, strict=True))
+            parts = " + ".join(f"{n} {c}" for n, c in zip(names, amounts, strict=True))
             raise ValueError(f"split: {parts} = {ends[-1]} rows, but {where} has {rows}")
     starts = [0, *ends[:-1]]
     return {n: (a, b) for n, a, b in zip(names, starts, ends, strict=True)}
@@ -129,16 +136,6 @@ def _published(name: str, rows: int, where: str) -> dict[str, tuple[int, int]]:
         )
     train, validation, test = np.cumsum(counts).tolist()
     return {"train": (0, train), "validation": (train, validation), "test": (validation, test)}
-
-
-def _counts(names: list[str], amounts: list[float], rows: int) -> list[int]:
-    if isinstance(amounts[0], int):
-        return [int(amount) for amount in amounts]
-    counts = [int(amount * rows) for amount in amounts]
-    if abs(sum(amounts) - 1) < 1e-9:
-        rest = names.index("validation") if "validation" in names else len(names) - 1
-        counts[rest] = rows - (sum(counts) - counts[rest])
-    return counts
 
 
 def _ends_of_dates(dates: dict[str, str], times: np.ndarray | None, where: str) -> list[int]:
