@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from surform.layers.circular_conv import CircularConv
 from tests.forecasting.literal_informer import literal_informer, samples_for
 
 GOLDEN = Path(__file__).parents[1] / "golden/informer"
-SMALL = {"lookback": 24, "horizon": 10, "label_length": 8, "variates": 3, "marks": 4} | {
+SMALL: dict[str, Any] = {"lookback": 24, "horizon": 10, "label_length": 8, "variates": 3, "marks": 4} | {
     "dim": 16, "heads": 4, "mlp_ratio": 1.5, "dropout": 0.0, "factor": 1,
 }  # fmt: skip
 CONSTRUCTOR = {
@@ -29,7 +30,7 @@ CONSTRUCTOR = {
 MODELS = [Informer, InformerStack]
 
 
-def build(cls=Informer, **options):
+def build(cls: Any = Informer, **options):
     torch.manual_seed(0)
     return cls(**SMALL | options)
 
@@ -228,9 +229,8 @@ def test_longer_inputs_than_built_for_have_positions_too():
 
 def test_circular_convolution_equals_torch():
     ours, theirs = CircularConv(3, 5), torch.nn.Conv1d(3, 5, 3, padding=1, padding_mode="circular")
-    with torch.no_grad():
-        ours.taps.weight.copy_(theirs.weight.transpose(1, 2).flatten(1))
-        ours.taps.bias.copy_(theirs.bias)
+    weight = theirs.weight.transpose(1, 2).flatten(1)
+    ours.taps.load_state_dict({"weight": weight, "bias": theirs.bias})
     for steps in (1, 2, 9):
         x = torch.randn(2, steps, 3)
         if steps > 1:
@@ -276,7 +276,7 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(ValueError, match="call forward_from"):
         build(decoder_variates=2)(history, **marks)
     with pytest.raises(ValueError, match="samples has 1 entries, but the network has 3"):
-        net.forward_from(history, *marks.values(), None, samples=[torch.zeros(24, 4)])
+        net.forward_from(history, None, history, None, samples=[torch.zeros(24, 4)])
 
 
 def test_bfloat16_autocast_trains():
