@@ -114,12 +114,18 @@ class Pathformer(nn.Module):
         u = history.permute(1, 2, 0)  # (l, v, b)
         u = self.lift.weight.view(-1, 1, 1, 1) * u + self.lift.bias.view(-1, 1, 1, 1)
         penalty = u.new_zeros(())
-        noises = [None] * len(self.layers) if gate_noise is None else gate_noise
+        noises = self._noises(gate_noise)
         for layer, noise in zip(self.layers, noises, strict=True):
             u, cost = layer(u, noise)
             penalty = penalty + cost
         y = self._project(u)
         return (y if self.revin is None else self.revin.denormalize(y, statistics)), penalty
+
+    def _noises(self, given: Sequence[Tensor] | None) -> Sequence[Tensor | None]:
+        count = len(self.layers)
+        if given is not None and len(given) != count:
+            raise ValueError(f"gate_noise has {len(given)} tensors, but there are {count} layers")
+        return [None] * count if given is None else given
 
     def _project(self, u: Float[Tensor, "d l v b"]) -> Float[Tensor, "b h v"]:
         weight = self.head.weight.unflatten(1, (-1, len(u))).transpose(1, 2).flatten(1)

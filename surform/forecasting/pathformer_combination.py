@@ -53,7 +53,7 @@ class _Reorder(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(order, inverse)
         # torch gathers columns of a matrix several times faster than a tensor's last axis
-        return x.reshape(-1, x.shape[-1]).index_select(1, order).view(x.shape)
+        return x.flatten(0, -2).index_select(1, order).view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:

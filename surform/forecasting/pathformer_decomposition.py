@@ -22,6 +22,8 @@ def seasonality(s: Float[Tensor, "l v b"]) -> Float[Tensor, "l v b"]:
     The fastest one (for even l) has no phase. Which waves are kept has no gradient.
     """
     length = s.shape[0]
+    if not s.numel():  # no transform takes an empty batch
+        return s
     spectrum = torch.fft.rfft(s, dim=0)
     waves = spectrum[1 : (length + 1) // 2]
     size = waves.detach().abs()
