@@ -148,7 +148,7 @@ class ITransformer(nn.Module):
         if self.normalize:
             mean = history.mean(1, keepdim=True).detach()  # a constant; the deviation is none
             history = history - mean
-            deviation = (history.var(1, correction=0, keepdim=True) + _EPS).sqrt()
+            deviation = (history.square().mean(1, keepdim=True) + _EPS).sqrt()
             history, scale = history / deviation, (mean, deviation)
         series = history if past_marks is None else torch.cat((history, past_marks), 2)
         tokens = self.embedding(series.transpose(1, 2))
