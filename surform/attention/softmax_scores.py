@@ -30,18 +30,29 @@ def supports(call: Call) -> str | None:
 
 def pays(call: Call) -> str | None:
     """For `register`."""
-    if torch.compiler.is_compiling() or call.exporting:
-        return "compiled programs serve every number of keys"  # no guard on it
     if call.has("mask") or call.has("bias") or call.has("causal"):
         return "pays without mask, bias and causal order only"
     (b, h), (keys, width) = call.shapes["q"][:2], call.shapes["k"][2:]
+    small = _certainly(keys < SHORT) and _certainly(width <= _WIDEST)
+    if torch.compiler.is_compiling():
+        return None if small else _FEW
     if call.dtype == torch.float64 and keys <= _COMPARED:
         return None  # double precision is for comparing digits, and this is the definition's order
     if b * h < _HEADS:
         return f"pays for {_HEADS} heads or more in the whole batch"
-    if call.has("dropout_p") or (keys < SHORT and width <= _WIDEST):
-        return None
-    return f"pays with dropout, or for fewer than {SHORT} keys and heads up to {_WIDEST} wide"
+    return None if small or call.has("dropout_p") else _FEW
+
+
+_FEW = f"pays with dropout, or for fewer than {SHORT} keys and heads up to {_WIDEST} wide"
+
+
+def _certainly(condition: bool) -> bool:
+    """False for what compiled programs leave open: they serve every number of keys."""
+    if not torch.compiler.is_compiling():
+        return condition
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(condition)
 
 
 def softmax_scores(
