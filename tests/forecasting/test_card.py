@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
+from surform.cli.fit_config import read_config
 from surform.forecasting.card import Card
 from surform.forecasting.card_attention import blend
 from surform.forecasting.card_smoothing import Smoothing, smoothing_matrix
+from surform.recipes import list_recipes
 from surform.registry import create_model
+from surform.training.losses import SignalDecay
+from surform.training.schedules import CosineEpochs
 from tests.forecasting.literal_card import literal_forward
 
 SIZES = [
@@ -227,3 +232,17 @@ def test_it_exports_for_any_batch(variates: int):
     program = torch.export.export(net, (history(variates),), dynamic_shapes={"history": {0: batch}})
     other = history(variates, batch=7)
     torch.testing.assert_close(program.module()(other), net(other), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if n.startswith("forecasting/card-")])
+def test_recipes_build_what_their_data_need(name: str):
+    config = read_config(name)
+    task, data = config["model"]["init_args"], config["data"]["init_args"]
+    assert task["net"]["class_path"] == "surform.forecasting.card.Card"
+    with torch.device("meta"):
+        net = Card(**task["net"]["init_args"])
+    assert (net.lookback, net.horizon) == (data["lookback"], data["horizon"])
+    for part in ("loss", "schedule"):
+        module, _, cls = task[part]["class_path"].rpartition(".")
+        made = getattr(importlib.import_module(module), cls)(**task[part].get("init_args", {}))
+        assert isinstance(made, (SignalDecay, CosineEpochs))
