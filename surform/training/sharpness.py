@@ -87,10 +87,10 @@ class SharpnessAware(Optimizer):
             loss = closure()
         buffers = [(b, b.clone()) for b, version in versions if b._version != version]
         weights = self._climb()
-        self.zero_grad()
-        self.perturbed = True
-        again()
         try:
+            self.zero_grad()
+            self.perturbed = True
+            again()
             with torch.enable_grad():
                 closure()
         finally:  # an exception, too, leaves w behind
@@ -124,7 +124,8 @@ class SharpnessAware(Optimizer):
     def _keep(self, weights: list[Tensor]) -> None:
         """Copy w, into the same memory at every step."""
         for weight in weights:
-            if weight not in self._kept:
+            kept = self._kept.get(weight)
+            if kept is None or (kept.dtype, kept.device) != (weight.dtype, weight.device):
                 self._kept[weight] = torch.empty_like(weight)
         _multi._foreach_copy_([self._kept[weight] for weight in weights], weights)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
-from surform.training.sharpness import SharpnessAware
+from surform.training.sharpness import SharpnessAware, _add
 
 
 def problem(dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor, Tensor]:
@@ -104,6 +104,17 @@ def test_the_weights_come_back_bit_for_bit(dtype):
     frozen = SharpnessAware(net.parameters(), lambda p: SGD(p, lr=0.0), rho=0.37)
     for _ in range(3):
         frozen.step(closure_of(net, x, y, frozen))
+    assert all(map(torch.equal, before, net.parameters()))
+
+
+def test_a_model_may_change_its_precision_between_steps():
+    net, x, y = problem(torch.bfloat16)
+    frozen = SharpnessAware(net.parameters(), lambda p: SGD(p, lr=0.0), rho=0.37)
+    frozen.step(closure_of(net, x, y, frozen))
+    net.double()
+    net[0].weight.data.add_(1e-9)
+    before = [p.detach().clone() for p in net.parameters()]
+    frozen.step(closure_of(net, x.double(), y.double(), frozen))
     assert all(map(torch.equal, before, net.parameters()))
 
 
@@ -243,6 +254,25 @@ def test_one_autocast_region_around_both_evaluations_sees_the_moved_weights():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         optimizer.step(closure)
     assert losses[1] > 1.5 * losses[0]
+
+
+class Elsewhere(Tensor):
+    """A number that says it lies on another device, from which it is not to be read."""
+
+    device = torch.device("cuda")
+
+    def item(self) -> float:
+        raise AssertionError("reading a number waits for the device")
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_devices_are_not_waited_for(adaptive):
+    weights, moves = [torch.randn(3).double()], [torch.randn(3).double()]
+    sizes, scale = [w.abs() for w in weights] if adaptive else None, torch.tensor(0.3).double()
+    expected = [w.clone() for w in weights]
+    _add(expected, [m.clone() for m in moves], sizes, scale)
+    _add(weights, moves, sizes, scale.as_subclass(Elsewhere))
+    torch.testing.assert_close(weights, expected)
 
 
 @pytest.mark.fault
