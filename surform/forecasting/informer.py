@@ -165,7 +165,20 @@ class _EncoderDecoder(nn.Module):
         self, history: Tensor, past_marks: Tensor | None, future_marks: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
         """The decoder starts from the last `label_length` steps and `padding` over the horizon."""
-        check_inputs(self, history, past_marks, future_marks)
+        if self.decoder_variates != self.variates:
+            raise ValueError(
+                f"the decoder takes {self.decoder_variates} variates, the history has "
+                f"{self.variates}: call forward_from with an input for the decoder"
+            )
+        check_inputs(
+            history,
+            past_marks,
+            future_marks,
+            lookback=self.lookback,
+            horizon=self.horizon,
+            variates=self.variates,
+            marks=self.marks,
+        )
         first = self.lookback - self.label_length
         blank = torch.full_like(history[:, :1], self.padding).expand(-1, self.horizon, -1)
         start = torch.cat((history[:, first:], blank), 1)

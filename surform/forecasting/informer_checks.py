@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from torch import Tensor
 
 from surform.layers.checks import at_least
 
 __all__ = ["check_inputs", "check_windows"]
-
-
-class _Sizes(Protocol):
-    lookback: int
-    horizon: int
-    variates: int
-    marks: int
-    decoder_variates: int
 
 
 def check_windows(lookback: int, label_length: int, depths: Sequence[int], stacked: bool) -> None:
@@ -38,28 +29,30 @@ def check_windows(lookback: int, label_length: int, depths: Sequence[int], stack
 
 
 def check_inputs(
-    net: _Sizes, history: Tensor, past_marks: Tensor | None, future_marks: Tensor | None
+    history: Tensor,
+    past_marks: Tensor | None,
+    future_marks: Tensor | None,
+    *,
+    lookback: int,
+    horizon: int,
+    variates: int,
+    marks: int,
 ) -> None:
     """ValueError unless history is (B, L, V) and the marks are (B, L, M) and (B, H, M)."""
-    if net.decoder_variates != net.variates:
-        raise ValueError(
-            f"the decoder takes {net.decoder_variates} variates, the history has {net.variates}: "
-            "call forward_from with an input for the decoder"
-        )
-    if history.ndim != 3 or history.shape[1:] != (net.lookback, net.variates):
+    if history.ndim != 3 or history.shape[1:] != (lookback, variates):
         raise ValueError(
             f"history has shape {tuple(history.shape)}, but must be (batch, lookback, variates) = "
-            f"(batch, {net.lookback}, {net.variates})"
+            f"(batch, {lookback}, {variates})"
         )
-    for name, marks, steps in (
-        ("past_marks", past_marks, net.lookback),
-        ("future_marks", future_marks, net.horizon),
+    for name, given, steps in (
+        ("past_marks", past_marks, lookback),
+        ("future_marks", future_marks, horizon),
     ):
-        wanted = (history.shape[0], steps, net.marks) if net.marks else None
-        found = None if marks is None else tuple(marks.shape)
+        wanted = (history.shape[0], steps, marks) if marks else None
+        found = None if given is None else tuple(given.shape)
         if found != wanted:
             raise ValueError(
-                f"{name} {_given(found)}, but the network was built with marks = {net.marks} and "
+                f"{name} {_given(found)}, but the network was built with marks = {marks} and "
                 f"takes {_given(wanted)}"
             )
 

@@ -18,8 +18,9 @@ from surform.layers.circular_conv import CircularConv
 from tests.forecasting.literal_informer import literal_informer, samples_for
 
 GOLDEN = Path(__file__).parents[1] / "golden/informer"
-SMALL: dict[str, Any] = {"lookback": 24, "horizon": 10, "label_length": 8, "variates": 3, "marks": 4} | {
-    "dim": 16, "heads": 4, "mlp_ratio": 1.5, "dropout": 0.0, "factor": 1,
+SMALL: dict[str, Any] = {
+    "lookback": 24, "horizon": 10, "label_length": 8, "variates": 3, "marks": 4, "dim": 16,
+    "heads": 4, "mlp_ratio": 1.5, "dropout": 0.0, "factor": 1,
 }  # fmt: skip
 CONSTRUCTOR = {
     "cls": "Informer", "enc_in": 3, "dec_in": 3, "c_out": 3, "seq_len": 24, "label_len": 8,
