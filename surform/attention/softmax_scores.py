@@ -17,7 +17,7 @@ from surform.attention.rows import SHORT, softmax_rows
 __all__ = ["pays", "softmax_scores", "supports"]
 
 _HEADS = 32  # over the whole batch
-_WIDEST = 64
+_WIDEST = 32
 _COMPARED = 256
 
 
