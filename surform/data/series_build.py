@@ -139,13 +139,14 @@ def _check_order(raw: RawTable, roles: Roles, span: Span, times: np.ndarray) -> 
     row = span.start + int(np.argmax(wrong)) + 1
     now, before = _shown(times[row]), _shown(times[row - 1])
     series = f" in series {span.id!r}" if roles.id is not None else ""
+    hint = "" if roles.id is not None else "; several series in one table need id"
     if times[row] == times[row - 1]:
-        hint = "" if roles.id is not None else "; several series in one table need id"
         raise ValueError(
             f"{raw.name}, {raw.place(row)}: the time {now} appears twice{series}{hint}"
         )
     raise ValueError(
         f"{raw.name}, {raw.place(row)}: {now} comes after {before}{series}: sort the rows by time"
+        + hint
     )
 
 

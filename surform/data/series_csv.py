@@ -56,6 +56,8 @@ class CsvTable:
             else tuple(str(i) for i in range(len(first)))
         )
         self._sample = sample if self.header else [first, *sample]
+        if not self.header:
+            self.defaults["timed"] = False  # bare numbers: there may be no times at all
         self._check_names(head[0], delimiter)
 
     def kinds(self) -> Mapping[str, Kind]:

@@ -72,7 +72,7 @@ def frame_table(frame: Any) -> ColumnTable | None:
     return None
 
 
-def array_table(array: Any, name: str = "the array", header: Sequence[str] = ()) -> ColumnTable:
+def array_table(array: Any, name: str = "the array") -> ColumnTable:
     """A reader of an array `(rows,)`, `(rows, variates)`, or `(rows, variates, features)` of which
     the first feature is taken, as the PEMS files have it. Columns are called "0", "1", ...
 
@@ -87,8 +87,9 @@ def array_table(array: Any, name: str = "the array", header: Sequence[str] = ())
     if values.ndim == 3:
         values = values[..., 0]
     values = values.reshape(len(values), -1)
-    names = header or [str(i) for i in range(values.shape[1])]
-    return ColumnTable({n: values[:, i] for i, n in enumerate(names)}, name)
+    names = [str(i) for i in range(values.shape[1])]
+    columns = {n: values[:, i] for i, n in enumerate(names)}
+    return ColumnTable(columns, name, {"timed": False})
 
 
 def _pandas_table(frame: Any) -> ColumnTable:

@@ -164,12 +164,8 @@ class SeriesData(L.LightningDataModule):
             self.prepare_data()
             reader = open_table(self.path, time=self.columns["time"], **self.text)
             given = {name: value for name, value in self.columns.items() if value is not None}
-            roles = find_roles(
-                reader.kinds(),
-                reader.name,
-                timed=self.cleaning.step != "",
-                **{**reader.defaults, **given},
-            )
+            options = {"timed": self.cleaning.step != "", **reader.defaults, **given}
+            roles = find_roles(reader.kinds(), reader.name, **options)
             space = Space(np.dtype(str(self.dtype).removeprefix("torch.")), self.cache)
             with np.errstate(over="ignore"):  # what float32 cannot hold is named later
                 raw = reader.read(roles.numbers, roles.labels, space)

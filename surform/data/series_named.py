@@ -29,7 +29,8 @@ class _NycWeather:
 
     Hours are missing, and so are single values: choose `fill` and `fill_limit`, or `gaps: split`.
     By default the variates are those that are nearly complete: temperature, dew point, humidity,
-    wind speed, precipitation and visibility. `time_hour` is taken in UTC.
+    wind speed, precipitation and visibility. `time_hour` is in UTC. One wind speed of EWR, 1048
+    miles an hour on 12 February, is a mistake of the record and is left as it is.
     """
 
     def __init__(self) -> None:

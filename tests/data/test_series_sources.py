@@ -95,7 +95,7 @@ def test_every_source_gives_the_same_windows(
 
 def test_without_names_columns_are_numbered(tmp_path: Path) -> None:
     path = write(tmp_path / "solar.txt", [row[1:] for row in hourly_rows(99)[1:]])
-    data = SeriesData(path, 12, 6, step="")
+    data = SeriesData(path, 12, 6)
     assert data.description().variates == ("0", "1")
     assert data.table.values[0].tolist() == pytest.approx([0.0, 0.1])
     assert len(data.table.values) == 99
@@ -107,7 +107,7 @@ def test_arrays_and_their_files(tmp_path: Path) -> None:
     np.save(tmp_path / "plain.npy", values[..., 0])
     for source in (values, values[..., 0], torch.from_numpy(values[..., 0]), tmp_path / "pems.npz",
                    tmp_path / "plain.npy"):  # fmt: skip
-        data = SeriesData(source, 12, 6, step="", dtype="float64")
+        data = SeriesData(source, 12, 6, dtype="float64")
         np.testing.assert_array_equal(data.table.values, values[..., 0])
 
 
