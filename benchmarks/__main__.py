@@ -14,7 +14,12 @@ from rich.table import Table
 
 from benchmarks import RESULTS, tables
 
-_MODULES = ("benchmarks.attention", "benchmarks.galerkin", "benchmarks.factformer")
+_MODULES = (
+    "benchmarks.attention",
+    "benchmarks.galerkin",
+    "benchmarks.factformer",
+    "benchmarks.informer",
+)
 
 
 def main() -> int:

@@ -100,9 +100,7 @@ class _Literal:
     def distil(self, name: str, x: Tensor) -> Tensor:
         x = self.conv(f"{name}.downConv", x).transpose(1, 2)
         running = [self.state[f"{name}.norm.running_{part}"] for part in ("mean", "var")]
-        mean, var = (value.detach() for value in running)
-        if self.training:
-            mean = var = None
+        mean, var = (value.detach() for value in running)  # moved in training
         x = F.batch_norm(x, mean, var, *self.weights(f"{name}.norm"), training=self.training)
         return F.max_pool1d(F.elu(x), 3, 2, 1).transpose(1, 2)
 

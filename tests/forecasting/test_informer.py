@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from surform import create_model
 from surform.forecasting.informer import Informer, InformerStack
@@ -125,6 +127,38 @@ def test_official_weights_and_options_give_the_literal_formulas(changed, trainin
         theirs = leaves[key].grad
         if theirs is not None and not (given["embed"] == "fixed" and "temporal" in key):
             torch.testing.assert_close(value, theirs, rtol=1e-8, atol=1e-8, msg=key)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_fixtures_with_maps_and_running_statistics_replay(tmp_path, training):
+    """Other cases of the kind: a stack whose maps are recorded, one sample per layer."""
+    given = CONSTRUCTOR | {"cls": "InformerStack", "e_layers": [2, 1], "output_attention": True}
+    torch.manual_seed(0)
+    name, arguments = SYSTEM.arguments(given, kind="model")
+    state = SYSTEM.to_official(create_model(name, **arguments).double().state_dict(), given)
+    inputs, samples = official_inputs(given), samples_for(given, 24)
+    tensors = {f"param/{key}": value.clone() for key, value in state.items()}
+    leaf = inputs[0].clone().requires_grad_()
+    y, maps = literal_informer(state, given, (leaf, *inputs[1:]), samples, training)
+    cotangent = torch.randn_like(y)
+    (gradient,) = torch.autograd.grad(y, leaf, cotangent)
+    names = ("x_enc", "x_mark_enc", "x_dec", "x_mark_dec")
+    tensors |= {f"in/{name}": value for name, value in zip(names, inputs, strict=True)}
+    tensors |= {f"in/index_sample.{i:02d}": value for i, value in enumerate(samples)}
+    tensors |= {"out/y": y, "in/cot": cotangent, "grad/in/x_enc": gradient}
+    for name, value in zip(("attn.0.0", "attn.0.1", "attn.1.0"), maps, strict=True):
+        tensors[f"out/{name}"] = torch.where(value == 1 / value.shape[-1], value.float(), value)
+    if training:
+        tensors |= {f"out/{key}": value for key, value in state.items() if "running" in key}
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, tmp_path / "a.safetensors")
+    header = {
+        "system": "informer", "case": "a", "kind": "model", "options": {}, "constructor": given,
+        "mode": "train" if training else "eval", "dtype": "float64", "rtol": 1e-9, "atol": 1e-10,
+    }  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(header))
+    report = verify_case(Fixture.load(tmp_path / "a.json"))
+    assert report.passed, report.problem or report.worst
+    assert len(report.rows) == (7 if training else 5)
 
 
 def test_defaults_have_the_published_number_of_parameters():

@@ -136,11 +136,15 @@ def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
         past, start = past[..., : built["marks"]], start[..., : built["marks"]]
     call = (inputs["x_enc"], past, inputs["x_dec"], start)
     samples = _recorded_samples(inputs, model)
-    names = [name for name in fixture.named("out") if name != "y"]
-    maps: list[Tensor] | None = [] if names else None
     mid = _inside(model, call, samples) if fixture.named("mid") else {}
+    names = [name for name in fixture.named("out") if re.search(r"att|map", name)]
+    names = [name for name in names if name not in fixture.named("param")]
+    maps: list[Tensor] | None = [] if names else None
     outputs = {"y": model.forward_from(*call, samples=samples, maps=maps)}  # type: ignore[operator]
     outputs |= _named_maps(names, maps or [], built.get("depths"))
+    # fixtures in train mode may keep the running statistics after the pass, by their official keys
+    buffers = SYSTEM.to_official(dict(model.named_buffers()), fixture.constructor)
+    outputs |= {k: v.clone() for k, v in buffers.items() if f"out/{k}" in fixture.tensors}
     return Replay(outputs, inputs, model, loss=_loss(fixture, outputs, dtype), mid=mid)
 
 
