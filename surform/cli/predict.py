@@ -10,6 +10,7 @@ from typing import Any
 
 from surform.cli.fit_check import import_class
 from surform.cli.fit_config import apply_overrides, closest
+from surform.cli.fit_resume import run_folder_of
 from surform.cli.load import load_any
 from surform.training.task import Task
 
@@ -40,7 +41,7 @@ def predict_file(
             f"--{other[0]}: {source} is used as it is; what may be given are --data.path, how the "
             "data are to be read, and --out"
         )
-    model = load_any(source)
+    model = load_any(_finished(source))
     asked = dict(given.get("data") or {})
     path = asked.pop("path", None)
     unknown = [name for name in asked if name not in model.file_options]
@@ -58,3 +59,16 @@ def predict_file(
     out: Path = model.predict_file(path, args.out, **(kept | asked))
     print(f"predictions: {out}")
     return 0
+
+
+def _finished(source: str) -> str:
+    """For the best checkpoint of a finished run the model that it left: it may know more.
+
+    The weights are the same; intervals are calibrated when a run ends.
+    """
+    checkpoint = Path(source)
+    model = run_folder_of(checkpoint) / "model"
+    saved = model / "config.json"
+    if checkpoint.name != "best.ckpt" or not saved.is_file():
+        return source
+    return str(model) if saved.stat().st_mtime >= checkpoint.stat().st_mtime else source

@@ -34,7 +34,7 @@ class Forecaster(Pretrained):
     )
     file_options: ClassVar[tuple[str, ...]] = (
         *("batch_size", "time", "time_format", "id", "delimiter", "header"),
-        *("fill", "fill_limit", "gaps"),
+        *("fill", "fill_limit", "gaps", "levels"),
     )
     description: SeriesDescription | None
 

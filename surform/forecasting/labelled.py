@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -92,13 +93,19 @@ class Forecast:
 
 
 def predict(
-    model: Pretrained, source: Any, *, batch_size: int = 256, **reading: Any
+    model: Pretrained,
+    source: Any,
+    *,
+    levels: Sequence[float] | None = None,
+    batch_size: int = 256,
+    **reading: Any,
 ) -> pd.DataFrame | xr.Dataset:
     """Forecast the horizon after the last row of every series of a table.
 
     Args:
         model: a forecaster, or a model around one, with the description of its data.
         source: a frame of pandas or polars, an xarray dataset, or the path of a file.
+        levels: quantiles to give, of those that the model knows; None: all, if it knows any.
         batch_size: series in one call of the network.
         reading: how to read the table where it is not found: `time`, `time_format`, `id`, `fill`,
             `fill_limit`, `gaps`, `delimiter`, `header` as in `SeriesData`. By default the columns
@@ -111,11 +118,18 @@ def predict(
     Raises:
         ValueError: missing columns, another time step or unit, too few or incomplete last rows.
     """
-    found = forecast(model, source, batch_size=batch_size, **reading)
+    found = forecast(model, source, levels=levels, batch_size=batch_size, **reading)
     return found.dataset() if _is_array(source) else _like(source, found)
 
 
-def forecast(model: Pretrained, source: Any, *, batch_size: int = 256, **reading: Any) -> Forecast:
+def forecast(
+    model: Pretrained,
+    source: Any,
+    *,
+    levels: Sequence[float] | None = None,
+    batch_size: int = 256,
+    **reading: Any,
+) -> Forecast:
     """As `predict`, before it is put into a table."""
     about = model.description
     if not isinstance(about, SeriesDescription):
@@ -125,9 +139,11 @@ def forecast(model: Pretrained, source: Any, *, batch_size: int = 256, **reading
         )
     if batch_size < 1:
         raise ValueError(f"`batch_size` is {batch_size}, but must be at least 1")
+    wanted = _levels(model, levels)
     windows = _windows(about, source, reading)
     everything = range(len(windows))
     values, quantiles = _run(model, windows, batch_size)
+    quantiles = {level: quantiles[level] for level in wanted}
     roles = windows.table.roles
     return Forecast(
         targets=about.targets,
@@ -139,6 +155,16 @@ def forecast(model: Pretrained, source: Any, *, batch_size: int = 256, **reading
         time=roles.time or "step",
         id=roles.id,
     )
+
+
+def _levels(model: Pretrained, asked: Sequence[float] | None) -> Sequence[float]:
+    """The quantiles to give; ValueError for those that the model does not know."""
+    known = tuple(getattr(model, "levels", ()))
+    for level in asked or ():
+        if level not in known:
+            have = f"it knows {', '.join(map(str, known))}" if known else "it knows no intervals"
+            raise ValueError(f"the model gives no quantile {level}: {have}")
+    return known if asked is None else asked
 
 
 def _windows(about: SeriesDescription, source: Any, reading: dict[str, Any]) -> ForecastWindows:
