@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from surform import create_model
+from surform.data.calendar import calendar_names
 from surform.forecasting.informer import Informer, InformerStack
 from surform.hub.official.fixture import Fixture
 from surform.hub.official.informer import SYSTEM
 from surform.hub.verify import find_cases, verify_case
 from surform.layers.circular_conv import CircularConv
+from surform.recipes import find_recipe, list_recipes
 from tests.forecasting.literal_informer import literal_informer, samples_for
 
 GOLDEN = Path(__file__).parents[1] / "golden/informer"
@@ -347,15 +350,32 @@ def test_compiled_training_draws_keys_and_has_gradients():
     assert all(p.grad is not None for p in net.parameters())
 
 
-@pytest.mark.parametrize("cls", MODELS)
-def test_exports_with_any_batch(cls):
-    net = build(cls, **{"depths": (2, 1)} if cls is InformerStack else {}).eval()
+def test_exports_with_any_batch():
+    net = build().eval()
     history, marks = windows(net)
     batch = torch.export.Dim("batch", min=2, max=1024)
     shapes = {"history": {0: batch}, "past_marks": {0: batch}, "future_marks": {0: batch}}
     program = torch.export.export(net, (history,), marks, dynamic_shapes=shapes)
     history, marks = windows(net, batch=5)
     torch.testing.assert_close(program.module()(history, **marks), net(history, **marks))
+
+
+RECIPES = [name for name in list_recipes() if name.startswith("forecasting/informer-")]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_build_what_their_data_ask_for(name):
+    recipe = yaml.safe_load(find_recipe(name).read_text())
+    net, data = recipe["model"]["init_args"]["net"], recipe["data"]["init_args"]
+    with torch.device("meta"):
+        built = create_model(net["class_path"], **net["init_args"])
+    assert (built.lookback, built.horizon) == (data["lookback"], data["horizon"])
+    assert built.marks == len(calendar_names(data.get("marks_step", "1h")))
+    assert name.endswith(f"-{built.horizon}")
+
+
+def test_all_published_settings_have_a_recipe():
+    assert len(RECIPES) == 25
 
 
 def test_learns_to_continue_a_sine():
