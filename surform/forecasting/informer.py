@@ -205,13 +205,16 @@ class Informer(_EncoderDecoder):
         marks: calendar features (M), 0 for none.
         label_length: last steps of the history that the decoder starts from.
         depth: layers of the encoder, each but the last followed by a distilling layer.
+        decoder_depth: layers of the decoder.
         heads: each of width dim // heads.
         mlp_ratio: width of the feed-forward blocks over `dim`.
+        dropout: of embeddings, layers and the weights of full attention.
         factor: c of ProbSparse attention.
         attention: of encoder and decoder to themselves: "prob" or "full"; the decoder's is causal.
             Its attention to the encoder is always full, without a mask.
         calendar: "continuous" for marks in [-0.5, 0.5]; "fixed" (sinusoids) and "learned" look up
             whole numbers, the encoding "integer" of the data.
+        activation: of the feed-forward blocks.
         distil: halve the series between encoder layers.
         mix: merge the heads of the decoder's self-attention in memory order, as published, which
             scrambles head and time.
