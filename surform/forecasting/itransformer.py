@@ -163,7 +163,8 @@ class ITransformer(nn.Module):
     def _forecast(
         self, tokens: Tensor, variates: int, scale: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        y = self.head(self.norm(tokens)[:, :variates]).transpose(1, 2)
+        # cutting off the other tokens first would copy those of the variates
+        y = self.head(self.norm(tokens))[:, :variates].transpose(1, 2)
         if scale is None:
             return y
         mean, deviation = scale

@@ -7,24 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from surform.layers.blocking import works_in_blocks
 from surform.layers.checks import fraction
 from surform.layers.dropout import Dropout
 from surform.layers.feed_forward import Activation, FeedForward
-from surform.layers.tokenwise import token_blocks
 
 __all__ = ["EncoderLayer"]
 
 
 class EncoderLayer(nn.Module):
     """x = norm1(x + dropout(attention(x))); norm2(x + feed_forward(x)): (b, n, dim) -> same.
-
-    Without gradients, on CPUs, all behind the attention is done for a cache-sized block of tokens
-    after the other; hooks of the norms and the feed-forward block then see those.
 
     Args:
         attention: (b, n, dim) -> (b, n, dim), such as `SelfAttention`; options of `forward` are
@@ -60,15 +54,5 @@ class EncoderLayer(nn.Module):
         return self._finish(x, mixed), weights
 
     def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or not works_in_blocks(x):
-            return self._each_token(x, mixed)
-        rows, update = x.reshape(-1, x.shape[-1]), mixed.reshape(-1, x.shape[-1])
-        out = torch.empty_like(rows)
-        widest = max(rows.shape[1], self.feed_forward.up.out_features)
-        for part in token_blocks(len(rows), widest, rows.element_size()):
-            out[part] = self._each_token(rows[part], update[part])
-        return out.view(x.shape)
-
-    def _each_token(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = self.norm1(x + self.dropout(mixed))
         return self.norm2(x + self.feed_forward(x))

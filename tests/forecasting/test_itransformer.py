@@ -67,12 +67,6 @@ def test_it_is_the_literal_formula(kind, normalize, marks, options):
         torch.testing.assert_close(net(x, past_marks=m), theirs, rtol=1e-10, atol=1e-11)
 
 
-def test_many_variates_pass_through_several_blocks():
-    net, x = model(dim=128, heads=2).double().eval(), history(4, 300).double()
-    with torch.no_grad():
-        torch.testing.assert_close(net(x), literal_forward(net, x))
-
-
 @pytest.mark.parametrize(
     ("options", "count"),
     [({"dim": 256}, 841_568), ({"dim": 512, "depth": 3}, 4_833_888)],
