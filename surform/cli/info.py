@@ -207,11 +207,6 @@ def _show_data(console: Console, path: str) -> None:
     from rich.table import Table
 
     from surform.data.fields import open_fields
-    from surform.data.series_sources import is_series_file
-
-    if is_series_file(path):
-        _show_table(console, path)
-        return
     data = open_fields(path)
     console.print(f"{path}: " + ", ".join(f"{n} {d}" for d, n in data.sizes.items()), style="bold")
     table = Table("variable", "dims", "units", "type", box=None, pad_edge=False)
@@ -222,23 +217,6 @@ def _show_data(console: Console, path: str) -> None:
     console.print(table)
     for name, value in data.attrs.items():
         console.print(f"{name}: {value}"[:200])
-
-
-def _show_table(console: Console, path: str) -> None:
-    """A table of series: rows, times, and what each column holds."""
-    from rich.table import Table
-
-    from surform.data.series_profile import profile
-
-    found = profile(path)
-    console.print(f"{path}: {found.rows} rows", style="bold", soft_wrap=True)
-    for line in found.lines:
-        console.print(line)
-    table = Table("column", "holds", "missing", "mean", "smallest", "largest")
-    table.box, table.pad_edge = None, False
-    for column in found.columns:
-        table.add_row(*column)
-    console.print(table)
 
 
 def _command(source: dict[str, str]) -> str:

@@ -46,7 +46,7 @@ def predict_file(
     path = asked.pop("path", None)
     unknown = [name for name in asked if name not in model.file_options]
     if unknown:
-        hint = closest(unknown[0], model.file_options, "--data.")
+        hint = closest(unknown[0], ("path", *model.file_options), "--data.")
         raise ValueError(f"predict has no option --data.{unknown[0]}: {hint}")
     # how the data of training were read, where the command line does not say
     trained = dict((config.get("data") or {}).get("init_args") or {})
