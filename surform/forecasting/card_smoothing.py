@@ -10,7 +10,7 @@ from torch import Tensor, nn
 __all__ = ["Smoothing", "smoothing_matrix"]
 
 
-def smoothing_matrix(size: int, alpha: float, like: Tensor | None = None) -> Float[Tensor, "s s"]:
+def smoothing_matrix(size: int, alpha: float) -> Float[Tensor, "s s"]:
     """E of y = E x with y_0 = x_0 and y_i = (1 - alpha) y_{i-1} + alpha x_i; lower triangular.
 
     The entries are rounded to float32 step by step, as in the official buffer, in whatever
@@ -21,8 +21,15 @@ def smoothing_matrix(size: int, alpha: float, like: Tensor | None = None) -> Flo
     for newest in range(1, size):
         rows.append(rows[-1] * (1.0 - alpha))
         rows[-1][newest] = alpha
-    place = torch.empty(()) if like is None else like
-    return torch.stack(rows).to(place)
+    return torch.stack(rows).to(torch.get_default_dtype())
+
+
+def _longer_matrix(size: int, alpha: float, like: Tensor) -> Float[Tensor, "s s"]:
+    """The same in closed form, for sizes that are known in a forward pass only."""
+    steps = torch.arange(size, device=like.device)
+    remains = (1.0 - alpha) ** steps.to(like.dtype)
+    share = torch.where(steps == 0, 1.0, alpha).to(like.dtype)
+    return (remains[(steps[:, None] - steps).clamp(min=0)] * share).tril()
 
 
 class Smoothing(nn.Module):
@@ -47,7 +54,7 @@ class Smoothing(nn.Module):
         if length <= self.size:
             return _left(self.matrix[:length, :length], x)
         if self.everywhere:
-            return _left(smoothing_matrix(length, self.alpha, x), x)
+            return _left(_longer_matrix(length, self.alpha, x), x)
         known = _left(self.matrix, x[..., : self.size, :])
         return F.pad(known, (0, 0, 0, length - self.size))
 
