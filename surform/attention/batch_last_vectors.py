@@ -89,7 +89,16 @@ def _exponentials(q: Tensor, k: Tensor, scale: float) -> Tensor:
 
 def _sum_products(w: Tensor, x: Tensor, axis: int, out: Tensor) -> None:
     """Sum of w (h, n, m, b) times x (h, e, ., b) over m (axis 2) or n (axis 1): (h, e, ., b)."""
-    work = torch.empty_like(w)
-    for c in range(x.shape[1]):
-        torch.mul(w, x[:, c].unsqueeze(3 - axis), out=work)
-        torch.sum(work, axis, out=out[:, c])
+    terms, width = w.shape[axis], x.shape[1]
+    if terms > 2 * width:  # then a product and a reduction per channel are fewer steps
+        work = torch.empty_like(w)
+        for c in range(width):
+            torch.mul(w, x[:, c].unsqueeze(3 - axis), out=work)
+            torch.sum(work, axis, out=out[:, c])
+        return
+    for i, (weight, value) in enumerate(zip(w.unbind(axis), x.unbind(2), strict=True)):
+        weight, value = weight.unsqueeze(1), value.unsqueeze(2)  # (h, 1, ., b), (h, e, 1, b)
+        if i:
+            out.addcmul_(weight, value)
+        else:
+            torch.mul(weight, value, out=out)

@@ -8,15 +8,18 @@ in float32 is infinite beyond 88.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from surform.layers.blocking import differentiable_gradients, works_in_blocks
+
 __all__ = ["Paths", "combine"]
 
+_NUMBERS = 1 << 16  # per piece: a quarter of a megabyte of float32
 VANISHED = math.log(torch.finfo(torch.float64).eps)  # stands for a sum that underflows to zero
 
 
@@ -69,7 +72,59 @@ def combine(
     Where that sum is zero in its precision the published code puts 2.2e-16 in its place.
     """
     outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-    joined = torch.logsumexp(outputs + log_gates.to(outputs.dtype), dim=-2)
-    kinds = torch.finfo(joined.dtype)
+    log_gates = log_gates.to(outputs.dtype)
+    kinds = torch.finfo(outputs.dtype)
     half_of_smallest = math.log(kinds.smallest_normal) + math.log(kinds.eps / 2)
+    if works_in_blocks(outputs) and outputs.ndim > 2:
+        joined: Tensor = _LogSum.apply(outputs, log_gates)
+        if not joined.amin() < half_of_smallest:  # as good as always
+            return joined
+    else:
+        joined = _log_sum(outputs, log_gates)
     return torch.where(joined < half_of_smallest, VANISHED, joined)
+
+
+def _log_sum(outputs: Tensor, log_gates: Tensor) -> Tensor:
+    return torch.logsumexp(outputs + log_gates, dim=-2)
+
+
+class _LogSum(torch.autograd.Function):
+    """`_log_sum` in cache-sized pieces; the weights are made again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, outputs: Tensor, log_gates: Tensor) -> Tensor:
+        joined = outputs.new_empty(*outputs.shape[:-2], outputs.shape[-1])
+        for x, total in _pieces(outputs, joined):
+            z = x + log_gates
+            torch.maximum(z[:, 0], z[:, -1], out=total)
+            for middle in z.unbind(1)[1:-1]:
+                torch.maximum(total, middle, out=total)
+            z.sub_(total.unsqueeze(1)).exp_()
+            total.add_(z.sum(1).log_())
+        ctx.save_for_backward(outputs, log_gates, joined)
+        return joined
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        outputs, log_gates, joined = ctx.saved_tensors
+        grad = outer[0].contiguous()
+        if torch.is_grad_enabled():
+            needed = ctx.needs_input_grad
+            return tuple(differentiable_gradients(_log_sum, [outputs, log_gates], needed, grad))
+        slopes, gate_slopes = torch.empty_like(outputs), torch.zeros_like(log_gates)
+        for x, total, g, slope in _pieces(outputs, joined, grad, slopes):
+            torch.add(x, log_gates, out=slope).sub_(total.unsqueeze(1)).exp_()
+            gate_slopes.add_(slope.mul_(g.unsqueeze(1)).sum(0))
+        return slopes, gate_slopes
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Matching rows of (..., k, b) and (..., b) tensors, as (rows, k, b) and (rows, b)."""
+    ranks = [x.ndim for x in tensors]
+    widest = tensors[0]
+    rows = max(1, _NUMBERS // (widest.shape[-2] * widest.shape[-1]))
+    flat = [
+        x.flatten(0, -3 if rank == max(ranks) else -2)
+        for x, rank in zip(tensors, ranks, strict=True)
+    ]
+    return zip(*(x.split(rows) for x in flat), strict=True)

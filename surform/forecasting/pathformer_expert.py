@@ -57,7 +57,7 @@ class Expert(nn.Module):
     ) -> Float[Tensor, "d l v b"]:
         """taken: 1 for the samples that count in the batch norms, 0 for others; None = all."""
         patches = u.unflatten(1, (-1, self.patch_size)).transpose(1, 2).contiguous()
-        x = u + self.intra(patches, weights) + self.inter(patches)
+        x = (u + self.intra(patches, weights)).add_(self.inter(patches))
         x = x if self.norm_in is None else self.norm_in(x, taken)
         if self.training and self.dropout:
             x = dropout(x, self.dropout)

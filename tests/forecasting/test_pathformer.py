@@ -279,6 +279,15 @@ class TestCombination:
         assert torch.autograd.gradcheck(both, u)
         assert torch.autograd.gradgradcheck(both, u)
 
+    @pytest.mark.parametrize("k", [1, 2, 4])
+    def test_pieces_give_the_gradients_of_the_formula(self, k):
+        outputs = torch.randn(2, 3, k, 2, dtype=torch.float64, requires_grad=True)
+        gates = torch.randn(k, 2, dtype=torch.float64, requires_grad=True)
+        expected = torch.logsumexp(outputs + gates, dim=2)
+        torch.testing.assert_close(combine(outputs, gates), expected)
+        assert torch.autograd.gradcheck(combine, (outputs, gates))
+        assert torch.autograd.gradgradcheck(combine, (outputs, gates))
+
     def test_large_outputs_do_not_overflow(self):
         outputs = torch.tensor([[[200.0], [100.0]]])  # (c, k, b)
         gates = torch.tensor([[0.25], [0.75]])
