@@ -138,7 +138,7 @@ def _order(found: Tensor, recorded: Tensor | None) -> Tensor:
     The official dispatcher sorts unstably, so that their order follows from no rule.
     """
     order = torch.arange(len(found))
-    if recorded is None or recorded.shape != found.shape:
+    if recorded is None or recorded.shape != found.shape or not len(found):
         return order
     distances = torch.cdist(recorded.flatten(1).double(), found.flatten(1).double())
     nearest = distances.argmin(1)
