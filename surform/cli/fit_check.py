@@ -9,7 +9,7 @@ from typing import Any
 
 from surform.cli.fit_config import closest
 
-__all__ = ["check_class", "check_names", "explain", "import_class"]
+__all__ = ["check_class", "check_names", "explain", "import_class", "refusal"]
 
 # Handed over by whoever calls the class, never configured.
 _GIVEN = ("self", "params", "params_t", "args", "kwargs")
@@ -53,6 +53,12 @@ def explain(error: Exception, config: dict[str, Any]) -> str:
         return " ".join(str(error).split())
     option = ".".join(keys).replace(".init_args.", ".")
     return f"{option}{_reason(cause)}"
+
+
+def refusal(error: Exception) -> str | None:
+    """What a constructor said, where jsonargparse wraps it because the object may also be None."""
+    found = re.search(r"Errors:\s*- (.*?)\s*- Expected a <class 'NoneType'>", str(error), re.S)
+    return " ".join(found.group(1).split()) if found else None
 
 
 def _reason(cause: str) -> str:

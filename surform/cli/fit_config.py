@@ -53,7 +53,7 @@ _OWN = {"SharpnessAware": "surform.training.sharpness.SharpnessAware"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as in YAML 1.2, and a key may not be given twice."""
+    """YAML in which 1e-3 is a number, as in YAML 1.2, dates are text, and no key is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -70,6 +70,9 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d[\d_]*)?\.?\d+([eE][-+]?\d+)$"),
     list("-+0123456789."),
 )
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: str(node.value))
 
 
 def read_config(name: str) -> dict[str, Any]:

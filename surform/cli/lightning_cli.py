@@ -18,7 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
-from surform.cli.fit_check import check_names, explain
+from surform.cli.fit_check import check_names, explain, refusal
 from surform.cli.fit_config import apply_overrides, merge_all, read_config
 from surform.cli.fit_open import data_sizes, filled, net_arguments
 from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
@@ -88,7 +88,13 @@ class SurformCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         if self.build:
-            super().instantiate_classes()
+            try:
+                super().instantiate_classes()
+            except (ArgumentError, ValueError) as error:
+                said = refusal(error)
+                if said is None:
+                    raise
+                raise ValueError(said) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = dict(self._get(self.config_init, "trainer", default={}))
@@ -152,11 +158,12 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
         check_classes(layers, asked, checkpoint)
     merged = merge_all(layers, files)
     if command == "predict" and checkpoint and predicts_files(merged):
+        given = apply_overrides(merged, overrides)
         if layers and not args.override:
             check_agreement(
-                layers, filled(merged, net_arguments(layers)), ("model",), options(asked)
+                layers, filled(given, net_arguments(layers)), ("model",), options(asked)
             )
-        return predict_file(args, overrides, str(checkpoint), merged)
+        return predict_file(args, overrides, str(checkpoint), given)
     config = resolve(merged, overrides)
     if args.print_config:
         print(yaml.safe_dump(config, sort_keys=False), end="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Literal
 
 import lightning as L
@@ -78,7 +79,7 @@ class SeriesData(L.LightningDataModule):
         path: Any,
         lookback: int,
         horizon: int,
-        split: str | dict[str, int | float | str] = "ratio",
+        split: str | dict[str, Any] = "ratio",
         time: str | None = None,
         time_format: str | None = None,
         step: str | None = None,
@@ -87,7 +88,7 @@ class SeriesData(L.LightningDataModule):
         targets: list[str] | None = None,
         known: list[str] | tuple[str, ...] = (),
         static: list[str] | tuple[str, ...] = (),
-        marks: bool | Literal["continuous", "integer"] = False,
+        marks: bool | str = False,
         marks_step: str | None = None,
         fill: Literal["none", "interpolate", "previous"] = "none",
         fill_limit: int = 0,
@@ -128,6 +129,8 @@ class SeriesData(L.LightningDataModule):
                 f"protocol={protocol!r} with drop_last_test={drop_last_test}: the paper protocol "
                 "drops an incomplete test batch of that size, the clean one drops nothing"
             )
+        if not isinstance(split, str):  # YAML makes dates of 2017-07-01
+            split = {k: str(v) if isinstance(v, date) else v for k, v in split.items()}
         check_split(split)
         self.path, self.generate = path, generate
         self.lookback, self.horizon, self.split, self.overlap = lookback, horizon, split, overlap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,12 @@ def test_dates_end_their_split() -> None:
     split = {"train": "2020-01-05", "validation": "2020-01-07 12:00", "test": "2020-02-01"}
     found = split_rows(split, 240, "a", times.astype("datetime64[us]"))
     assert found == {"train": (0, 96), "validation": (96, 156), "test": (156, 240)}
+
+
+def test_dates_of_yaml(hourly: str) -> None:
+    split = {"train": date(2020, 1, 11), "test": date(2020, 1, 21)}
+    data = SeriesData(hourly, 24, 8, split=split)
+    assert data.windows("test")[[0]].targets[0, 0, 0] == 240
 
 
 def test_without_overlap_a_split_stands_alone(hourly: str) -> None:

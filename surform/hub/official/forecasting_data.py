@@ -22,23 +22,28 @@ Arguments = dict[str, Any]
 State = dict[str, Tensor]
 
 _DEFAULTS: Arguments = {
+    "cls": "Dataset_Custom",
+    "seq_len": 384,
+    "label_len": 96,
+    "pred_len": 96,
     "features": "S",
     "target": "OT",
     "scale": True,
     "timeenc": 0,
-    "freq": "h",
 }
-# Official class -> its split, and the step whose integer marks it computes.
+# Official class -> its split, its default frequency, which also fixes its integer marks, and file.
 _CLASSES = {
-    "Dataset_ETT_hour": ("etth", "h"),
-    "Dataset_ETT_minute": ("ettm", "t"),
-    "Dataset_Custom": ("ratio", "h"),
+    "Dataset_ETT_hour": ("etth", "h", "ETTh1.csv"),
+    "Dataset_ETT_minute": ("ettm", "t", "ETTm1.csv"),
+    "Dataset_Custom": ("ratio", "h", "ETTh1.csv"),
 }
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 def _windows(fixture: Fixture, dtype: torch.dtype) -> Replay:
     given = _DEFAULTS | fixture.constructor
+    if given["cls"] not in _CLASSES:
+        raise ValueError(f"unknown official class {given['cls']!r}: choose {', '.join(_CLASSES)}")
     data = _data(given, _file(fixture, given), dtype)
     variates, *_ = data.normalizers()
     found: State = {"scaler.mean": variates.mean, "scaler.scale": variates.std}
@@ -55,7 +60,7 @@ def _windows(fixture: Fixture, dtype: torch.dtype) -> Replay:
 
 def _window(batch: Any, given: Arguments, variates: Any) -> State:
     """x, y and their marks; y begins `label_len` steps before the end of x."""
-    label = given.get("label_len", 48)
+    label = given["label_len"]
     scale = variates.normalize if given["scale"] else lambda values: values
     rows = {"": (batch.history, batch.targets), "_mark": (batch.past_marks, batch.future_marks)}
     found = {}
@@ -69,21 +74,18 @@ def _window(batch: Any, given: Arguments, variates: Any) -> State:
 
 
 def _data(given: Arguments, path: Path, dtype: torch.dtype) -> SeriesData:
-    name = given.get("cls", "Dataset_Custom")
-    if name not in _CLASSES:
-        raise ValueError(f"unknown official class {name!r}: choose {', '.join(_CLASSES)}")
-    split, integer_step = _CLASSES[name]
+    split, frequency, _ = _CLASSES[given["cls"]]
     continuous = bool(given["timeenc"])
     return SeriesData(
         str(path),
-        given.get("seq_len", 96),
-        given.get("pred_len", 96),
+        given["seq_len"],
+        given["pred_len"],
         split=split,
         time="date",
         step="",  # the official code does not look whether rows follow each other
-        variates=_variates(given, path, target_last=name == "Dataset_Custom"),
+        variates=_variates(given, path, target_last=given["cls"] == "Dataset_Custom"),
         marks="continuous" if continuous else "integer",
-        marks_step=given["freq"] if continuous else integer_step,
+        marks_step=given.get("freq", frequency) if continuous else frequency,
         dtype=str(dtype).removeprefix("torch."),  # type: ignore[arg-type]
     )
 
@@ -101,7 +103,7 @@ def _variates(given: Arguments, path: Path, *, target_last: bool) -> list[str]:
 
 
 def _file(fixture: Fixture, given: Arguments) -> Path:
-    name = given.get("csv", "ETTh1.csv")
+    name = given.get("csv", _CLASSES[given["cls"]][2])
     if fixture.files is None:
         raise ValueError(f"{fixture.path.stem} needs {name}: give --files FOLDER")
     path = Path(fixture.files, name)
