@@ -8,18 +8,22 @@ from typing import Any
 __all__ = ["load_any", "names_saved_model"]
 
 
-def load_any(source: str, device: str = "cpu") -> Any:
-    """A surrogate in evaluation mode from a .ckpt, a run folder, or the hub's sources."""
+def load_any(source: str, device: str = "cpu", net: Any = None) -> Any:
+    """A surrogate in evaluation mode from a .ckpt, a run folder, or the hub's sources.
+
+    Args:
+        net: a network to fill, of a class that is not registered.
+    """
     path = Path(source)
     if path.suffix == ".ckpt":
         from surform.training.checkpoint import load_surrogate
 
-        return load_surrogate(path).to(device).eval()
+        return load_surrogate(path, net).to(device).eval()
     from surform.hub import load_model
 
     exported = path / "model"
     inside = exported.is_dir() and not (path / "config.json").exists()
-    return load_model(exported if inside else source, device=device)
+    return load_model(exported if inside else source, device=device, net=net)
 
 
 def names_saved_model(source: str) -> bool:

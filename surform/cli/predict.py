@@ -12,6 +12,7 @@ from surform.cli.fit_check import import_class
 from surform.cli.fit_config import apply_overrides, closest
 from surform.cli.fit_resume import run_folder_of
 from surform.cli.load import load_any
+from surform.registry import names
 from surform.training.task import Task
 
 __all__ = ["predict_file", "predicts_files"]
@@ -32,16 +33,17 @@ def predict_file(
 
     Args:
         source: a checkpoint, a run folder or a saved model.
-        config: the configuration that the checkpoint holds; {} for saved models.
+        config: the configuration that the checkpoint holds, in agreement with what was given; {}
+            for saved models.
     """
     given = apply_overrides({}, overrides)
-    other = [name for name in given if name != "data"]
+    other = [name for name in given if name != "data" and not (name == "model" and config)]
     if other:
         raise ValueError(
             f"--{other[0]}: {source} is used as it is; what may be given are --data.path, how the "
             "data are to be read, and --out"
         )
-    model = load_any(_finished(source))
+    model = load_any(_finished(source), net=_unregistered_net(config))
     asked = dict(given.get("data") or {})
     path = asked.pop("path", None)
     unknown = [name for name in asked if name not in model.file_options]
@@ -59,6 +61,16 @@ def predict_file(
     out: Path = model.predict_file(path, args.out, **(kept | asked))
     print(f"predictions: {out}")
     return 0
+
+
+def _unregistered_net(config: Mapping[str, Any]) -> Any:
+    """The network of a class that the user vouched for; None for registered ones."""
+    arguments = (config.get("model") or {}).get("init_args") or {}
+    node = arguments.get("net") or {}
+    path = node.get("class_path")
+    if path is None or path in {where.replace(":", ".") for where in names("models").values()}:
+        return None
+    return import_class("model.net", path)(**(node.get("init_args") or {}))
 
 
 def _finished(source: str) -> str:

@@ -8,6 +8,8 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -31,7 +33,10 @@ def missing_compiler() -> str | None:
 
 
 def compile_in_place(net: nn.Module) -> bool:
-    """Compile `net.forward`, keeping the names in its state dict; says whether it did."""
+    """Compile `net.forward`, keeping the names in its state dict; says whether it did.
+
+    A network's `forecast_and_penalty`, which training calls in place of `forward`, is compiled too.
+    """
     reason = missing_compiler()
     if reason is not None:
         warnings.warn(
@@ -39,4 +44,7 @@ def compile_in_place(net: nn.Module) -> bool:
         )
         return False
     net.compile()
+    second = getattr(net, "forecast_and_penalty", None)
+    if second is not None and "forecast_and_penalty" not in vars(net):
+        vars(net)["forecast_and_penalty"] = torch.compile(second)
     return True

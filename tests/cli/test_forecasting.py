@@ -98,6 +98,18 @@ def test_a_checkpoint_forecasts_another_table(run: Run, trained: Path) -> None:
         assert found["date"].values[0] == np.datetime64("2024-01-13T12")
 
 
+def test_a_network_that_is_not_registered_is_named_by_its_user(run: Run) -> None:
+    net = ("--model.net", "tests.forecasting.toys.Plain")
+    words = ("--config", "forecasting/own-csv", "--data.path", "mine.csv", *net)
+    sizes = ("--data.lookback", "24", "--data.horizon", "6", "--trainer.max_epochs", "1")
+    code, _, error = run("fit", *words, *sizes, "--out", "r", "--no_report")
+    assert code == 0, error
+    for source in ("r", "r/checkpoints/last.ckpt"):
+        refused(run("predict", "--ckpt_path", source, "--out", "x.csv"), "toys.Plain, which is not")
+        code, _, error = run("predict", "--ckpt_path", source, *net, "--out", "next.csv")
+        assert code == 0, error
+
+
 def test_the_best_checkpoint_of_a_recipe_is_found(run: Run) -> None:
     recipe = read_config("forecasting/own-csv")
     recipe["data"]["init_args"] |= {"path": "mine.csv", "lookback": 24, "horizon": 6}

@@ -210,10 +210,15 @@ def test_half_precision_trains_and_measures_in_full(tmp_path: Path) -> None:
 def test_a_compiled_network_trains_alike(tmp_path: Path) -> None:
     found = []
     for compiled in (False, True):
-        module = task(compile=compiled)
+        torch.manual_seed(0)
+        module = task(Balanced(LOOKBACK, HORIZON), compile=compiled)
+        weights = set(module.state_dict())
         run = fit(tmp_path, module, max_epochs=1)
         found.append(float(run.callback_metrics["validation/mse/clean"]))
+        assert set(module.state_dict()) == weights
     assert found[0] == pytest.approx(found[1], rel=1e-4)
+    # what training called, in place of forward, was compiled as well
+    assert hasattr(module.surrogate.net.forecast_and_penalty, "_torchdynamo_orig_callable")
 
 
 def test_the_report_shows_forecasts_and_errors(tmp_path: Path) -> None:
