@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from surform.attention.checks import certainly, check_key_mask, check_tokens
+from surform.attention.checks import check_key_mask, check_tokens
 from surform.attention.dispatch import Call, dispatch, kind, register
 from surform.attention.products import apply, outer
-from surform.attention.rules import avoids_copies, cpu_only, key_count, qkv
+from surform.attention.rules import avoids_copies, cpu_only, key_count, qkv, scores_cost_less
 
 __all__ = ["flow"]
 
@@ -104,16 +104,8 @@ def _through(x: Tensor, total: Tensor) -> Tensor:
     return ((x + _EPS) * (total + _EPS)).sum(-1, keepdim=True)
 
 
-def _scores_cost_less(call: Call) -> str | None:
-    (n, d), (m, e) = call.shapes["q"][2:], call.shapes["v"][2:]
-    scores, factored = n * m * (d + e), d * e * (n + m)  # multiplications per head
-    if certainly(scores < factored):
-        return f"(q k^T) v takes fewer multiplications here: {scores} against {factored}"
-    return None
-
-
 def _tokens_pays(call: Call) -> str | None:
-    return avoids_copies(call) or _scores_cost_less(call)
+    return avoids_copies(call) or scores_cost_less(call)
 
 
 @register("flow", "tokens", priority=30, supports=cpu_only, pays=_tokens_pays)
@@ -123,7 +115,7 @@ def _tokens(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     return (apply(found.q, outer(found.k, found.leaving * v)) * found.arriving).to(v.dtype)
 
 
-@register("flow", "factored", priority=20, pays=_scores_cost_less)
+@register("flow", "factored", priority=20, pays=scores_cost_less)
 def _factored(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """q (k^T v) in plain torch operations, linear in the number of tokens."""
     found = _flows(q, k, mask)
