@@ -200,8 +200,13 @@ def _text(path: str) -> Iterator[IO[str]]:
     if is_url(path):
         import fsspec
 
-        with fsspec.open(path, compression="infer", **options) as file:
-            yield file  # type: ignore[misc]
+        remote: Any = fsspec.open(path, compression="infer", **options)
+        try:
+            opened = remote.open()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"no data at {path}") from error
+        with opened as file:
+            yield file
         return
     opener = _OPENERS.get(os.path.splitext(path)[1].lower(), open)
     with opener(path, **options) as file:

@@ -82,7 +82,10 @@ class ParquetTable:
             import fsspec
 
             system, path = fsspec.core.url_to_fs(self.name)
-            source = system.open(path, "rb")
+            try:
+                source = system.open(path, "rb")
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"no data at {self.name}") from error
         try:
             # pages are read as they come: whole row groups may be larger than memory
             return parquet.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
@@ -131,8 +134,6 @@ def arrow_values(column: Any) -> np.ndarray:
 
 
 def _unreadable(path: str, error: Exception) -> Exception:
-    if isinstance(error, FileNotFoundError):
-        return FileNotFoundError(f"no data at {path}")
     text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if "magic bytes" in text or "footer" in text.lower() or "too small" in text:
         return OSError(

@@ -220,3 +220,16 @@ def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
     reader = open_table(tmp_path / "a.parquet")
     assert dict(reader.kinds()) == {"date": "time", "a": "number", "b": "text"}
     assert SeriesData(tmp_path / "a.parquet", 6, 2, variates=["a"]).table.columns == ("a",)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
+def test_urls(name: str, frame: Any, tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    kind = "parquet" if name == "a.parquet" else name[2:]
+    path = Path(source_of(kind, frame, tmp_path))
+    with fsspec.open(f"memory://series/{name}", "wb") as file:
+        file.write(path.read_bytes())
+    data = SeriesData(f"memory://series/{name}", 12, 6)
+    np.testing.assert_array_equal(data.table.values, frame[["load", "OT"]].to_numpy(np.float32))
+    with pytest.raises((OSError, ValueError), match="no data at memory://series/no"):
+        SeriesData(f"memory://series/no{name}", 12, 6).description()
