@@ -19,6 +19,7 @@ _MODULES = (
     "benchmarks.galerkin",
     "benchmarks.factformer",
     "benchmarks.informer",
+    "benchmarks.pathformer",
     "benchmarks.itransformer",
 )
 
