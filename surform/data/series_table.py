@@ -14,7 +14,7 @@ from surform.data.series_step import Step
 
 __all__ = ["SeriesTable", "Span", "blocks_of", "sorted_by_series"]
 
-_BLOCK_VALUES = 1 << 21
+_BLOCK_VALUES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SeriesTable:
 
 
 def blocks_of(rows: int, columns: int, start: int = 0) -> list[slice]:
-    """Slices over rows that hold about 16 MB of float64 each."""
+    """Slices over rows that hold about 2 MB of float64 each."""
     size = max(1, _BLOCK_VALUES // max(1, columns))
     return [slice(a, min(a + size, start + rows)) for a in range(start, start + rows, size)]
 
