@@ -56,6 +56,6 @@ def test_a_parquet_table_is_read_in_batches(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SCRIPT, *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     extra = float(done.stdout)  # MiB
-    # the values (61), Arrow's decoding of a row group (56), times, marks and positions (20), blocks;
+    # the values (61), Arrow's decoding of a row group (56), times, marks, positions (20), blocks;
     # a table that is decoded as a whole takes 131 more than its values instead of those 56
     assert extra < 200, extra
