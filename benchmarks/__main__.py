@@ -21,6 +21,9 @@ _MODULES = (
     "benchmarks.informer",
     "benchmarks.pathformer",
     "benchmarks.itransformer",
+    "benchmarks.card",
+    "benchmarks.samformer",
+    "benchmarks.forecasting",
 )
 
 
