@@ -143,7 +143,7 @@ def test_missing_recipes_name_the_closest(name: str, message: str) -> None:
 
 
 def test_recipes_are_found_by_their_short_names() -> None:
-    assert read_config("quickstart") == read_config("operators/quickstart")
+    assert read_config("galerkin-burgers") == read_config("operators/galerkin-burgers")
 
 
 def test_disagreements_are_what_changes_the_computation() -> None:
