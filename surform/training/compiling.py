@@ -8,8 +8,6 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     from torch import nn
 
@@ -37,6 +35,8 @@ def compile_in_place(net: nn.Module) -> bool:
 
     A network's `forecast_and_penalty`, which training calls in place of `forward`, is compiled too.
     """
+    import torch  # `surform doctor` asks for the compiler without it
+
     reason = missing_compiler()
     if reason is not None:
         warnings.warn(
