@@ -17,7 +17,7 @@ from surform.hub.official.fixture import Fixture
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
-# In this order: data, a run on them, what uses the run; the examples of demo and ensemble run in tests of their own.
+# In this order: data, a run on them, what uses the run. Demo and ensemble have tests of their own.
 TOGETHER = ("generate", "fit", "validate", "test", "predict", "rollout")
 ALONE = ("backtest", "convert", "verify", "list", "info", "doctor", "attention", "bench")
 ELSEWHERE = ("demo", "ensemble")
