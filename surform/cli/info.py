@@ -207,6 +207,7 @@ def _show_data(console: Console, path: str) -> None:
     from rich.table import Table
 
     from surform.data.fields import open_fields
+
     data = open_fields(path)
     console.print(f"{path}: " + ", ".join(f"{n} {d}" for d, n in data.sizes.items()), style="bold")
     table = Table("variable", "dims", "units", "type", box=None, pad_edge=False)
