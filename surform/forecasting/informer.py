@@ -280,7 +280,8 @@ class Informer(_EncoderDecoder):
 class InformerStack(_EncoderDecoder):
     """An Informer with several encoders: encoder i reads the last L // 2^i steps.
 
-    Their outputs follow one another on the time axis of what the decoder attends to.
+    Their outputs follow one another on the time axis of what the decoder attends to (Zhou et al.,
+    arXiv 2012.07436, section 3.3).
 
     Args:
         depths: layers of each encoder.

@@ -16,8 +16,6 @@ from surform.layers.revin import RevIN
 
 __all__ = ["Pathformer"]
 
-PATCH_SIZES = ((16, 12, 8, 32), (12, 8, 6, 4), (8, 6, 4, 2))
-
 
 class Pathformer(nn.Module):
     """Forecasts all variates (b, l, v) -> (b, h, v) from patches whose size each sample chooses.
@@ -52,7 +50,7 @@ class Pathformer(nn.Module):
         horizon: int = 96,
         variates: int = 7,
         *,
-        patch_sizes: Sequence[Sequence[int]] = PATCH_SIZES,
+        patch_sizes: Sequence[Sequence[int]] = ((16, 12, 8, 32), (12, 8, 6, 4), (8, 6, 4, 2)),
         top_k: int = 2,
         dim: int = 16,
         mlp_ratio: float = 4.0,
