@@ -135,7 +135,7 @@ def _ours(request: dict[str, Any]) -> dict[str, Any]:
     lr = request["lr"]
     task = ForecastTask(
         net,
-        optimizer=lambda p: torch.optim.Adam(p, lr=lr),
+        optimizer=lambda p: torch.optim.Adam(p, lr=lr, fused=True),
         schedule=Constant(),
         metrics=("mse", "mae"),
     )
