@@ -16,7 +16,7 @@ EXAMPLES = {
     ),
     "validate": "surform validate --ckpt_path best --out runs/flow",
     "test": "surform test --ckpt_path best --out runs/flow",
-    "predict": "surform predict --ckpt_path runs/load --data.path load.csv --out forecast.csv",
+    "predict": "surform predict --ckpt_path runs/flow --out predicted.zarr",
 }
 
 OWN = ("config", "ckpt_path", "out", "override", "print_config", "no_report", "every_n_steps")
