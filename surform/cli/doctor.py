@@ -91,7 +91,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _compiler() -> Iterator[Finding]:
-    from surform.training.compiling import find_compiler, missing_compiler
+    from surform.layers.compiler import find_compiler, missing_compiler
 
     reason = missing_compiler()
     if reason:

@@ -10,7 +10,7 @@ import torch
 from torch.optim import Adam
 
 from surform.operators.task import FieldTask
-from surform.training.compiling import missing_compiler
+from surform.layers.compiler import missing_compiler
 from surform.training.losses import RelativeL2
 from surform.training.schedules import Constant
 from tests.training.toy import Decay, Smooth, ToyData, trainer
