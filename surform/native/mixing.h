@@ -90,9 +90,10 @@ static void first_axis(const Mixing& m, const float* kernels, const float* parti
     const Left kernel{kernels + item * n * n, n, 1, 0};
     for (long y = 0; y < m.rest; y++) {
       const float* p = partial + (item * m.rest + y) * panels * m.apart;
-      const Finish finish{m.stream != 0, y == 0, first + at, sum + at, square + at, f, p + panels * m.apart, y + 1 < m.rest ? panels * m.apart : 0};
+      if (y + 1 < m.rest) soon.add(p + panels * m.apart, panels * m.apart);
       product(Size{n, m.width, n, 1}, kernel, Panels{(float*)p, PANEL, m.apart, 0},
-              rows_of(results + b * n * m.slab + y * f + h * m.width, m.slab), Start{}, finish);
+              rows_of(results + b * n * m.slab + y * f + h * m.width, m.slab), Start{},
+              Finish{m.stream != 0, Tally{y == 0, first + at, sum + at, square + at, f}});
     }
     finish_stores();
   }
@@ -117,14 +118,14 @@ static void project(const Mixing& m, const Projection& w, const float* results, 
     float *own = pieces.next(TILE * o), *hidden = pieces.next(TILE * o);
     float* z = mixed ? mixed + (at * m.rest + i) * o : own;
     const float* q = results + at * m.slab + i * m.features();
+    if (at + 1 < m.batch * m.first)
+      soon.add(q + (i + TILE < m.rest ? TILE * m.features() : m.slab), rows * m.features());
     for (long k = 0; k < m.features(); k += INNER) {
       const long inner = m.features() - k < INNER ? m.features() - k : INNER;
       Start start{Panels{}, nullptr, w.shift + b * w.shift_b + x * w.shift_x};
       if (k) start = Start{rows_of(z, o)};
       product(Size{rows, o, inner, 1}, Left{q + k, m.features(), 1, 0},
-              rows_of(w.weight + b * w.weight_b + k * o, o), rows_of(z, o), start,
-              Finish{false, false, nullptr, nullptr, nullptr, 0, results + (at + 1) * m.slab + k * 128,
-                     at + 1 < m.batch * m.first ? inner * 128 : 0});
+              rows_of(w.weight + b * w.weight_b + k * o, o), rows_of(z, o), start);
     }
     if (w.scale)
       for (long j = 0; j < rows * o; j += LANES) store(z + j, load(z + j) * w.scale[at]);

@@ -45,6 +45,11 @@ static void project_backward(const Mixing& m, const ProjectionGradient& w, const
     vec dot = {};
     for (long i = 0; i < m.rest; i += TILE) {
       const long rows = i + TILE < m.rest ? TILE : m.rest - i, at = x * m.rest + i;
+      if (x + 1 < m.first) {
+        soon.add(mixed + (at + m.rest) * o, rows * o);
+        soon.add(dy + (at + m.rest) * p, rows * p);
+        soon.add(results + (x + 1) * m.slab + i * f, rows * f);
+      }
       const float *z = mixed + at * o, *outer = dy + at * p;
       float* d = dmixed + at * o;
       for (long j = 0; j < rows * o; j += LANES) {
@@ -79,16 +84,18 @@ static void results_backward(const Mixing& m, const float* dmixed, const float* 
   for (long x = 0; x < m.first; x++) {
     for (long i = 0; i < m.rest; i += TILE) {
       const long rows = i + TILE < m.rest ? TILE : m.rest - i;
+      if (x + 1 < m.first) {
+        soon.add(results + (x + 1) * m.slab + i * f, rows * f);
+        soon.add(dmixed + ((x + 1) * m.rest + i) * o, rows * o);
+      }
       for (long h = 0; h < m.heads; h++) {
         const long column = h * m.width, at = x * apart + column;
         const float* q = results + x * m.slab + i * f + column;
         float* target = g + ((h * m.rest + i) * panels) * m.apart + x * PANEL;
-        const long share = x + 1 < m.first ? rows * f / m.heads : 0;
         product(Size{rows, m.width, o, 1}, Left{dmixed + (x * m.rest + i) * o, o, 1, 0},
                 rows_of(weight + column, f), Panels{target, panels * m.apart, m.apart, 0},
                 Start{rows_of(q, f), slope + at, offset + at},
-                Finish{m.stream != 0, false, nullptr, nullptr, nullptr, 0,
-                       results + (x + 1) * m.slab + i * f + h * share, share});
+                Finish{m.stream != 0});
       }
     }
     finish_stores();
@@ -108,20 +115,21 @@ static void first_axis_backward(const Mixing& m, const float* kernels, const flo
     const Left kernel{kernels + h * n * n, 1, n, 0};
     for (long y = 0; y < m.rest; y += GROUP) {
       const long count = y + GROUP < m.rest ? GROUP : m.rest - y;
-      const long at = (h * m.rest + y) * panels * m.apart, next = at + count * panels * m.apart;
-      const long share = y + GROUP < m.rest ? panels * m.apart : 0;
+      const long at = (h * m.rest + y) * panels * m.apart, share = count * panels * m.apart;
+      if (y + GROUP < m.rest) {
+        soon.add(g + at + share, share);
+        soon.add(partial + at + share, share);
+      }
       for (long j = 0; j < count * panels; j++)
         turn(n, PANEL, partial + at + j * m.apart, PANEL, turned + j * PANEL * wide, wide);
       const Panels sum = rows_of(dkernels + h * n * wide, wide);
       product(Size{n, wide, PANEL, count * panels}, Left{g + at, PANEL, 1, m.apart},
-              Panels{turned, wide, PANEL, PANEL * wide}, sum, Start{sum},
-              Finish{false, false, nullptr, nullptr, nullptr, 0, partial + next, share * count});
+              Panels{turned, wide, PANEL, PANEL * wide}, sum, Start{sum});
       for (long i = 0; i < count; i++)
         product(Size{n, m.width, n, 1}, kernel,
                 Panels{(float*)g + at + i * panels * m.apart, PANEL, m.apart, 0},
                 rows_of(dpartial + (h * m.rest + y + i) * m.width, m.heads * m.head()), Start{},
-                Finish{m.stream != 0, false, nullptr, nullptr, nullptr, 0,
-                       g + next + i * share, share});
+                Finish{m.stream != 0});
     }
     finish_stores();
   }
@@ -220,8 +228,13 @@ static void others_backward(const Mixing& m, const OthersGradient& w) {
                   Pieces::padded(block * m.rest * f));
     float *memory = pieces.next(states), *turned = pieces.next(turning);
     float* dv = pieces.next(block * m.rest * f);
-    for (long h = 0; h < m.heads; h++)
+    for (long h = 0; h < m.heads; h++) {
+      for (long x = start; x < start + count && h + 1 < m.heads; x++) {
+        soon.add(w.values + (x * m.heads + h + 1) * head, head);
+        soon.add(w.dpartial + (x * m.heads + h + 1) * head, head);
+      }
       head_backward(m, w, h, start, count, memory, turned, dv, own);
+    }
     const long rows = count * m.rest;
     const float* u = w.u + start * m.rest * c;
     float* du = w.du + start * m.rest * c;

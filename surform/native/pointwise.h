@@ -25,7 +25,7 @@ INLINE vec bell(vec x) {
 // x Phi(x) and its derivative Phi(x) + x phi(x); the tail Phi(-|x|) = bell(x) q P(q) with
 // q = 1 / (1 + 0.35 |x|), P fitted to a relative error of 3e-8
 INLINE Gelu gelu(vec x) {
-  const vec a = (vec)((ivec)x & 0x7fffffff), e = bell(x), q = 1.f / (a * 0.35f + 1.f);
+  const vec a = (vec)((ivec)x & 0x7fffffff), e = bell(x), q = reciprocal(a * 0.35f + 1.f);
   vec p = q * -0.029147082582919783f + 0.1439771316295596f;
   p = p * q - 0.255725062193842f;
   p = p * q + 0.15918594716730414f;

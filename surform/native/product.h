@@ -9,6 +9,7 @@
 
 #define PANEL (2 * LANES)
 #define LINE 16  // numbers in a line of the cache
+#define EVERY 4  // steps of the inner dimension per request for memory
 
 struct Left {  // A: element (i, segment, k) at p + i row + segment jump + k step
   const float* p;
@@ -25,26 +26,60 @@ struct Start {  // start(i, column) = source(i, column) * slope(column) + offset
   const float *slope, *offset;
 };
 
-// What else a tile does on its way to memory. Nothing in it is needed.
-struct Finish {
-  bool stream;  // C will not be read soon: past the caches, for which it must be aligned
-  // Moments over many products of each number of C: of the first product's number, the sum of
-  // differences to it and the sum of their squares; rows as far apart as given.
+// Moments over many products of each number of C: of the first product's number, the sum of
+// differences to it and the sum of their squares; rows as far apart as given.
+struct Tally {
   bool begin;
   float *first, *sum, *square;
   long row;
-  // Memory that will be read next, fetched evenly while this product computes.
-  const float* ahead;
-  long count;
+};
+
+struct Finish {
+  bool stream;  // C will not be read soon: past the caches, for which it must be aligned
+  Tally tally;  // all null: none
 };
 
 struct Size {
   long rows, columns, inner, segments;  // the inner dimension is segments * inner
 };
 
-INLINE void tally(const Finish& f, float* first, vec x) {
-  float *sum = f.sum + (first - f.first), *square = f.square + (first - f.first);
-  if (f.begin) {
+// Memory that will be read soon: products ask for a line of it now and then, so that it has come
+// into the second cache when it is needed.
+struct Soon {
+  static const int MOST = 16;
+  const float* p[MOST];
+  long count[MOST];
+  int begin = 0, end = 0;
+  void add(const float* start, long numbers) {
+    if (end == MOST) begin = end = 0;
+    p[end] = start, count[end] = numbers;
+    end += numbers > 0;
+  }
+  // What the next `lines` requests ask for; they may run over the end a little.
+  const float* take(long lines) {
+    if (begin == end) return nullptr;
+    const float* found = p[begin];
+    p[begin] += lines * LINE, count[begin] -= lines * LINE;
+    begin += count[begin] <= 0;
+    return found;
+  }
+};
+
+static thread_local Soon soon;
+
+struct Tile {
+  long inner, segments;
+  Left a;
+  Panels b, c;
+  Start start;
+  Finish finish;
+  long column;        // of the first number
+  const float* soon;  // or null
+};
+
+INLINE void add_to(const Tally& t, long at, vec x) {
+  float *first = t.first + at, *sum = t.sum + at, *square = t.square + at;
+  if (t.begin) {
     store(first, x);
     store(sum, vec{});
     store(square, vec{});
@@ -55,55 +90,69 @@ INLINE void tally(const Finish& f, float* first, vec x) {
   }
 }
 
-INLINE void fetch(Finish& f, long lines) {
-  for (; lines > 0 && f.count > 0; lines--, f.ahead += LINE, f.count -= LINE)
-    __builtin_prefetch(f.ahead, 0, 2);
+template <int R, int V>
+INLINE void begin_sums(const Tile& t, vec sum[R][V]) {
+  const Start& s = t.start;
+  for (int v = 0; v < V; v++) {
+    const long column = t.column + v * LANES;
+    const vec offset = s.offset ? load(s.offset + column) : vec{};
+    const vec slope = s.slope ? load(s.slope + column) : splat(1);
+    for (int i = 0; i < R; i++)
+      sum[i][v] = s.source.p ? load(s.source.p + i * s.source.row + v * LANES) * slope + offset
+                             : offset;
+  }
+}
+
+template <int R, int V>
+INLINE void end_sums(const Tile& t, vec sum[R][V]) {
+  const Tally& tally = t.finish.tally;
+  if (tally.first)
+    for (int i = 0; i < R; i++)
+      for (int v = 0; v < V; v++) add_to(tally, i * tally.row + v * LANES, sum[i][v]);
+  for (int i = 0; i < R; i++)
+    for (int v = 0; v < V; v++) {
+      float* p = t.c.p + i * t.c.row + v * LANES;
+      t.finish.stream ? store_past_caches(p, sum[i][v]) : store(p, sum[i][v]);
+    }
+}
+
+template <int R, int V>
+INLINE void add_product(const float* x, long row, const float* y, vec sum[R][V]) {
+  vec right[V];
+  for (int v = 0; v < V; v++) right[v] = load(y + v * LANES);
+#pragma GCC unroll 16
+  for (int i = 0; i < R; i++) {
+    const vec left = splat(x[i * row]);
+    for (int v = 0; v < V; v++) sum[i][v] += left * right[v];
+  }
 }
 
 template <int R, int V, bool UP>  // UP: A's rows are contiguous numbers (A is transposed)
-INLINE void tile(long inner, long segments, const Left& a, const float* ap, const float* b,
-                 long brow, long bjump, float* c, long crow, const Start& s, const float* source,
-                 long column, const Finish& f, float* first) {
+INLINE void compute(const Tile& t) {
   vec sum[R][V];
-  for (int v = 0; v < V; v++) {
-    const vec offset = s.offset ? load(s.offset + column + v * LANES) : vec{};
-    const vec slope = s.slope ? load(s.slope + column + v * LANES) : splat(1);
-    for (int i = 0; i < R; i++)
-      sum[i][v] = source ? load(source + i * s.source.row + v * LANES) * slope + offset : offset;
-  }
-  const long row = UP ? 1 : a.row, step = UP ? a.step : 1;
-  for (long t = 0; t < segments; t++) {
-    const float *x = ap + t * a.jump, *y = b + t * bjump;
-    for (long k = 0; k < inner; k++, x += step, y += brow) {
-      vec right[V];
-      for (int v = 0; v < V; v++) right[v] = load(y + v * LANES);
-#pragma GCC unroll 16
-      for (int i = 0; i < R; i++) {
-        const vec left = splat(x[i * row]);
-        for (int v = 0; v < V; v++) sum[i][v] += left * right[v];
-      }
+  begin_sums<R, V>(t, sum);
+  const long row = UP ? 1 : t.a.row, step = UP ? t.a.step : 1, brow = t.b.row;
+  const float* next = t.soon ? t.soon : t.a.p;
+  const long stride = t.soon ? LINE : 0;
+  for (long s = 0; s < t.segments; s++) {
+    const float *x = t.a.p + s * t.a.jump, *y = t.b.p + s * t.b.jump;
+    long k = 0;
+    for (; k + EVERY <= t.inner; k += EVERY) {
+      __builtin_prefetch(next, 0, 2);
+      next += stride;
+      for (int l = 0; l < EVERY; l++, x += step, y += brow) add_product<R, V>(x, row, y, sum);
     }
+    for (; k < t.inner; k++, x += step, y += brow) add_product<R, V>(x, row, y, sum);
   }
-  if (first)
-    for (int i = 0; i < R; i++)
-      for (int v = 0; v < V; v++) tally(f, first + i * f.row + v * LANES, sum[i][v]);
-  for (int i = 0; i < R; i++)
-    for (int v = 0; v < V; v++) {
-      float* p = c + i * crow + v * LANES;
-      f.stream ? store_past_caches(p, sum[i][v]) : store(p, sum[i][v]);
-    }
+  end_sums<R, V>(t, sum);
 }
 
 template <int V, bool UP>
-static void tile_of(long rows, long inner, long segments, const Left& a, const float* ap,
-                    const float* b, long brow, long bjump, float* c, long crow, const Start& s,
-                    const float* source, long column, const Finish& f, float* first) {
+static void compute_rows(long rows, const Tile& t) {
   switch (rows) {
-#define CASE(R)                                                                                \
-  case R:                                                                                      \
-    if constexpr (R <= MOST_ROWS)                                                              \
-      tile<R, V, UP>(inner, segments, a, ap, b, brow, bjump, c, crow, s, source, column, f, \
-                      first);                                                                  \
+#define CASE(R)                                              \
+  case R:                                                    \
+    if constexpr (R <= MOST_ROWS) compute<R, V, UP>(t);      \
     break;
     CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7)
     CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14)
@@ -111,25 +160,32 @@ static void tile_of(long rows, long inner, long segments, const Left& a, const f
   }
 }
 
+INLINE Tally moved(const Tally& t, long by) {
+  return Tally{t.begin, t.first + by, t.sum + by, t.square + by, t.row};
+}
+
 // Columns must be a multiple of LANES.
 static void product(const Size& n, const Left& a, const Panels& b, const Panels& c,
-                    const Start& s = Start{}, Finish f = Finish{}) {
+                    const Start& s = Start{}, const Finish& f = Finish{}) {
   const long tiles = (n.rows + MOST_ROWS - 1) / MOST_ROWS;
-  const long share = f.count / LINE / (tiles * ((n.columns + PANEL - 1) / PANEL)) + 1;
+  const long requests = n.segments * (n.inner / EVERY);
+  Soon& queue = soon;
+  Tile t{n.inner, n.segments, a, b, c, s, f, 0, nullptr};
   for (long j = 0; j * PANEL < n.columns; j++) {
     const bool half = n.columns - j * PANEL < PANEL;
-    for (long t = 0; t < tiles; t++) {  // rows are shared evenly: no tile is nearly empty
-      const long i = n.rows * t / tiles, rows = n.rows * (t + 1) / tiles - i;
-      const float* source =
-          s.source.p ? s.source.p + i * s.source.row + j * s.source.panel : nullptr;
-      float* target = c.p + i * c.row + j * c.panel;
-      const bool up = a.row == 1;
-      fetch(f, share);
-      (half ? (up ? tile_of<1, true> : tile_of<1, false>)
-            : (up ? tile_of<2, true> : tile_of<2, false>))(
-          rows, n.inner, n.segments, a, a.p + i * a.row, b.p + j * b.panel, b.row, b.jump, target,
-          c.row, s, source, j * PANEL, f,
-          f.first ? f.first + i * f.row + j * PANEL : nullptr);
+    t.column = j * PANEL;
+    t.b.p = b.p + j * b.panel;
+    for (long k = 0; k < tiles; k++) {  // rows are shared evenly: no tile is nearly empty
+      const long i = n.rows * k / tiles, rows = n.rows * (k + 1) / tiles - i;
+      t.a.p = a.p + i * a.row;
+      t.c.p = c.p + i * c.row + j * c.panel;
+      if (s.source.p) t.start.source.p = s.source.p + i * s.source.row + j * s.source.panel;
+      if (f.tally.first) t.finish.tally = moved(f.tally, i * f.tally.row + j * PANEL);
+      t.soon = queue.take(requests);
+      if (a.row == 1)
+        half ? compute_rows<1, true>(rows, t) : compute_rows<2, true>(rows, t);
+      else
+        half ? compute_rows<1, false>(rows, t) : compute_rows<2, false>(rows, t);
     }
   }
 }

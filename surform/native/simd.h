@@ -45,7 +45,20 @@ INLINE vec splat(float x) { return x - (vec){}; }
 INLINE vec pick(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 
 INLINE float total(vec x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)x);
+#else
   float sum = 0;
   for (int i = 0; i < LANES; i++) sum += x[i];
   return sum;
+#endif
+}
+
+INLINE vec reciprocal(vec x) {
+#if defined(__AVX512F__)
+  const vec guess = (vec)_mm512_rcp14_ps((__m512)x);  // of 14 bits; one step of Newton's method
+  return guess * (2.f - x * guess);
+#else
+  return 1.f / x;
+#endif
 }
