@@ -45,10 +45,18 @@ class FourierEncoding(nn.Module):
             return self.project(self.features(coordinates))
         sources = [self.frequencies, *coordinates]
         if torch.is_grad_enabled():
-            kept = self._recall("features", sources, lambda: self.features(coordinates))
-            return self.project(kept)
+            return self.project(self.fixed_features(coordinates))
         sources += [self.project.weight, self.project.bias]
         return self._recall("encoding", sources, lambda: self.project(self.features(coordinates)))
+
+    def fixed_features(
+        self, coordinates: Sequence[Float[Tensor, " _"]]
+    ) -> Float[Tensor, "*grid dim"]:
+        """`features`, from the last call where they may be kept."""
+        if not self._keeps(coordinates):
+            return self.features(coordinates)
+        sources = [self.frequencies, *coordinates]
+        return self._recall("features", sources, lambda: self.features(coordinates))
 
     def features(self, coordinates: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "*grid dim"]:
         """The fixed features, before the linear map."""

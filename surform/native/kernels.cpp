@@ -41,9 +41,9 @@ void surform_first_axis_backward(const Mixing* m, const float* kernels, const fl
 
 void surform_others_backward(const Mixing* m, const OthersGradient* w) { others_backward(*m, *w); }
 
-void surform_march(const March* m, const float* start, float* states, float* means,
+void surform_march(const March* m, const float* start, float* states, float* raw, float* means,
                    float* squares) {
-  march(*m, start, states, means, squares);
+  march(*m, start, states, raw, means, squares);
 }
 
 void surform_read_head(const Head* m, const float* states, float* frames) {
@@ -56,14 +56,14 @@ void surform_head_backward(const Head* m, const float* states, const float* oute
 }
 
 void surform_march_backward(const March* m, const Head* head, const float* start,
-                            const float* states, const float* dmixed, const float* slope,
-                            const float* offset, float* dstart, float* sums) {
-  march_backward(*m, *head, start, states, dmixed, slope, offset, dstart, sums);
+                            const float* states, const float* raw, const float* dmixed,
+                            const float* slope, const float* offset, float* dstart, float* sums) {
+  march_backward(*m, *head, start, states, raw, dmixed, slope, offset, dstart, sums);
 }
 
-void surform_norm_and_pool(const Pooling* m, const float* u, const float* added, float* moved,
-                           float* normal, float* mean, float* sums) {
-  norm_and_pool(*m, u, added, moved, normal, mean, sums);
+void surform_norm_and_pool(const Pooling* m, const float* u, float* moved, float* normal,
+                           float* mean, float* sums) {
+  norm_and_pool(*m, u, moved, normal, mean, sums);
 }
 
 void surform_norm_and_pool_backward(const Pooling* m, const float* moved, const float* dnormal,

@@ -44,29 +44,34 @@ INLINE void column_moments(const float* x, long rows, long n, float* mean, float
   }
 }
 
-// states (steps, n, c) from start (n, c); means, squares (steps, blocks of TILE points, c)
-static void march(const March& m, const float* start, float* states, float* means,
+// states (steps, n, c) from start (n, c); raw (steps, n, h), before the GELU, kept if not null;
+// means, squares (steps, blocks of TILE points, c)
+static void march(const March& m, const float* start, float* states, float* raw, float* means,
                   float* squares) {
   const long c = m.channels, h = m.hidden, blocks = (m.points + TILE - 1) / TILE;
 #pragma omp parallel for num_threads(m.threads) schedule(static) if (m.threads > 1)
   for (long block = 0; block < blocks; block++) {
     const long i = block * TILE, rows = i + TILE < m.points ? TILE : m.points - i;
-    Pieces pieces(2 * Pieces::padded(TILE * c) + Pieces::padded(TILE * h));
+    Pieces pieces(3 * Pieces::padded(TILE * c) + Pieces::padded(TILE * h));
     float *moved = pieces.next(TILE * c), *normal = pieces.next(TILE * c);
-    float* active = pieces.next(TILE * h);
+    float *after = pieces.next(TILE * c), *active = pieces.next(TILE * h);
     const float* x = start + i * c;
     for (long step = 0; step < m.steps; step++) {
-      float* after = states + (step * m.points + i) * c;
+      const long first = step * m.points + i;
+      Finish keep_raw{}, keep_state{};
+      if (raw) keep_raw.copy = rows_of(raw + first * h, h);
+      keep_state.copy = rows_of(states + first * c, c);
       move_and_norm(m, step, x, rows, moved, normal, nullptr);
       product(Size{rows, h, c, 1}, Left{normal, c, 1, 0}, rows_of(m.up_turned, h),
-              rows_of(active, h), Start{Panels{}, nullptr, m.up_bias});
+              rows_of(active, h), Start{Panels{}, nullptr, m.up_bias}, keep_raw);
       gelu_row(active, active, rows * h);
       product(Size{rows, c, h, 1}, Left{active, h, 1, 0}, rows_of(m.down_turned, c),
-              rows_of(after, c), Start{rows_of(moved, c), nullptr, m.down_bias});
+              rows_of(after, c), Start{rows_of(moved, c), nullptr, m.down_bias}, keep_state);
       const long at = (step * blocks + block) * c;
       column_moments(after, rows, c, means + at, squares + at);
       x = after;
     }
+    finish_stores();
   }
 }
 
@@ -97,6 +102,7 @@ static void read_head(const Head& m, const float* states, float* frames) {
     const long rows = i + TILE < m.points ? TILE : m.points - i, at = step * m.points + i;
     Pieces pieces(Pieces::padded(TILE * m.dim) + Pieces::padded(TILE * m.hidden));
     float *mixed = pieces.next(TILE * m.dim), *active = pieces.next(TILE * m.hidden);
+    if (item + 1 < m.steps * blocks) soon.add(states + (at + rows) * m.channels, TILE * m.channels);
     grouped_map(m, step, states + at * m.channels, rows, mixed);
     gelu_row(mixed, mixed, rows * m.dim);
     product(Size{rows, m.hidden, m.dim, 1}, Left{mixed, m.dim, 1, 0},

@@ -3,14 +3,6 @@
 
 #include "marching.h"
 
-INLINE void gelu_rows(const float* x, long n, float* value, float* slope) {
-  for (long j = 0; j < n; j += LANES) {
-    const Gelu g = gelu(load(x + j));
-    store(value + j, g.value);
-    store(slope + j, g.slope);
-  }
-}
-
 INLINE void multiply(float* x, const float* y, long n) {
   for (long j = 0; j < n; j += LANES) store(x + j, load(x + j) * load(y + j));
 }
@@ -51,6 +43,7 @@ static void head_backward(const Head& m, const float* states, const float* outer
     float *later = pieces.next(narrow), *later_slope = pieces.next(narrow);
     float *d = pieces.next(narrow), *g = dmixed + at * m.dim;
     const float* x = states + at * m.channels;
+    if (item + 1 < m.steps * blocks) soon.add(x + rows * m.channels, TILE * m.channels);
     grouped_map(m, step, x, rows, active);
     gelu_rows(active, rows * m.dim, active, slope);
     product(Size{rows, m.hidden, m.dim, 1}, Left{active, m.dim, 1, 0},
@@ -107,14 +100,12 @@ struct StepMemory {
   Moments* moments;
 };
 
-// g: gradient of the states after a step -> of the states before it, x.
-static void step_backward(const March& m, const Sums& s, long step, const float* x, long rows,
-                          const StepMemory& t) {
+// g: gradient of the states after a step -> of the states before it, x; raw: as `march` kept it.
+static void step_backward(const March& m, const Sums& s, long step, const float* x,
+                          const float* raw, long rows, const StepMemory& t) {
   const long c = m.channels, h = m.hidden;
   move_and_norm(m, step, x, rows, t.moved, t.normal, t.moments);
-  product(Size{rows, h, c, 1}, Left{t.normal, c, 1, 0}, rows_of(m.up_turned, h),
-          rows_of(t.active, h), Start{Panels{}, nullptr, m.up_bias});
-  gelu_rows(t.active, rows * h, t.active, t.slope);
+  gelu_rows(raw, rows * h, t.active, t.slope);
   add_outer(rows, t.g, c, c, t.active, h, h, s.down);
   add_rows(t.g, rows, c, s.down_bias);
   product(Size{rows, h, c, 1}, Left{t.g, c, 1, 0}, rows_of(m.down, h), rows_of(t.d, h));
@@ -145,8 +136,8 @@ INLINE void add_head(const Head& m, long step, const float* x, const float* dmix
 
 // dstart (n, c); slope, offset (steps, c) of the head's norm; sums per thread: see Sums.
 static void march_backward(const March& m, const Head& head, const float* start,
-                           const float* states, const float* dmixed, const float* slope,
-                           const float* offset, float* dstart, float* sums) {
+                           const float* states, const float* raw, const float* dmixed,
+                           const float* slope, const float* offset, float* dstart, float* sums) {
   const long c = m.channels, h = m.hidden, blocks = (m.points + TILE - 1) / TILE;
 #pragma omp parallel for num_threads(m.threads) schedule(static) if (m.threads > 1)
   for (long block = 0; block < blocks; block++) {
@@ -164,7 +155,13 @@ static void march_backward(const March& m, const Head& head, const float* start,
       const long at = step * m.points + i;
       add_head(head, step, states + at * c, dmixed + at * head.dim, rows, slope + step * c,
                offset + step * c, memory.g);
-      step_backward(m, own, step, step ? states + (at - m.points) * c : start + i * c, rows, memory);
+      const float* before = step ? states + (at - m.points) * c : start + i * c;
+      if (step) {
+        soon.add(before - (step > 1 ? m.points * c : 0), rows * c);
+        soon.add(raw + (at - m.points) * h, rows * h);
+        soon.add(dmixed + (at - m.points) * head.dim, rows * head.dim);
+      }
+      step_backward(m, own, step, before, raw + at * h, rows, memory);
     }
   }
 }

@@ -69,12 +69,13 @@ static void values_and_others(const Mixing& m, const float* u, const float* weig
     for (long h = 0; h < m.heads; h++)
       for (long x = start; x < stop; x++) {
         const long at = b * m.first + x, bh = b * m.heads + h;
-        float* v = values ? values + (at * m.heads + h) * m.head() : own;
+        Finish finish{};
+        if (values) finish.copy = rows_of(values + (at * m.heads + h) * m.head(), m.width);
         product(Size{m.rest, m.width, m.channels, 1},
                 Left{u + at * m.rest * m.channels, m.channels, 1, 0},
-                rows_of(weight + h * m.width, f), rows_of(v, m.width));
+                rows_of(weight + h * m.width, f), rows_of(own, m.width), Start{}, finish);
         float* target = partial + bh * (m.head() / PANEL) * m.apart + x * PANEL;
-        contract_others(m, kernels, bh, v, spare, target);
+        contract_others(m, kernels, bh, own, spare, target);
       }
     finish_stores();
   }
@@ -92,7 +93,7 @@ static void first_axis(const Mixing& m, const float* kernels, const float* parti
       const float* p = partial + (item * m.rest + y) * panels * m.apart;
       if (y + 1 < m.rest) soon.add(p + panels * m.apart, panels * m.apart);
       product(Size{n, m.width, n, 1}, kernel, Panels{(float*)p, PANEL, m.apart, 0},
-              rows_of(results + b * n * m.slab + y * f + h * m.width, m.slab), Start{},
+              rows_of(results + b * n * m.slab + y * m.features() + h * m.width, m.slab), Start{},
               Finish{m.stream != 0, Tally{y == 0, first + at, sum + at, square + at, f}});
     }
     finish_stores();
@@ -116,7 +117,7 @@ static void project(const Mixing& m, const Projection& w, const float* results, 
     const long rows = i + TILE < m.rest ? TILE : m.rest - i;
     Pieces pieces(2 * Pieces::padded(TILE * o));
     float *own = pieces.next(TILE * o), *hidden = pieces.next(TILE * o);
-    float* z = mixed ? mixed + (at * m.rest + i) * o : own;
+    float* z = own;
     const float* q = results + at * m.slab + i * m.features();
     if (at + 1 < m.batch * m.first)
       soon.add(q + (i + TILE < m.rest ? TILE * m.features() : m.slab), rows * m.features());
@@ -124,15 +125,22 @@ static void project(const Mixing& m, const Projection& w, const float* results, 
       const long inner = m.features() - k < INNER ? m.features() - k : INNER;
       Start start{Panels{}, nullptr, w.shift + b * w.shift_b + x * w.shift_x};
       if (k) start = Start{rows_of(z, o)};
+      Finish finish{};
+      if (mixed && !w.scale && k + inner == m.features())
+        finish.copy = rows_of(mixed + (at * m.rest + i) * o, o);
       product(Size{rows, o, inner, 1}, Left{q + k, m.features(), 1, 0},
-              rows_of(w.weight + b * w.weight_b + k * o, o), rows_of(z, o), start);
+              rows_of(w.weight + b * w.weight_b + k * o, o), rows_of(z, o), start, finish);
     }
     if (w.scale)
-      for (long j = 0; j < rows * o; j += LANES) store(z + j, load(z + j) * w.scale[at]);
+      for (long j = 0; j < rows * o; j += LANES) {
+        store(z + j, load(z + j) * w.scale[at]);
+        if (mixed) store_past_caches(mixed + (at * m.rest + i) * o + j, load(z + j));
+      }
     gelu_row(z, hidden, rows * o);
     Start start{};
     if (w.residual) start.source = rows_of(w.residual + (at * m.rest + i) * p, p);
     product(Size{rows, p, o, 1}, Left{hidden, o, 1, 0}, rows_of(w.second, p),
-            rows_of(y + (at * m.rest + i) * p, p), start);
+            rows_of(y + (at * m.rest + i) * p, p), start, Finish{true});
+    finish_stores();
   }
 }

@@ -30,6 +30,34 @@ struct ProjectionGradient {
   long second_out;
 };
 
+// One x of project_backward; dots.
+static float second_backward(const Mixing& m, const ProjectionGradient& w, long x,
+                             const float* mixed, const float* dy, float* dmixed, float* steps,
+                             float* sum) {
+  const long o = m.out, p = w.second_out;
+  Pieces pieces(2 * Pieces::padded(TILE * o));
+  float *active = pieces.next(TILE * o), *slope = pieces.next(TILE * o);
+  vec dot = {};
+  for (long i = 0; i < m.rest; i += TILE) {
+    const long rows = i + TILE < m.rest ? TILE : m.rest - i, at = x * m.rest + i;
+    const float *z = mixed + at * o, *outer = dy + at * p;
+    float* d = dmixed + at * o;
+    gelu_rows(z, rows * o, active, slope);
+    add_outer(rows, outer, p, p, active, o, o, sum);
+    product(Size{rows, o, p, 1}, Left{outer, p, 1, 0}, rows_of(w.second, o), rows_of(d, o));
+    for (long j = 0; j < rows * o; j += LANES) {
+      vec g = load(d + j) * load(slope + j);
+      if (w.scale) {
+        dot += g * load(z + j);
+        g *= w.scale[x];
+      }
+      store(d + j, g);
+    }
+    add_rows(d, rows, o, steps);
+  }
+  return total(dot);
+}
+
 // dmixed (x, rest, o) of the unnormalised sums, times scale if given; per x: steps (o), their sum
 // over rest, and dots, sum of the gradient of mixed times mixed (if scale is given).
 // sums per thread: second (p, o), raw (h d, o) = sum of results^T dmixed.
@@ -40,37 +68,16 @@ static void project_backward(const Mixing& m, const ProjectionGradient& w, const
 #pragma omp parallel for num_threads(m.threads) schedule(static) if (m.threads > 1)
   for (long x = 0; x < m.first; x++) {
     float* own = sums + omp_get_thread_num() * size;
-    Pieces pieces(2 * Pieces::padded(TILE * o));
-    float *active = pieces.next(TILE * o), *slope = pieces.next(TILE * o);
-    vec dot = {};
-    for (long i = 0; i < m.rest; i += TILE) {
-      const long rows = i + TILE < m.rest ? TILE : m.rest - i, at = x * m.rest + i;
-      if (x + 1 < m.first) {
-        soon.add(mixed + (at + m.rest) * o, rows * o);
-        soon.add(dy + (at + m.rest) * p, rows * p);
-        soon.add(results + (x + 1) * m.slab + i * f, rows * f);
-      }
-      const float *z = mixed + at * o, *outer = dy + at * p;
-      float* d = dmixed + at * o;
-      for (long j = 0; j < rows * o; j += LANES) {
-        const Gelu g = gelu(load(z + j));
-        store(active + j, g.value);
-        store(slope + j, g.slope);
-      }
-      add_outer(rows, outer, p, p, active, o, o, own);
-      product(Size{rows, o, p, 1}, Left{outer, p, 1, 0}, rows_of(w.second, o), rows_of(d, o));
-      for (long j = 0; j < rows * o; j += LANES) {
-        vec g = load(d + j) * load(slope + j);
-        if (w.scale) {
-          dot += g * load(z + j);
-          g *= w.scale[x];
-        }
-        store(d + j, g);
-      }
-      add_rows(d, rows, o, steps + x * o);
-      add_outer(rows, results + x * m.slab + i * f, f, f, d, o, o, own + p * o);
+    const float* q = results + x * m.slab;
+    if (x + 1 < m.first) {
+      soon.add(mixed + (x + 1) * m.rest * o, m.rest * o);
+      soon.add(dy + (x + 1) * m.rest * p, m.rest * p);
+      soon.add(q + m.slab, m.slab);
     }
-    dots[x] = total(dot);
+    dots[x] = second_backward(m, w, x, mixed, dy, dmixed, steps + x * o, own);
+    for (long i = 0; i < m.rest; i += TILE)
+      add_outer(i + TILE < m.rest ? TILE : m.rest - i, q + i * m.features(), m.features(), f,
+                dmixed + (x * m.rest + i) * o, o, o, own + p * o);
   }
 }
 
@@ -85,16 +92,16 @@ static void results_backward(const Mixing& m, const float* dmixed, const float* 
     for (long i = 0; i < m.rest; i += TILE) {
       const long rows = i + TILE < m.rest ? TILE : m.rest - i;
       if (x + 1 < m.first) {
-        soon.add(results + (x + 1) * m.slab + i * f, rows * f);
+        soon.add(results + (x + 1) * m.slab + i * m.features(), rows * m.features());
         soon.add(dmixed + ((x + 1) * m.rest + i) * o, rows * o);
       }
       for (long h = 0; h < m.heads; h++) {
         const long column = h * m.width, at = x * apart + column;
-        const float* q = results + x * m.slab + i * f + column;
+        const float* q = results + x * m.slab + i * m.features() + column;
         float* target = g + ((h * m.rest + i) * panels) * m.apart + x * PANEL;
         product(Size{rows, m.width, o, 1}, Left{dmixed + (x * m.rest + i) * o, o, 1, 0},
                 rows_of(weight + column, f), Panels{target, panels * m.apart, m.apart, 0},
-                Start{rows_of(q, f), slope + at, offset + at},
+                Start{rows_of(q, m.features()), slope + at, offset + at},
                 Finish{m.stream != 0});
       }
     }
@@ -238,9 +245,10 @@ static void others_backward(const Mixing& m, const OthersGradient& w) {
     const long rows = count * m.rest;
     const float* u = w.u + start * m.rest * c;
     float* du = w.du + start * m.rest * c;
+    for (long i = 0; i < rows; i += INNER)
+      add_outer(i + INNER < rows ? INNER : rows - i, dv + i * f, f, f, u + i * c, c, c, own);
     for (long i = 0; i < rows; i += TILE) {
       const long part = i + TILE < rows ? TILE : rows - i;
-      add_outer(part, dv + i * f, f, f, u + i * c, c, c, own);
       for (long k = 0; k < f; k += INNER) {
         const long inner = k + INNER < f ? INNER : f - k;
         const Panels target = rows_of(du + i * c, c);

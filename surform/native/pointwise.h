@@ -42,6 +42,14 @@ INLINE void gelu_row(const float* x, float* y, long n) {
   for (long i = 0; i < n; i += LANES) store(y + i, gelu(load(x + i)).value);
 }
 
+INLINE void gelu_rows(const float* x, long n, float* value, float* slope) {
+  for (long j = 0; j < n; j += LANES) {
+    const Gelu g = gelu(load(x + j));
+    store(value + j, g.value);
+    store(slope + j, g.slope);
+  }
+}
+
 struct Moments {
   float mean, scale;  // scale = 1 / standard deviation
 };

@@ -35,8 +35,9 @@ struct Tally {
 };
 
 struct Finish {
-  bool stream;  // C will not be read soon: past the caches, for which it must be aligned
+  bool stream;  // C will not be read soon: it goes past the caches
   Tally tally;  // all null: none
+  Panels copy;  // where C is written once more, past the caches; null: nowhere
 };
 
 struct Size {
@@ -114,6 +115,10 @@ INLINE void end_sums(const Tile& t, vec sum[R][V]) {
       float* p = t.c.p + i * t.c.row + v * LANES;
       t.finish.stream ? store_past_caches(p, sum[i][v]) : store(p, sum[i][v]);
     }
+  const Panels& copy = t.finish.copy;
+  if (copy.p)
+    for (int i = 0; i < R; i++)
+      for (int v = 0; v < V; v++) store_past_caches(copy.p + i * copy.row + v * LANES, sum[i][v]);
 }
 
 template <int R, int V>
@@ -181,6 +186,7 @@ static void product(const Size& n, const Left& a, const Panels& b, const Panels&
       t.c.p = c.p + i * c.row + j * c.panel;
       if (s.source.p) t.start.source.p = s.source.p + i * s.source.row + j * s.source.panel;
       if (f.tally.first) t.finish.tally = moved(f.tally, i * f.tally.row + j * PANEL);
+      if (f.copy.p) t.finish.copy.p = f.copy.p + i * f.copy.row + j * f.copy.panel;
       t.soon = queue.take(requests);
       if (a.row == 1)
         half ? compute_rows<1, true>(rows, t) : compute_rows<2, true>(rows, t);

@@ -25,10 +25,10 @@ typedef float loose_vec __attribute__((vector_size(4 * LANES), aligned(4), may_a
 INLINE vec load(const float* p) { return *(const loose_vec*)p; }
 INLINE void store(float* p, vec x) { *(loose_vec*)p = x; }
 
-// For numbers that are not read soon: p must be a multiple of the vector's size.
+// For numbers that are not read soon.
 INLINE void store_past_caches(float* p, vec x) {
 #if defined(__AVX512F__)
-  _mm512_stream_ps(p, (__m512)x);
+  (long)p % 64 ? store(p, x) : _mm512_stream_ps(p, (__m512)x);
 #else
   store(p, x);
 #endif

@@ -12,7 +12,7 @@ from surform.layers.fourier_encoding import FourierEncoding
 from surform.operators.axis_kernel import AxisKernel
 from surform.operators.mixed_update import mixed_update
 from surform.operators.out_norm import out_norm as find_norm
-from surform.operators.pooled_norm import axis_means, pooled_norm
+from surform.operators.pooled_norm import axis_means, encoded_norm, pooled_norm
 
 __all__ = ["FactorizedBlock", "FactorizedLayer"]
 
@@ -89,11 +89,11 @@ class FactorizedBlock(nn.Module):
     def advance(
         self,
         u: Float[Tensor, "b *grid c"],
-        encoding: Float[Tensor, "*grid c"],
+        encoding: FourierEncoding,
         coordinates: Sequence[Float[Tensor, " _"]],
     ) -> Float[Tensor, "b *grid c"]:
-        """w + forward(w), w = u + encoding."""
-        u, normal, pooled = pooled_norm(u, encoding, self.norm)
+        """w + forward(w), w = u + its encoding."""
+        u, normal, pooled = encoded_norm(u, encoding, coordinates, self.norm)
         return self._update(normal, pooled, coordinates, u)
 
     def kernels(
@@ -139,4 +139,4 @@ class FactorizedLayer(nn.Module):
     def forward(
         self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " _"]]
     ) -> Float[Tensor, "b *grid c"]:
-        return self.block.advance(u, self.encoding(coordinates), coordinates)
+        return self.block.advance(u, self.encoding, coordinates)

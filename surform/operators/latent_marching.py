@@ -159,18 +159,18 @@ class _March(torch.autograd.Function):
 class _NativeMarch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, module: LatentMarching, state: Tensor, *parameters: Tensor) -> Tensor:
-        frames, states, moments = NativeMarch(module.head, state, parameters).run(keep=True)
+        frames, kept = NativeMarch(module.head, state, parameters).run(keep=True)
         ctx.module = module
-        ctx.save_for_backward(state, *parameters, states, moments)
+        ctx.save_for_backward(state, *parameters, *kept)
         return frames
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        state, *parameters, states, moments = ctx.saved_tensors
+        state, *parameters, states, raw, moments = ctx.saved_tensors
         if torch.is_grad_enabled():
             found = differentiable_gradients(
                 ctx.module.compute, [state, *parameters], ctx.needs_input_grad[1:], outer[0]
             )
             return (None, *found)
         march = NativeMarch(ctx.module.head, state, parameters)
-        return (None, *NativeMarchGradient(march, states, moments).run(outer[0]))
+        return (None, *NativeMarchGradient(march, states, raw, moments).run(outer[0]))

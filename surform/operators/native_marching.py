@@ -81,29 +81,36 @@ class NativeMarch:
         weights = (weight, turned, bias, second, self.turned[2], last, last_bias)
         return Head(*sizes, *map(pointer, weights), self.threads)
 
-    def run(self, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Frames (b, steps, *grid, o), states (b or 1, steps, n, c) and moments (b, 2, steps, g)."""
+    def run(self, keep: bool) -> tuple[Tensor, list[Tensor]]:
+        """Frames (b, steps, *grid, o); with `keep` [states (b, steps, n, c), raw (b, steps, n, h),
+        which is up's result, and the moments of the head's groups (b, 2, steps, g)]."""
         b, n, c = self.rows.shape
         states = large_empty((b if keep else 1, self.steps, n, c), self.state)
+        shape = (b, self.steps, n, len(self.parameters[3]))
+        raw = large_empty(shape, self.state) if keep else None
         frames = self.state.new_empty(b, self.steps, n, self.out)
         moments = []
         for i in range(b):
             own = states[i if keep else 0]
-            moments.append(torch.stack(self._march(self.rows[i], own)))
+            kept = None if raw is None else raw[i]
+            moments.append(torch.stack(self._march(self.rows[i], own, kept)))
             weight, bias = self.head.fold(*moments[-1], *self.parameters[7:10])
             weight, bias = weight.contiguous(), bias.contiguous()
             size = self.head_sizes(weight, None, bias)
             self.native.surform_read_head(ctypes.byref(size), *pointers(own, frames[i]))
         grid = self.state.shape[1:-1]
-        return frames.unflatten(2, grid), states, torch.stack(moments)
+        kept = [] if raw is None else [states, raw, torch.stack(moments)]
+        return frames.unflatten(2, grid), kept
 
-    def _march(self, start: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Fill states (steps, n, c); mean and variance (steps, groups)."""
+    def _march(
+        self, start: Tensor, states: Tensor, raw: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Fill states (steps, n, c) and raw (steps, n, h); mean and variance (steps, groups)."""
         n, c = start.shape
         tile = self.native.surform_tile()
         counts = [min(tile, n - i) for i in range(0, n, tile)]
         means, squares = (start.new_empty(self.steps, len(counts), c) for _ in range(2))
         self.native.surform_march(
-            ctypes.byref(self.sizes()), *pointers(start, states, means, squares)
+            ctypes.byref(self.sizes()), *pointers(start, states, raw, means, squares)
         )
         return group_moments(counts, means, squares, self.head.norm.num_groups)

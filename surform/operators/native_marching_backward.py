@@ -16,10 +16,10 @@ __all__ = ["NativeMarchGradient"]
 
 
 class NativeMarchGradient:
-    """Gradients of [state, *parameters]; states and moments as the forward pass returned them."""
+    """Gradients of [state, *parameters]; the rest as `NativeMarch.run` kept it."""
 
-    def __init__(self, march: NativeMarch, states: Tensor, moments: Tensor) -> None:
-        self.march, self.states, self.moments = march, states, moments
+    def __init__(self, march: NativeMarch, states: Tensor, raw: Tensor, moments: Tensor) -> None:
+        self.march, self.states, self.raw, self.moments = march, states, raw, moments
         self.sums = [torch.zeros_like(p) for p in march.parameters]
         self.dstate = large_empty(march.rows.shape, march.state)
         self.dmixed = large_empty((march.steps, march.rows.shape[1], march.dim), march.state)
@@ -50,9 +50,11 @@ class NativeMarchGradient:
         offset = dmean / (n * wide) - slope * self.moments[b, 0]
         slope, offset = (t.repeat_interleave(wide, 1).contiguous() for t in (slope, offset))
         sums = thread_sums(sum(p.numel() for p in march.parameters[:7]), outer)
-        tensors = (march.rows[b], self.states[b], self.dmixed, slope, offset, self.dstate[b], sums)
+        tensors = (march.rows[b], self.states[b], self.raw[b], self.dmixed)
         march.native.surform_march_backward(
-            ctypes.byref(march.sizes()), ctypes.byref(size), *pointers(*tensors)
+            ctypes.byref(march.sizes()),
+            ctypes.byref(size),
+            *pointers(*tensors, slope, offset, self.dstate[b], sums),
         )
         self._add(sums.sum(0), self.sums[:7])
 

@@ -109,7 +109,8 @@ class Mixer:
         shape = (len(self.u), self.grid[0], self.heads, self.width)
         sums = [self.u.new_empty(shape) for _ in range(3)]
         weight = self.to_value.t().contiguous()
-        self.sizes.stream = int(all(x.data_ptr() % 64 == 0 for x in (partial, results)))
+        streamed = (partial, results, *([] if values is None else [values]))
+        self.sizes.stream = int(all(x.data_ptr() % 64 == 0 for x in streamed))
         size = ctypes.byref(self.sizes)
         others = (ctypes.c_void_p * len(self.grid))(*map(pointer, self.kernels[1:]))
         self.native.surform_values_and_others(
