@@ -173,6 +173,7 @@ INLINE Tally moved(const Tally& t, long by) {
 static void product(const Size& n, const Left& a, const Panels& b, const Panels& c,
                     const Start& s = Start{}, const Finish& f = Finish{}) {
   const long tiles = (n.rows + MOST_ROWS - 1) / MOST_ROWS;
+  const long least = n.rows / tiles, larger = n.rows % tiles;  // no tile is nearly empty
   const long requests = n.segments * (n.inner / EVERY);
   Soon& queue = soon;
   Tile t{n.inner, n.segments, a, b, c, s, f, 0, nullptr};
@@ -180,8 +181,8 @@ static void product(const Size& n, const Left& a, const Panels& b, const Panels&
     const bool half = n.columns - j * PANEL < PANEL;
     t.column = j * PANEL;
     t.b.p = b.p + j * b.panel;
-    for (long k = 0; k < tiles; k++) {  // rows are shared evenly: no tile is nearly empty
-      const long i = n.rows * k / tiles, rows = n.rows * (k + 1) / tiles - i;
+    for (long i = 0, rows, k = 0; k < tiles; k++, i += rows) {
+      rows = least + (k < larger);
       t.a.p = a.p + i * a.row;
       t.c.p = c.p + i * c.row + j * c.panel;
       if (s.source.p) t.start.source.p = s.source.p + i * s.source.row + j * s.source.panel;

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least
 from surform.layers.fourier_encoding import FourierEncoding
+from surform.layers.large_linear import large_linear
 from surform.operators.factorized_block import FactorizedBlock, FactorizedLayer
 from surform.operators.field_checks import check_coordinates, check_field, check_steps
 from surform.operators.grid_layers import ConvSkip, WindowLift, extend_axis, pad_end
@@ -169,10 +170,11 @@ class FactFormer2d(nn.Module):
         coordinates = check_coordinates(
             coordinates, u.shape[2:-1], self.lift.weight, periodic=self.periodic
         )
-        u = self.lift(u.movedim(1, -2).flatten(-2))  # (time, channel) pairs are the channels
+        # (time, channel) pairs are the channels
+        u = large_linear(u.movedim(1, -2).flatten(-2), self.lift.weight, self.lift.bias)
         for layer in self.layers:
             u = layer(u, coordinates)
-        return self.marching(self.expand(u), steps)
+        return self.marching(large_linear(u, self.expand.weight, None), steps)
 
 
 class FactFormer3d(nn.Module):
@@ -271,7 +273,7 @@ class FactFormer3d(nn.Module):
         u = u[:, : grid[0], : grid[1], : grid[2]]
         if self.skip is not None:
             u = torch.cat((self.skip(u), u), dim=-1)
-        return self.marching(self.expand(u), steps)
+        return self.marching(large_linear(u, self.expand.weight, None), steps)
 
 
 def _encoder(
