@@ -21,8 +21,9 @@ _CACHED_BYTES = 1 << 27  # larger encodings are made anew each time
 class FourierEncoding(nn.Module):
     """[sin(2 pi x B), cos(2 pi x B)], a fixed Gaussian B ~ N(0, scale^2), then Linear(dim, dim).
 
-    Its fixed features are kept from call to call, without gradients the encoding is, too (CPU). What was kept is compared by value with the weights and coordinates of the call, so
-    any change of them, by an optimiser, a loaded checkpoint or `.data`, is seen.
+    Its fixed features are kept from call to call; without gradients the encoding is, too (CPU).
+    What was kept is compared by value with the weights and coordinates of the call, so any change
+    of them, by an optimiser, a loaded checkpoint or `.data`, is seen.
 
     periodic: on these axes B is rounded to whole waves per period.
     """

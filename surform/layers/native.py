@@ -38,7 +38,7 @@ _FLAGS = (
 _SECONDS = 120  # for the compiler
 
 
-class _Unavailable(Exception):
+class _UnavailableError(Exception):
     """Why there are no native kernels."""
 
 
@@ -99,7 +99,7 @@ def thread_sums(count: int, like: Tensor) -> Tensor:
 def _found() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         return _load(_build()), None
-    except _Unavailable as why:
+    except _UnavailableError as why:
         logger.info("no native kernels: %s", why)
         return None, str(why)
 
@@ -110,23 +110,23 @@ def _load(path: Path) -> ctypes.CDLL:
         found = ctypes.CDLL(str(path))
         found.surform_panel.restype = ctypes.c_int
     except (OSError, AttributeError) as error:
-        raise _Unavailable(f"{path} cannot be loaded: {error}") from error
+        raise _UnavailableError(f"{path} cannot be loaded: {error}") from error
     return found
 
 
 def _build() -> Path:
     """The library's path; built if it is not there yet."""
     if sys.platform != "linux":
-        raise _Unavailable(f"they are built on Linux only, this is {sys.platform}")
+        raise _UnavailableError(f"they are built on Linux only, this is {sys.platform}")
     compiler = find_compiler()
     if compiler is None:
-        raise _Unavailable(str(missing_compiler()))
+        raise _UnavailableError(str(missing_compiler()))
     try:
         target = _folder() / f"kernels-{_fingerprint(compiler)}.so"
         if not target.exists():
             _compile(compiler, target)
     except OSError as error:
-        raise _Unavailable(f"they cannot be built: {error}") from error
+        raise _UnavailableError(f"they cannot be built: {error}") from error
     return target
 
 
@@ -162,8 +162,10 @@ def _compile(compiler: str, target: Path) -> None:
         try:
             subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS, text=True)
         except subprocess.CalledProcessError as error:
-            lines = [x for x in error.stderr.splitlines() if "error" in x] or [f"exit {error.returncode}"]
-            raise _Unavailable(f"{compiler} fails on them: {lines[0].strip()}") from error
+            lines = [x for x in error.stderr.splitlines() if "error" in x] or [
+                f"exit {error.returncode}"
+            ]
+            raise _UnavailableError(f"{compiler} fails on them: {lines[0].strip()}") from error
         except subprocess.TimeoutExpired as error:
-            raise _Unavailable(f"{compiler} takes more than {_SECONDS} s for them") from error
+            raise _UnavailableError(f"{compiler} takes more than {_SECONDS} s for them") from error
         os.replace(part, target)

@@ -11,7 +11,7 @@ __all__ = ["group_moments"]
 def group_moments(
     counts: list[int], means: Tensor, squares: Tensor, groups: int
 ) -> tuple[Tensor, Tensor]:
-    """counts of rows of each block; means and squares about them, (..., blocks, c): (..., groups)."""
+    """(..., groups) from counts of rows and means and squares about them, (..., blocks, c)."""
     dtype = means.dtype
     sizes = torch.tensor(counts, dtype=torch.float64)[:, None, None]
     means = means.double().unflatten(-1, (groups, -1))

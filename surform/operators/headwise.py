@@ -101,7 +101,10 @@ class _Headwise(torch.autograd.Function):
         inputs, rest = ctx.saved_tensors[: rank + 3], ctx.saved_tensors[rank + 3 :]
         if torch.is_grad_enabled():
             found = differentiable_gradients(
-                lambda *x: mix_plainly(norm, parallel, *x), inputs, ctx.needs_input_grad[3:], outer[0]
+                lambda *x: mix_plainly(norm, parallel, *x),
+                inputs,
+                ctx.needs_input_grad[3:],
+                outer[0],
             )
             return (None, None, None, *found)
         u, values, outs, *kernels = inputs

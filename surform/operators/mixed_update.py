@@ -15,6 +15,7 @@ from torch import Tensor
 
 from surform.attention.dispatch import requested
 from surform.layers.blocking import differentiable_gradients
+from surform.layers.pages import large_empty
 from surform.layers.tokenwise import tokenwise
 from surform.operators.headwise import mix_axes, mix_plainly
 from surform.operators.native_mixing import Kept, Mixer, mixes_natively
@@ -22,6 +23,8 @@ from surform.operators.native_mixing_backward import MixerGradient
 from surform.operators.out_norm import OutNorm
 
 __all__ = ["mixed_update"]
+
+_NUMBERS = 1 << 24  # of a few samples' contracted values
 
 
 def mixed_update(
@@ -45,7 +48,18 @@ def mixed_update(
     tensors = (residual, u, to_value, to_out, second, *kernels)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         return _Update.apply(norm, not recompute, *tensors)  # type: ignore[no-any-return]
-    return Mixer(u, to_value, to_out, second, kernels).run(norm, residual, False, False)[0]
+    y = large_empty((*u.shape[:-1], len(second)), u)
+    for group in _sample_groups(u, len(to_value)):
+        mixer = Mixer(u[group], to_value, to_out, second, [k[group] for k in kernels])
+        mixer.run(norm, None if residual is None else residual[group], y[group])
+    return y
+
+
+def _sample_groups(u: Tensor, features: int) -> list[slice]:
+    """Samples that are worked on together where nothing is kept."""
+    each = u[0].numel() // u.shape[-1] * features
+    size = max(1, _NUMBERS // each)
+    return [slice(i, min(i + size, len(u))) for i in range(0, len(u), size)]
 
 
 def _plain(
@@ -70,7 +84,8 @@ class _Update(torch.autograd.Function):
     ) -> Tensor:
         to_value, to_out, second, *kernels = rest
         mixer = Mixer(u, to_value, to_out, second, kernels)
-        y, kept = mixer.run(norm, residual, keep, training=True)
+        y = large_empty((*u.shape[:-1], len(second)), u)
+        kept = mixer.run(norm, residual, y, training=True, keep=keep)
         assert kept is not None
         ctx.norm, ctx.residual, ctx.inputs = norm, residual is not None, len(rest) + 1
         tensors = (kept.values, kept.partial, kept.results, kept.mixed, kept.mean, kept.scale)

@@ -102,9 +102,7 @@ class NativeMarch:
         kept = [] if raw is None else [states, raw, torch.stack(moments)]
         return frames.unflatten(2, grid), kept
 
-    def _march(
-        self, start: Tensor, states: Tensor, raw: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _march(self, start: Tensor, states: Tensor, raw: Tensor | None) -> tuple[Tensor, Tensor]:
         """Fill states (steps, n, c) and raw (steps, n, h); mean and variance (steps, groups)."""
         n, c = start.shape
         tile = self.native.surform_tile()

@@ -27,7 +27,9 @@ class Mixing(ctypes.Structure):
     """`struct Mixing` of mixing.h."""
 
     _fields_ = [
-        *fields(ctypes.c_long, "batch", "first", "rest", "channels", "heads", "width", "out", "rank"),
+        *fields(
+            ctypes.c_long, "batch", "first", "rest", "channels", "heads", "width", "out", "rank"
+        ),
         ("axes", ctypes.c_long * _MOST_AXES),
         *fields(ctypes.c_long, "apart", "slab"),
         *fields(ctypes.c_int, "threads", "stream"),
@@ -119,18 +121,24 @@ class Mixer:
         self.native.surform_first_axis(size, *pointers(self.kernels[0], partial, results, *sums))
         return values, partial, results, sums
 
-    def run(self, norm: OutNorm, residual: Tensor | None, keep: bool, training: bool) -> tuple[Tensor, Kept | None]:
-        """The update, (b, *grid, p), and what the gradients need."""
+    def run(
+        self,
+        norm: OutNorm,
+        residual: Tensor | None,
+        y: Tensor,
+        training: bool = False,
+        keep: bool = False,
+    ) -> Kept | None:
+        """Fill y (b, *grid, p); what the gradients need, with `keep` all of it."""
         values, partial, results, sums = self.integrate(keep)
         mean, scale = combine_moments(norm, self.rest, *sums)
         shape = (*self.u.shape[:-1], len(self.to_out))
         mixed = large_empty(shape, self.u) if training else None
-        y = large_empty((*self.u.shape[:-1], len(self.second)), self.u)
         self._project(norm, mean, scale, results, residual, mixed, y)
         if mixed is None:
-            return y, None
+            return None
         kept = (values, partial, results) if keep else (None, None, None)
-        return y, Kept(*kept, mixed, mean, scale)
+        return Kept(*kept, mixed, mean, scale)
 
     def _project(
         self,

@@ -62,7 +62,7 @@ class MixerGradient:
         self.sizes.stream = int(all(x.data_ptr() % 64 == 0 for x in (self.g, self.dpartial)))
 
     def run(self, outer: Tensor) -> list[Tensor]:
-        """[u, to_value, to_out, second, *kernels] from the gradient of the result, (b, *grid, p)."""
+        """[u, to_value, to_out, second, *kernels]; outer: gradient of the result (b, *grid, p)."""
         outer = outer.contiguous()
         for b in range(len(outer)):
             sums = self._projection(b, outer[b])
@@ -80,7 +80,15 @@ class MixerGradient:
         steps, dots = outer.new_zeros(mixer.grid[0], o), outer.new_zeros(mixer.grid[0])
         sums = thread_sums(p * o + f * o, outer)
         assert self.kept.results is not None
-        arguments = (self.kept.results[b], self.kept.mixed[b], outer, self.dmixed, steps, dots, sums)
+        arguments = (
+            self.kept.results[b],
+            self.kept.mixed[b],
+            outer,
+            self.dmixed,
+            steps,
+            dots,
+            sums,
+        )
         mixer.native.surform_project_backward(
             ctypes.byref(self.sizes), ctypes.byref(gradient), *pointers(*arguments)
         )

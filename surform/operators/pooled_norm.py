@@ -111,19 +111,17 @@ class _PooledNorm(torch.autograd.Function):
         turned = None if map_ is None else map_.t().contiguous()
         sizes, native = _sizes(u, scale, shift, added, features, turned, bias), library()
         assert native is not None
-        native.surform_norm_and_pool(
-            ctypes.byref(sizes), *pointers(u, moved, normal, first, sums)
-        )
+        native.surform_norm_and_pool(ctypes.byref(sizes), *pointers(u, moved, normal, first, sums))
         points = u[0].numel() // channels
         others = sums.sum(0).view(batch, -1, channels).split(grid[1:], dim=1)
         means = [x * (n / points) for n, x in zip(grid[1:], others, strict=True)]
-        ctx.save_for_backward(moved, features, map_, bias, scale, shift)
+        ctx.save_for_backward(moved, features, bias, scale, shift)
         ctx.set_materialize_grads(False)
         return (moved.view_as(moved) if still else moved, normal, first, *means)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor | None) -> tuple[Tensor | None, ...]:
-        moved, features, map_, bias, scale, shift = ctx.saved_tensors
+        moved, features, bias, scale, shift = ctx.saved_tensors
         needs = ctx.needs_input_grad
         if torch.is_grad_enabled():
             needed = [any(needs[:2]) or any(needs[3:5]), *needs[5:]]
