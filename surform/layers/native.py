@@ -35,7 +35,7 @@ _FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
     *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions"),
 )
-_SECONDS = 120  # for the compiler
+_SECONDS = 300  # for the compiler
 
 
 class _UnavailableError(Exception):

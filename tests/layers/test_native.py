@@ -105,7 +105,7 @@ def test_two_processes_build_at_once(tmp_path):
         subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
         for _ in range(2)
     ]
-    results = [one.communicate(timeout=300) for one in both]
+    results = [one.communicate(timeout=500) for one in both]
     assert [one.returncode for one in both] == [0, 0], results
     folder = tmp_path / "surform" / "native"
     assert [path.suffix for path in folder.iterdir()] == [".so"]
