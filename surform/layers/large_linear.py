@@ -7,24 +7,24 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from surform.layers.blocking import differentiable_gradients, works_in_blocks
 from surform.layers.pages import large_empty
 
-__all__ = ["large_linear"]
+__all__ = ["LargeLinear"]
 
 
-def large_linear(
-    x: Float[Tensor, "*tokens c"], weight: Float[Tensor, "o c"], bias: Float[Tensor, " o"] | None
-) -> Float[Tensor, "*tokens o"]:
-    """x weight^T + bias; on the CPU fresh pages for it would cost as much as the product."""
-    if not works_in_blocks(x) or weight.dtype != x.dtype:
-        return F.linear(x, weight, bias)
-    return _LargeLinear.apply(x, weight, bias)  # type: ignore[no-any-return]
+class LargeLinear(nn.Linear):
+    """nn.Linear; on the CPU fresh pages for its result would cost as much as the product."""
+
+    def forward(self, input: Float[Tensor, "*tokens c"]) -> Float[Tensor, "*tokens o"]:
+        if not works_in_blocks(input) or self.weight.dtype != input.dtype:
+            return super().forward(input)
+        return _Product.apply(input, self.weight, self.bias)  # type: ignore[no-any-return]
 
 
-class _LargeLinear(torch.autograd.Function):
+class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight, bias)

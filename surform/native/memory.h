@@ -2,6 +2,9 @@
 #pragma once
 
 #include <stdlib.h>
+#include <sys/mman.h>
+
+static const size_t PAGE = 2 << 20;
 
 struct Scratch {
   float* p = nullptr;
@@ -11,7 +14,9 @@ struct Scratch {
     if (count > size) {
       free(p);
       size = 0;
-      if (posix_memalign((void**)&p, 2 << 20, (count * 4 + (2 << 20) - 1) >> 21 << 21)) abort();
+      const size_t bytes = (count * sizeof(float) + PAGE - 1) / PAGE * PAGE;
+      if (posix_memalign((void**)&p, PAGE, bytes)) abort();
+      madvise(p, bytes, MADV_HUGEPAGE);  // rows lie far apart: small pages would be many
       size = count;
     }
     return p;

@@ -81,20 +81,24 @@ class FactorizedBlock(nn.Module):
         u: Float[Tensor, "b *grid c"],
         coordinates: Sequence[Float[Tensor, " _"]],
         residual: Float[Tensor, "b *grid o"] | None = None,
+        normed: tuple[Tensor, list[Tensor]] | None = None,
     ) -> Float[Tensor, "b *grid o"]:
-        """The block's update of u, added to `residual` if given; coordinates in physical units."""
-        _, normal, pooled = pooled_norm(u, None, self.norm)
-        return self._update(normal, pooled, coordinates, residual)
+        """The block's update of u, added to `residual` if given; coordinates in physical units.
 
-    def advance(
-        self,
-        u: Float[Tensor, "b *grid c"],
-        encoding: FourierEncoding,
-        coordinates: Sequence[Float[Tensor, " _"]],
-    ) -> Float[Tensor, "b *grid c"]:
-        """w + forward(w), w = u + its encoding."""
-        u, normal, pooled = encoded_norm(u, encoding, coordinates, self.norm)
-        return self._update(normal, pooled, coordinates, u)
+        normed: the norm of u and its means along the axes, if they are known already.
+        """
+        normal, pooled = pooled_norm(u, None, self.norm)[1:] if normed is None else normed
+        return mixed_update(
+            normal,
+            self.to_value.weight,
+            self.to_out.weight,
+            self.mlp_out.weight,
+            self._kernels(pooled, coordinates),
+            self.out_norm,
+            residual,
+            parallel=self.parallel,
+            recompute=self.recompute,
+        )
 
     def kernels(
         self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " _"]]
@@ -109,25 +113,6 @@ class FactorizedBlock(nn.Module):
         pairs = zip(self.axes, pooled, coordinates, strict=True)
         return [kernel(self.to_axes(mean), coordinate) for kernel, mean, coordinate in pairs]
 
-    def _update(
-        self,
-        normal: Tensor,
-        pooled: list[Tensor],
-        coordinates: Sequence[Tensor],
-        residual: Tensor | None,
-    ) -> Tensor:
-        return mixed_update(
-            normal,
-            self.to_value.weight,
-            self.to_out.weight,
-            self.mlp_out.weight,
-            self._kernels(pooled, coordinates),
-            self.out_norm,
-            residual,
-            parallel=self.parallel,
-            recompute=self.recompute,
-        )
-
 
 class FactorizedLayer(nn.Module):
     """u + block(u) after the encoding of the positions was added to u."""
@@ -139,4 +124,5 @@ class FactorizedLayer(nn.Module):
     def forward(
         self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " _"]]
     ) -> Float[Tensor, "b *grid c"]:
-        return self.block.advance(u, self.encoding, coordinates)
+        u, *normed = encoded_norm(u, self.encoding, coordinates, self.block.norm)
+        return self.block(u, coordinates, residual=u, normed=normed)

@@ -30,7 +30,8 @@ def encoded_norm(
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """`pooled_norm` of u and its encoding, whose linear map is part of it where that pays."""
     map_, bias = encoding.project.weight, encoding.project.bias
-    if len(u) == 1 and torch.is_grad_enabled() and _natively(u, norm, map_.shape):
+    alone = len(u) == 1 and torch.is_grad_enabled() and not encoding._forward_hooks
+    if alone and _natively(u, norm, map_.shape):
         features = encoding.fixed_features(coordinates)
         if not features.requires_grad and features.dtype == u.dtype:
             moved, normal, *means = _PooledNorm.apply(

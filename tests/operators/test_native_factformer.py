@@ -179,7 +179,9 @@ def test_channels_of_frames(out_channels):
 
 def test_three_axes(counted):
     torch.manual_seed(0)
-    net = FactFormer3d(1, 2, input_steps=3, max_steps=2, heads=2, depth=2, padding=1, latent_multiplier=2.0)
+    net = FactFormer3d(
+        1, 2, input_steps=3, max_steps=2, heads=2, depth=2, padding=1, latent_multiplier=2.0
+    )
     compare(net, *window(5, 4, 6, samples=1))
     assert {"mix", "march"} <= set(counted)
 
