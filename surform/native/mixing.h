@@ -23,7 +23,7 @@ INLINE Panels rows_of(float* p, long row) { return Panels{p, row, PANEL, 0}; }
 INLINE Panels rows_of(const float* p, long row) { return rows_of((float*)p, row); }
 
 static const long BLOCK = 4;     // indices of the first axis, whose kernels then stay in the cache
-static const long INNER = 256;      // of a product's inner dimension: a panel of B stays in the first cache
+static const long INNER = 256;   // of an inner dimension: a panel of B fits the first cache
 static const long TILE = 128;    // rows of a block of points
 
 // y = kernel x along one axis; x (before, n, after), y with rows and panels as given
@@ -81,7 +81,7 @@ static void values_and_others(const Mixing& m, const float* u, const float* weig
   }
 }
 
-// first, sum, square (b, x, h, d): see Finish, over rest.
+// first, sum, square (b, x, h, d): see Tally, over rest.
 static void first_axis(const Mixing& m, const float* kernels, const float* partial, float* results,
                        float* first, float* sum, float* square) {
   const long f = m.features(), n = m.first, panels = m.width / PANEL;
@@ -100,7 +100,7 @@ static void first_axis(const Mixing& m, const float* kernels, const float* parti
   }
 }
 
-struct Projection {  // pointers per (b, x): their strides, in numbers
+struct Projection {  // with numbers from sample to sample and from x to x
   const float *weight, *shift, *scale;  // (f, o), (o), one number (null: 1)
   long weight_b, shift_b, shift_x;
   const float *second, *residual;  // (o, p), (b, x, rest, p) or null

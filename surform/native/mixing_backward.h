@@ -30,7 +30,7 @@ struct ProjectionGradient {
   long second_out;
 };
 
-// One x of project_backward; dots.
+// One x of project_backward; returns its dot.
 static float second_backward(const Mixing& m, const ProjectionGradient& w, long x,
                              const float* mixed, const float* dy, float* dmixed, float* steps,
                              float* sum) {
@@ -109,7 +109,7 @@ static void results_backward(const Mixing& m, const float* dmixed, const float* 
   }
 }
 
-static const long GROUP = 4;  // points of the rest whose share of a kernel's gradient is one product
+static const long GROUP = 4;  // points of the rest whose part of a kernel's gradient is one product
 
 // dpartial (x, h, rest, d) <- kernel^T g; dkernel (h, x, x padded) += g partial^T
 static void first_axis_backward(const Mixing& m, const float* kernels, const float* partial,

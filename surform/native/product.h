@@ -21,7 +21,7 @@ struct Panels {  // row r, panel j at p + r row + j panel; segments of rows lie 
   long row, panel, jump;
 };
 
-struct Start {  // start(i, column) = source(i, column) * slope(column) + offset(column); all optional
+struct Start {  // start(i, column) = source(i, column) * slope(column) + offset(column), if given
   Panels source;
   const float *slope, *offset;
 };
