@@ -14,7 +14,17 @@ from rich.table import Table
 
 from benchmarks import RESULTS, tables
 
-_MODULES = ("benchmarks.attention", "benchmarks.galerkin", "benchmarks.factformer")
+_MODULES = (
+    "benchmarks.attention",
+    "benchmarks.galerkin",
+    "benchmarks.factformer",
+    "benchmarks.informer",
+    "benchmarks.pathformer",
+    "benchmarks.itransformer",
+    "benchmarks.card",
+    "benchmarks.samformer",
+    "benchmarks.forecasting",
+)
 
 
 def main() -> int:

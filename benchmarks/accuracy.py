@@ -124,7 +124,7 @@ def _row(name: str, run: Path, steps: int) -> dict[str, Any]:
         "steps": steps,
         "seconds": round(summary["seconds"], 1),
         **{key: value for key, value in test.items() if "relative_l2" in key},
-        "frame_errors": summary.get("frame_errors"),
+        "profiles": summary.get("profiles"),
         "curve": _curve(run / "metrics.csv"),
     }
 

@@ -26,6 +26,7 @@ from surform.bench.measure import save
 LINEAR = [10**4, 10**5, 10**6]
 CASES: list[tuple[str, Sizes]] = [
     ("softmax", Sizes(tokens=2048)),
+    ("softmax", Sizes(batch=896, heads=2, tokens=12, width=8)),
     ("fourier", Sizes(tokens=2048, heads=1, width=96)),
     ("linear", Sizes(batch=2, tokens=8192)),
     ("normalized_linear", Sizes(batch=2, tokens=8192, heads=4, width=32)),

@@ -24,21 +24,48 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "factformer2d": "surform.operators.factformer:FactFormer2d",
         "factformer2d_steady": "surform.operators.factformer:FactFormerSteady2d",
         "factformer3d": "surform.operators.factformer:FactFormer3d",
+        "itransformer": "surform.forecasting.itransformer:ITransformer",
+        "informer": "surform.forecasting.informer:Informer",
+        "informer_stack": "surform.forecasting.informer:InformerStack",
+        "card": "surform.forecasting.card:Card",
+        "samformer": "surform.forecasting.samformer:SAMformer",
+        "pathformer": "surform.forecasting.pathformer:Pathformer",
+        "dlinear": "surform.forecasting.dlinear:DLinear",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
-    "surrogates": {"fields": "surform.operators.surrogate:FieldSurrogate"},
+    "surrogates": {
+        "fields": "surform.operators.surrogate:FieldSurrogate",
+        "series": "surform.forecasting.forecaster:Forecaster",
+        "conformal": "surform.uncertainty.conformal:restored",
+        "ensemble": "surform.uncertainty.deep_ensemble:restored",
+    },
     # LightningModules: how a domain's batch becomes a prediction
-    "tasks": {"fields": "surform.operators.task:FieldTask"},
+    "tasks": {
+        "fields": "surform.operators.task:FieldTask",
+        "series": "surform.forecasting.task:ForecastTask",
+    },
     # LightningDataModules
-    "data": {"fields": "surform.data.fields_module:FieldsData"},
+    "data": {
+        "fields": "surform.data.fields_module:FieldsData",
+        "series": "surform.data.series_module:SeriesData",
+    },
     # official code bases whose checkpoints and golden fixtures we read
     "official": {
         "galerkin": "surform.hub.official.galerkin:SYSTEM",
         "factformer": "surform.hub.official.factformer:SYSTEM",
+        "itransformer": "surform.hub.official.itransformer:SYSTEM",
+        "informer": "surform.hub.official.informer:SYSTEM",
+        "card": "surform.hub.official.card:SYSTEM",
+        "samformer": "surform.hub.official.samformer:SYSTEM",
+        "pathformer": "surform.hub.official.pathformer:SYSTEM",
+        "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
     },
     "losses": {
         "relative_l2": "surform.training.losses:RelativeL2",
         "relative_l2_h1": "surform.training.losses:RelativeL2H1",
+        "mse": "surform.training.losses:MeanSquaredError",
+        "mae": "surform.training.losses:MeanAbsoluteError",
+        "signal_decay": "surform.training.losses:SignalDecay",
     },
 }
 
@@ -51,7 +78,7 @@ _SINGULAR = {
 }
 
 # The module whose absence tells which extra to install.
-_EXTRAS: dict[str, str] = {}
+_EXTRAS: dict[str, str] = {"pandas": "tables", "pyarrow": "tables", "polars": "tables"}
 
 
 @cache

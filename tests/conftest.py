@@ -13,5 +13,5 @@ if os.environ.get("SURFORM_SHAPES"):
 
     import tests.shapes  # noqa: F401, the hook looks it up by its name
 
-    CHECKED = ("surform.attention", "surform.layers", "surform.operators")
+    CHECKED = ("surform.attention", "surform.layers", "surform.operators", "surform.forecasting")
     install_import_hook(CHECKED, "tests.shapes.checked")

@@ -95,6 +95,16 @@ def test_the_rollout_guide_runs_on_the_flow_of_the_tour(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_guide_to_forecasting_runs_from_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    run("docs/forecasting.md")
+    for name in ("runs/mine/report.html", "forecast.csv", "forecast.png", "backtest/report.html"):
+        assert (folder / name).is_file(), name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["docs/your-own-data.md", "docs/data.md"])
 def test_the_guides_to_data_run_on_arrays(page: str, folder: Path) -> None:
     random = np.random.default_rng(0)

@@ -67,6 +67,20 @@ PROMISED = {
     "two rollouts to one file": (
         "rollout/test_drive.py::test_second_writer_of_a_rollout_is_refused"
     ),
+    "truncated Parquet": "data/test_series_faults.py::test_truncated_parquet",
+    "duplicate time": "data/test_series_faults.py::test_duplicate_time",
+    "unsorted times": "data/test_series_faults.py::test_unsorted_times",
+    "missing rows of a series": "data/test_series_faults.py::test_missing_rows",
+    "mixed time zones": "data/test_series_faults.py::test_mixed_time_zones",
+    "text in numbers": "data/test_series_faults.py::test_text_in_numbers",
+    "missing value in a series": "data/test_series_faults.py::test_missing_value",
+    "series that is too short": "data/test_series_faults.py::test_series_that_are_too_short",
+    "known covariate without a future": (
+        "data/test_series_faults.py::test_known_covariates_of_the_future"
+    ),
+    "other variates at prediction": (
+        "data/test_series_faults.py::test_other_data_than_those_of_training"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),

@@ -5,23 +5,31 @@ run the call.  `use` asks for one by name, `explain` says why each one was or wa
 `kind` and `register` add kinds and kernels.
 """
 
+from surform.attention import batch_last_products as _products  # noqa: F401  registers a kernel
+from surform.attention import batch_last_vectors as _vectors  # noqa: F401  registers a kernel
 from surform.attention.axial import axial
+from surform.attention.batch_last import softmax_batch_last
 from surform.attention.dispatch import explain, kernels, kind, kinds, register, use
+from surform.attention.flow import flow
 from surform.attention.fourier import fourier
 from surform.attention.linear import linear
 from surform.attention.normalized import normalized_linear
+from surform.attention.probsparse import probsparse
 from surform.attention.softmax import softmax
 
 __all__ = [
     "axial",
     "explain",
+    "flow",
     "fourier",
     "kernels",
     "kind",
     "kinds",
     "linear",
     "normalized_linear",
+    "probsparse",
     "register",
     "softmax",
+    "softmax_batch_last",
     "use",
 ]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from surform.attention.checks import certainly, check_key_mask, check_tokens
+from surform.attention.checks import check_key_mask, check_tokens
 from surform.attention.dispatch import Call, dispatch, kind, register
 from surform.attention.products import apply, outer
-from surform.attention.rules import avoids_copies, cpu_only, mean_product, qkv
+from surform.attention.rules import avoids_copies, cpu_only, mean_product, qkv, scores_cost_less
 
 __all__ = ["fourier"]
 
@@ -56,16 +56,8 @@ def _scale(q: Tensor, scale: float | None) -> float:
     return q.shape[-1] ** -0.5 if scale is None else scale
 
 
-def _scores_cost_less(call: Call) -> str | None:
-    (n, d), (m, e) = call.shapes["q"][2:], call.shapes["v"][2:]
-    scores, factored = n * m * (d + e), d * e * (n + m)  # multiplications per head
-    if certainly(scores < factored):
-        return f"(q k^T) v takes fewer multiplications here: {scores} against {factored}"
-    return None
-
-
 def _tokens_pays(call: Call) -> str | None:
-    return avoids_copies(call) or _scores_cost_less(call)
+    return avoids_copies(call) or scores_cost_less(call)
 
 
 @register("fourier", "tokens", priority=30, supports=cpu_only, pays=_tokens_pays)
@@ -74,7 +66,7 @@ def _tokens(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float |
     return apply(q, mean_product(lambda k, v: outer(k, v, mask), k, v, mask) * _scale(q, scale))
 
 
-@register("fourier", "factored", priority=20, pays=_scores_cost_less)
+@register("fourier", "factored", priority=20, pays=scores_cost_less)
 def _factored(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
     """q (k^T v) in plain torch operations."""
     if mask is not None:

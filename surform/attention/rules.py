@@ -11,6 +11,7 @@ from surform.attention.checks import certainly
 from surform.attention.dispatch import Call, Sizes
 
 __all__ = ["avoids_copies", "cpu_only", "key_count", "mean_product", "not_exporting", "qkv"]
+__all__ += ["scores_cost_less"]
 
 _FEW_TOKENS = 512  # below, custom operators cost more than the copies that they avoid (measured)
 
@@ -43,6 +44,15 @@ def avoids_copies(call: Call) -> str | None:
     if call.dtype.itemsize < 4:
         return "torch's batched products of 16-bit numbers are faster"
     return not_exporting(call)
+
+
+def scores_cost_less(call: Call) -> str | None:
+    """For `pays` of kernels that compute q (k^T v)."""
+    (n, d), (m, e) = call.shapes["q"][2:], call.shapes["v"][2:]
+    scores, factored = n * m * (d + e), d * e * (n + m)  # multiplications per head
+    if certainly(scores < factored):
+        return f"(q k^T) v takes fewer multiplications here: {scores} against {factored}"
+    return None
 
 
 def key_count(k: Tensor, mask: Tensor | None) -> int | Tensor:

@@ -14,6 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from surform.attention.checks import check_key_mask, check_same_numbers, check_tokens
 from surform.attention.dispatch import Call, dispatch, kind, register
 from surform.attention.rules import qkv
+from surform.attention.softmax_blocks import blocks_pay, blocks_support, softmax_blocks
+from surform.attention.softmax_scores import pays, softmax_scores, supports
 
 __all__ = ["softmax"]
 
@@ -240,3 +242,7 @@ def _compiled_flex() -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
     return torch.compile(flex_attention)
+
+
+register("softmax", "scores", priority=40, supports=supports, pays=pays)(softmax_scores)
+register("softmax", "blocks", priority=50, supports=blocks_support, pays=blocks_pay)(softmax_blocks)

@@ -16,7 +16,7 @@ EXAMPLES = {
     ),
     "validate": "surform validate --ckpt_path best --out runs/flow",
     "test": "surform test --ckpt_path best --out runs/flow",
-    "predict": "surform predict --ckpt_path runs/flow --out predicted.zarr",
+    "predict": "surform predict --ckpt_path runs/load --data.path load.csv --out forecast.csv",
 }
 
 OWN = ("config", "ckpt_path", "out", "override", "print_config", "no_report", "every_n_steps")
@@ -25,7 +25,9 @@ _WHAT = {
     "fit": "Train a model. The run folder ends with the best model, metrics and report.html.",
     "validate": "Evaluate a checkpoint on the validation split, every window counted.",
     "test": "Evaluate a checkpoint on the test split, every window counted.",
-    "predict": "Write the predictions of a checkpoint on the data's predict split.",
+    "predict": "Write predictions: for fields those of a checkpoint on the test split, for series "
+    "the forecast after the last row of --data.path. A saved or shipped model predicts from "
+    "--data.path, whatever its domain.",
 }
 
 _OVERRIDES = """any option of the recipe can be given on the command line:
@@ -74,8 +76,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--ckpt_path",
-        metavar="last|best|FILE|RUN",
-        help="continue (fit) or use this checkpoint; its configuration is the default",
+        metavar="last|best|FILE|RUN" + ("|MODEL" if command == "predict" else ""),
+        help="continue (fit) or use this checkpoint; its configuration is the default; of a run "
+        + ("the last one" if command == "fit" else "the best one"),
     )
     parser.add_argument(
         "--out", type=Path, metavar="PATH", help="run folder, or file of predictions"

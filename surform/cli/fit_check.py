@@ -9,7 +9,7 @@ from typing import Any
 
 from surform.cli.fit_config import closest
 
-__all__ = ["check_names", "explain"]
+__all__ = ["check_class", "check_names", "explain", "import_class", "refusal"]
 
 # Handed over by whoever calls the class, never configured.
 _GIVEN = ("self", "params", "params_t", "args", "kwargs")
@@ -28,7 +28,7 @@ def check_names(config: dict[str, Any]) -> None:
             raise ValueError(f"there is no {section}: give a recipe with --config, or --{section}")
         if "class_path" not in config[section]:
             raise ValueError(f"{section} needs a class_path; give --{section} NAME or a recipe")
-        _check_class(section, config[section])
+        check_class(section, config[section])
     trainer = config.get("trainer") or {}
     valid = [name for name in inspect.signature(Trainer.__init__).parameters if name != "self"]
     for name, value in trainer.items():
@@ -55,6 +55,12 @@ def explain(error: Exception, config: dict[str, Any]) -> str:
     return f"{option}{_reason(cause)}"
 
 
+def refusal(error: Exception) -> str | None:
+    """What a constructor said, where jsonargparse wraps it because the object may also be None."""
+    found = re.search(r"Errors:\s*- (.*?)\s*- Expected a <class 'NoneType'>", str(error), re.S)
+    return " ".join(found.group(1).split()) if found else None
+
+
 def _reason(cause: str) -> str:
     value = re.search(r"(?:Got value|Given value): (.*)", cause)
     given = value.group(1).partition(". Got value")[0] if value else "it"
@@ -70,8 +76,9 @@ def _reason(cause: str) -> str:
     return ": " + " ".join(text)[:300]
 
 
-def _check_class(where: str, node: dict[str, Any]) -> None:
-    cls = _import(where, node["class_path"])
+def check_class(where: str, node: dict[str, Any]) -> None:
+    """ValueError unless the class of a node exists and takes its options, all the way down."""
+    cls = import_class(where, node["class_path"])
     unknown = sorted(set(node) - {"class_path", "init_args", "dict_kwargs"})
     if unknown:
         raise ValueError(f"{where}: {unknown[0]!r} must stand under init_args")
@@ -95,13 +102,14 @@ def _check_class(where: str, node: dict[str, Any]) -> None:
 
 def _check_value(where: str, value: Any) -> None:
     if isinstance(value, dict) and isinstance(value.get("class_path"), str):
-        _check_class(where, value)
+        check_class(where, value)
     elif isinstance(value, list):
         for item in value:
             _check_value(where, item)
 
 
-def _import(where: str, path: str) -> Any:
+def import_class(where: str, path: str) -> Any:
+    """The class at a dotted path; ValueError, naming the option `where`, when there is none."""
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)

@@ -22,7 +22,15 @@ import yaml
 from surform.recipes import find_recipe
 from surform.registry import lookup
 
-__all__ = ["SECTIONS", "apply_overrides", "closest", "merge", "parse_value", "read_config"]
+__all__ = [
+    "SECTIONS",
+    "apply_overrides",
+    "closest",
+    "merge",
+    "merge_all",
+    "parse_value",
+    "read_config",
+]
 
 SECTIONS = ("model", "data", "trainer", "seed_everything")
 
@@ -32,15 +40,20 @@ _MODULES = {
     "loss": "surform.training.losses",
     "schedule": "surform.training.schedules",
     "optimizer": "torch.optim",
+    "base_optimizer": "torch.optim",
     "callbacks": "lightning.pytorch.callbacks",
     "logger": "lightning.pytorch.loggers",
 }
 _ALIASES = {"one_cycle": "OneCycle", "onecycle": "OneCycle", "cosine": "Cosine"}
+_ALIASES |= {"halving": "Halving", "cosine_epochs": "CosineEpochs"}
+_ALIASES |= {"restarted_cosine": "RestartedCosine", "delayed_decay": "DelayedDecay"}
 _ALIASES |= {"constant": "Constant", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+# Names of classes that lie elsewhere.
+_OWN = {"SharpnessAware": "surform.training.sharpness.SharpnessAware"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as in YAML 1.2, and a key may not be given twice."""
+    """YAML in which 1e-3 is a number, as in YAML 1.2, dates are text, and no key is given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -57,6 +70,9 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d[\d_]*)?\.?\d+([eE][-+]?\d+)$"),
     list("-+0123456789."),
 )
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: str(node.value))
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -96,6 +112,13 @@ def merge(old: Any, new: Any) -> Any:
     for key, value in new.items():
         merged[key] = _merge_option(key, old.get(key), value)
     return merged
+
+
+def merge_all(config: dict[str, Any], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Several layers over a configuration, later ones win."""
+    for layer in layers:
+        config = merge(config, layer)
+    return config
 
 
 def _merge_option(key: str, old: Any, new: Any) -> Any:
@@ -161,6 +184,8 @@ def _class_path(key: str, name: str) -> str:
     registry, module = _REGISTRIES.get(key), _MODULES.get(key)
     if registry and (module is None or name.islower()):
         return lookup(registry, name).replace(":", ".")
+    if module and name in _OWN:
+        return _OWN[name]
     return f"{module}.{_ALIASES.get(name.lower(), name)}" if module else name
 
 

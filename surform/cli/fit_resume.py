@@ -90,18 +90,22 @@ def _class_paths(node: Any, key: str = "") -> Iterator[str]:
         yield node
 
 
-def find_checkpoint(which: str, folder: Path, where: str = "**/checkpoints") -> Path:
+def find_checkpoint(
+    which: str, folder: Path, where: str = "**/checkpoints", of_run: str = "last"
+) -> Path:
     """The file that `--ckpt_path` means: a file, a run folder, or last/best below `folder`.
 
     Args:
         which: "last", "best", a checkpoint file or a run folder.
         folder: a run folder, or a folder of runs of which the newest one counts.
         where: pattern of the folders of checkpoints below it.
+        of_run: which one is meant where a run folder is named: to go on from, or to evaluate.
     """
     if which not in ("last", "best"):
         path = Path(which)
         if path.is_dir():
-            return find_checkpoint("last", path)
+            found = [*path.glob("**/checkpoints/best.ckpt")] if of_run == "best" else []
+            return find_checkpoint("best" if found else "last", path)
         if not path.is_file():
             raise FileNotFoundError(f"there is no checkpoint {which}; try --ckpt_path last")
         return path

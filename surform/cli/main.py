@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "validate": ("surform.cli.fit", "evaluate a checkpoint on the validation split"),
     "test": ("surform.cli.fit", "evaluate a checkpoint on the test split"),
     "predict": ("surform.cli.fit", "write the predictions of a checkpoint"),
+    "backtest": ("surform.cli.backtest", "evaluate a forecaster at rolling origins"),
+    "ensemble": ("surform.cli.ensemble", "join runs into one model with intervals"),
     "rollout": ("surform.cli.rollout", "run a model step after step, with a report"),
     "generate": ("surform.cli.generate", "make data with a built-in solver"),
     "convert": ("surform.cli.convert", "turn an official checkpoint into a surform model"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from surform.cli.load import load_any
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,7 +50,11 @@ def run(args: argparse.Namespace) -> int:
     from surform.rollout.summary import blow_ups
 
     _refuse_overwriting(args)
-    model = _load(args.model, args.device)
+    model = load_any(args.model, args.device)
+    if not hasattr(model, "time_window"):
+        raise ValueError(
+            f"{args.model} does not step fields in time; `surform predict` runs {model.kind} models"
+        )
     data = open_fields(args.data).isel(sample=_slice(args.samples))
     if not data.sizes["sample"]:
         raise ValueError(f"--samples {args.samples} selects none of the samples in {args.data}")
@@ -88,20 +93,6 @@ def run(args: argparse.Namespace) -> int:
     if bad:
         print(f"{bad} of {runs} runs blew up: {prediction.attrs['blow_up']}")
     return 1 if bad else 0
-
-
-def _load(source: str, device: str) -> Any:
-    """A surrogate from whatever names one: a checkpoint, a run folder, or the hub's sources."""
-    path = Path(source)
-    if path.suffix == ".ckpt":
-        from surform.training.checkpoint import load_surrogate
-
-        return load_surrogate(path).to(device).eval()
-    from surform.hub import load_model
-
-    exported = path / "model"
-    inside = exported.is_dir() and not (path / "config.json").exists()
-    return load_model(exported if inside else source, device=device)
 
 
 def _description(model: Any, source: str) -> Any:

@@ -31,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "case's own the tolerance is 1e-4 of each tensor's largest value",
     )
     parser.add_argument(
+        "--files", metavar="FOLDER", help="where the public data files lie that some cases need"
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="also write the comparison as JSON (- = stdout)"
     )
     parser.add_argument("--quiet", action="store_true", help="one line per case")
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.json:
         refuse_folder(args.json, "--json")
-    fixtures = [Fixture.load(path) for path in find_cases(args.paths)]
+    fixtures = [Fixture.load(path, args.files) for path in find_cases(args.paths)]
     for fixture in fixtures:
         system_of(fixture)
     dtype = getattr(torch, args.dtype) if args.dtype else None

@@ -1,4 +1,4 @@
-"""From files to batches: fields on regular grids, normalisers, solvers that make data."""
+"""From files to batches: fields on grids, time series, normalisers, solvers that make data."""
 
 from __future__ import annotations
 
@@ -11,14 +11,29 @@ if TYPE_CHECKING:
     from surform.data.fields import open_fields
     from surform.data.fields_module import FieldsData
     from surform.data.normalizers import Normalizer
+    from surform.data.series_batch import SeriesBatch
+    from surform.data.series_description import SeriesDescription
+    from surform.data.series_module import SeriesData
 
-__all__ = ["FieldBatch", "FieldsData", "FieldsDescription", "Normalizer", "open_fields"]
+__all__ = [
+    "FieldBatch",
+    "FieldsData",
+    "FieldsDescription",
+    "Normalizer",
+    "SeriesBatch",
+    "SeriesData",
+    "SeriesDescription",
+    "open_fields",
+]
 
 _HOMES = {
     "FieldBatch": "batches",
     "FieldsData": "fields_module",
     "FieldsDescription": "description",
     "Normalizer": "normalizers",
+    "SeriesBatch": "series_batch",
+    "SeriesData": "series_module",
+    "SeriesDescription": "series_description",
     "open_fields": "fields",
 }
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from surform.data.data_description import DataDescription
 from surform.data.units import conversion_factor, same_unit
 
 __all__ = ["FieldsDescription"]
@@ -18,7 +19,7 @@ _TUPLES = ("inputs", "targets", "parameters", "axes", "shape", "target_axes", "t
 
 
 @dataclass(frozen=True)
-class FieldsDescription:
+class FieldsDescription(DataDescription):
     """Variables, grid and units of fields on a regular grid, after sub-sampling; plain values only.
 
     Args:
@@ -117,12 +118,67 @@ class FieldsDescription:
                 f"{found.time_step:g}: set time_stride"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Lists, dicts, strings and numbers only: ready for JSON."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
+    def sizes(self) -> dict[str, int | tuple[str, ...]]:
+        sizes: dict[str, int | tuple[str, ...]] = {
+            "in_channels": (*self.inputs, *self.parameters),
+            "out_channels": self.targets,
         }
+        return sizes if self.input_steps is None else sizes | {"input_steps": self.input_steps}
+
+    def table(self) -> dict[str, str]:
+        table = {
+            "inputs": ", ".join((*self.inputs, *self.parameters)),
+            "targets": ", ".join(self.targets),
+            "grid": _times(self.shape),
+        }
+        if self.target_axes:
+            table["grid of the targets"] = _times(self.target_shape)
+        if self.input_steps:
+            table["frames"] = f"{self.input_steps} in, {self.target_steps} out"
+        if self.time_step:
+            table["time step"] = f"{self.time_step:g} {self._time_unit()}"
+        return table | dict(self.source)
+
+    def roles(self) -> list[tuple[str, str, str]]:
+        return [
+            (role.replace("_", " "), name, self.units.get(name, "1"))
+            for role in ("inputs", "parameters", "targets", "axes", "target_axes")
+            for name in getattr(self, role)
+        ]
+
+    def summary(self) -> str:
+        targets, inputs = ", ".join(self.targets), ", ".join(self.inputs)
+        solver = self.source.get("solver")
+        data = f" of {solver} data" if solver else ""
+        grid = _times(self.shape)
+        if self.input_steps is None:
+            return f"Predicts {targets} from {inputs}{data} on {grid} points."
+        given, count = "" if inputs == targets else f" of {inputs}", self.input_steps
+        where = "apart" if count > 1 else "before"
+        step = f", {self.time_step:g} time units {where}" if self.time_step else ""
+        frames = f"{count} frame{'s' * (count != 1)}{given}{step}"
+        return f"Predicts the next {targets}{data} on {grid} points from {frames}."
+
+    def layout(self) -> str:
+        text = f"Trained on a grid of {_times(self.shape) or 'unknown size'} points"
+        if self.target_shape:
+            text += f", with targets on one of {_times(self.target_shape)}"
+        if self.time_step is not None:
+            text += (
+                f", frames {self.time_step:g} {self._time_unit()} apart: "
+                f"{self.input_steps} in, {self.target_steps} out"
+            )
+        return text + "."
+
+    def limits(self) -> str:
+        return (
+            "Trusted only for data like those it was trained on: the same equation, parameter "
+            "range, units, grid spacing and time step."
+        )
+
+    def _time_unit(self) -> str:
+        unit = self.units.get("time", "1")
+        return "time units" if unit in ("", "1") else unit
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FieldsDescription:
@@ -136,6 +192,10 @@ class FieldsDescription:
             raise ValueError(f"a fields description lacks the keys {', '.join(missing)}")
         plain: dict[str, Any] = {n: tuple(v) if n in _TUPLES else v for n, v in values.items()}
         return cls(**plain)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _listed(value: Any) -> str:

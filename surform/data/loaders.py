@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from surform.data.batches import FieldBatch
 from surform.data.order import BatchOrder
 from surform.data.stores import FileStore
 from surform.data.windows import FieldWindows
 
-__all__ = ["joint_processes", "make_loader"]
+__all__ = ["joint_processes", "make_loader", "whole_batches"]
 
 
 def make_loader(windows: FieldWindows, order: BatchOrder, workers: int) -> DataLoader[FieldBatch]:
@@ -30,6 +30,13 @@ def make_loader(windows: FieldWindows, order: BatchOrder, workers: int) -> DataL
         raise ValueError(f"{store.source.name} lives in this process: set workers to 0")
     elif workers and not store.source.fork_safe:
         context = "forkserver"
+    return whole_batches(windows, order, workers, context)
+
+
+def whole_batches(
+    windows: Dataset[Any], order: BatchOrder, workers: int = 0, context: str | None = None
+) -> DataLoader[Any]:
+    """A loader of windows that make a whole batch from a list of window numbers."""
     return DataLoader(
         windows,
         sampler=order,

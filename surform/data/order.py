@@ -22,10 +22,11 @@ class BatchOrder(DistributedSampler):
     takes its part of every joint batch, so that several processes together see what one process
     with the joint batch size sees.
 
-    Training shuffles every epoch and leaves out the last, incomplete joint batch. Evaluation
-    keeps the order and neither drops nor repeats a window: where the windows do not fill the last
-    joint batches, all ranks still make the same number of batches, some one window shorter than
-    others, and figures must be averaged with the number of windows as weight.
+    Training shuffles every epoch and leaves out the last, incomplete joint batch, unless
+    `drop_last` is false. Evaluation keeps the order and neither drops nor repeats a window: where
+    the windows do not fill the last joint batches, all ranks still make the same number of batches,
+    some one window shorter than others, and figures must be averaged with the number of windows as
+    weight.
 
     It is a `DistributedSampler` so that Lightning leaves it alone and tells it the epoch. Use it
     as `DataLoader(windows, sampler=BatchOrder(...), batch_size=None)`.
@@ -34,7 +35,8 @@ class BatchOrder(DistributedSampler):
         windows: how many there are.
         batch_size: per process.
         seed: of the shuffling.
-        training: shuffle and drop the incomplete batch.
+        training: shuffle, and drop the incomplete batch.
+        drop_last: whether training leaves out the incomplete joint batch.
         rank: of this process.
         ranks: how many processes.
     """
@@ -46,6 +48,7 @@ class BatchOrder(DistributedSampler):
         seed: int = 0,
         *,
         training: bool = True,
+        drop_last: bool = True,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
@@ -55,8 +58,9 @@ class BatchOrder(DistributedSampler):
         if windows < ranks:
             raise ValueError(f"{windows} windows cannot be shared by {ranks} processes")
         self.windows, self.training = windows, training
+        self._whole = training and drop_last
         # fewer windows than one joint batch: one smaller batch instead of none
-        self.batch_size = min(batch_size, windows // ranks) if training else batch_size
+        self.batch_size = min(batch_size, windows // ranks) if self._whole else batch_size
         self._first = (0, 0)
 
     def start(self, epoch: int, batch: int) -> None:
@@ -69,7 +73,7 @@ class BatchOrder(DistributedSampler):
     def __len__(self) -> int:
         """Batches in a whole epoch, the same for every rank."""
         joint = self.batch_size * self.num_replicas
-        if self.training:
+        if self._whole:
             return self.windows // joint
         return min(-(-self.windows // joint), self.windows // self.num_replicas)
 
@@ -79,7 +83,7 @@ class BatchOrder(DistributedSampler):
             order(self.seed, epoch, self.windows) if self.training else np.arange(self.windows)
         )
         ranks, joint = self.num_replicas, self.batch_size * self.num_replicas
-        if self.training:
+        if self._whole:
             ends = np.arange(len(self) * ranks + 1) * (joint // ranks)
         else:
             ends = self._even_ends(joint)

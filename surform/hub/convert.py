@@ -58,6 +58,8 @@ def from_official(
     if kind is not None and kind not in official.kinds:
         raise ValueError(f"{system} has no kind {kind!r}: choose {', '.join(official.kinds)}")
     state = read_checkpoint(checkpoint)
+    if official.translate is not None:
+        state = official.translate(state)
     if constructor is None:
         if official.infer is None:
             raise ValueError(f"{system} checkpoints need their constructor arguments (a JSON file)")

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from surform.data.atomic import replacing
-from surform.hub.card import summarize
 from surform.hub.config import CARD, CONFIG, WEIGHTS, read_config
 
 __all__ = ["LARGEST", "add", "closest", "entries", "main", "model_folder"]
@@ -59,7 +58,7 @@ def add(folder: str | Path, name: str, root: Path = ROOT) -> Path:
     size = sum(file.stat().st_size for file in files)
     if size >= LARGEST:
         raise ValueError(f"{folder} has {size:,} bytes; shipped models stay below {LARGEST:,}")
-    _require_loadable(folder)
+    loaded = _summary(folder)
     with replacing(root / "models" / name) as partial:
         partial.mkdir()
         for file in files:
@@ -67,7 +66,7 @@ def add(folder: str | Path, name: str, root: Path = ROOT) -> Path:
     entry = {
         "net": config.architecture,
         "kind": config.kind,
-        "summary": config.card.get("summary") or summarize(config),
+        "summary": config.card.get("summary") or loaded,
         "metrics": config.metrics,
         "bytes": size,
         "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
@@ -78,10 +77,12 @@ def add(folder: str | Path, name: str, root: Path = ROOT) -> Path:
     return root / "models" / name
 
 
-def _require_loadable(folder: Path) -> None:
+def _summary(folder: Path) -> str:
+    """One sentence on the data of a saved model, which must load."""
     from surform.hub.loading import load_folder
 
-    load_folder(folder)
+    description = load_folder(folder).description
+    return description.summary() if description is not None else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

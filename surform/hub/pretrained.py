@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,6 +28,8 @@ class Pretrained(nn.Module):
     """
 
     kind: ClassVar[str] = ""
+    usage: ClassVar[str] = ""  # the line that predicts with a loaded `model`, for the model card
+    file_options: ClassVar[tuple[str, ...]] = ()  # of `predict_file`, beside the two paths
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -59,6 +62,22 @@ class Pretrained(nn.Module):
 
     def check_statistics(self) -> None:
         """ValueError when the statistics do not fit the description's channels and grid."""
+
+    def outputs(self, batch: Any) -> Tensor:
+        """Physical predictions `(B, ...)` for a batch of the domain, shaped like its `targets`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it answers a batch")
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        """Axes of outputs of so many dimensions along which errors are alike (a grid's, say)."""
+        return ()
+
+    def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
+        """Predict from a file into a labelled file, all or nothing; returns its path.
+
+        Raises:
+            ValueError: data that do not suit the model, or `out` would replace `source`.
+        """
+        raise ValueError(f"{type(self).__name__} does not predict from files")
 
     def save_pretrained(self, folder: str | Path, *, model_card: str | None = None) -> Path:
         """Write `model.safetensors`, `config.json` and `README.md` into `folder`, all or nothing.

@@ -50,7 +50,8 @@ def predict(
     Returns:
         The targets over the same dims and coordinates, with the units and attributes they had in
         the dataset or in training; "time" holds the predicted times. Targets on axes of their own
-        get the coordinates of training.
+        get the coordinates of training. A model with intervals (`surform.uncertainty.Conformal`)
+        adds `<target>_quantiles` over a further dim "quantile".
 
     Raises:
         ValueError: variables, units, axes, spacing, time step or values that do not fit.
@@ -85,7 +86,14 @@ def predict(
         joined = xr.concat(done, dim="time").transpose(..., *about.output_axes)
         return joined.transpose("sample", ...) if "sample" in joined.dims else joined
     check_time(dataset, about)
-    return _labelled(_run(model, dataset, about, steps, batch_size), dataset, about)
+    values, quantiles = _run(model, dataset, about, steps, batch_size)
+    found = _labelled(values, dataset, about)
+    if quantiles is None:
+        return found
+    bounds = [_labelled(bound, dataset, about) for bound in quantiles]
+    levels = xr.DataArray(list(model.levels), dims="quantile", name="quantile")  # type: ignore[arg-type]
+    stacked = xr.concat(bounds, dim=levels).transpose(..., "quantile")
+    return found.assign({f"{name}_quantiles": stacked[name] for name in about.targets})
 
 
 def _bound_to_its_points(model: FieldSurrogate, about: FieldsDescription) -> bool:
@@ -100,8 +108,8 @@ def _run(
     about: FieldsDescription,
     steps: int | None,
     batch_size: int,
-) -> np.ndarray:
-    """Predictions `(samples, [steps,] *grid, C_out)`."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Predictions `(samples, [steps,] *grid, C_out)`, and their quantiles `(levels, ...)`."""
     weight = next(model.parameters(), model.input_normalizer.mean)
     coordinates = tuple(
         torch.as_tensor(axis_values(dataset, axis, about)).to(weight) for axis in about.axes
@@ -111,15 +119,22 @@ def _run(
     training = model.training
     model.eval()
     parts: list[np.ndarray] = []
+    bounds: list[np.ndarray] = []
     try:
         with torch.inference_mode():
             for start in range(0, dataset.sizes["sample"], batch_size):
                 piece = dataset.isel(sample=slice(start, start + batch_size))
                 inputs = torch.from_numpy(_inputs(piece, about, start)).to(weight)
-                parts.append(_step(model, inputs, coordinates, steps).cpu().numpy())
+                output = _step(model, inputs, coordinates, steps)
+                parts.append(output.cpu().numpy())
+                if hasattr(model, "around"):
+                    members = getattr(model.model, "members", ())
+                    each = [_step(member, inputs, coordinates, steps) for member in members]
+                    spread = torch.stack(each).std(0) if model.scaled else None
+                    bounds.append(model.around(output, spread).cpu().numpy())  # type: ignore[operator]
     finally:
         model.train(training)
-    return np.concatenate(parts)
+    return np.concatenate(parts), np.concatenate(bounds, 1) if bounds else None
 
 
 def _step(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surform.data.batches import FieldBatch
 from surform.data.description import FieldsDescription
 from surform.data.normalizers import Normalizer
 from surform.hub.pretrained import Pretrained
+from surform.operators.windows import march
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,6 +39,10 @@ class FieldSurrogate(Pretrained):
     """
 
     kind: ClassVar[str] = "fields"
+    usage: ClassVar[str] = (
+        "prediction = model.predict(dataset)  # an xarray.Dataset in, an xarray.Dataset out"
+    )
+    file_options: ClassVar[tuple[str, ...]] = ("steps", "batch_size", "any_grid")
     description: FieldsDescription | None
 
     def __init__(
@@ -166,6 +174,22 @@ class FieldSurrogate(Pretrained):
             output = output * inside.view(shape)
         return output
 
+    def outputs(self, batch: FieldBatch, steps: int | None = None) -> Tensor:
+        """Physical predictions of all target frames, fed back in calls of `steps` frames."""
+        if not batch.time_window:
+            return self(batch.inputs, batch.coordinates)
+        frames = batch.targets.shape[1]
+        return march(
+            lambda window, steps: self(window, batch.coordinates, steps),
+            batch.inputs,
+            frames,
+            steps or frames,
+        )
+
+    def pooled_axes(self, ndim: int) -> tuple[int, ...]:
+        """The axes of the grid."""
+        return tuple(range(self._first_axis, ndim - 1))
+
     def predict(
         self,
         dataset: xr.Dataset,
@@ -178,6 +202,12 @@ class FieldSurrogate(Pretrained):
         from surform.operators.labelled import predict
 
         return predict(self, dataset, steps, batch_size=batch_size, any_grid=any_grid)
+
+    def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
+        """`predict`, from a data set into a `.zarr`; see `surform.operators.labelled_files`."""
+        from surform.operators.labelled_files import predict_file
+
+        return predict_file(self, source, out, **options)
 
     @property
     def _first_axis(self) -> int:

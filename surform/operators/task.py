@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,16 @@ from torch.optim import AdamW, Optimizer
 
 from surform.data.batches import FieldBatch
 from surform.operators.surrogate import FieldSurrogate
-from surform.operators.windows import advance, march
+from surform.operators.windows import advance
+from surform.reports.page import Section
 from surform.training.losses import RelativeL2
+from surform.training.metrics import frame_errors
 from surform.training.prediction import Prediction
 from surform.training.schedules import OneCycle, Schedule
 from surform.training.task import Task
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["FieldTask"]
 
@@ -103,17 +108,6 @@ class FieldTask(Task):
         self.pushforward_every = pushforward_every
         self.pushforward_rollouts = pushforward_rollouts
 
-    def setup(self, stage: str) -> None:
-        super().setup(stage)
-        description = self.surrogate.description
-        if description is None:
-            return
-        inputs = (*description.inputs, *description.parameters)
-        _agree(self.surrogate.net, "in_channels", len(inputs), inputs)
-        _agree(self.surrogate.net, "out_channels", len(description.targets), description.targets)
-        if description.input_steps is not None:
-            _agree(self.surrogate.net, "input_steps", description.input_steps)
-
     def predict_batch(self, batch: FieldBatch) -> Prediction:
         """What the training loss sees: one call of the network, perhaps after rollouts."""
         if not batch.time_window:
@@ -128,16 +122,31 @@ class FieldTask(Task):
 
     def evaluate_batch(self, batch: FieldBatch) -> Prediction:
         """All target frames in physical units, fed back in calls of `steps` frames."""
-        if not batch.time_window:
-            return Prediction(self.surrogate(batch.inputs, batch.coordinates), batch.targets)
-        frames = batch.targets.shape[1]
-        output = march(
-            lambda window, steps: self.surrogate(window, batch.coordinates, steps),
-            batch.inputs,
-            frames,
-            self.steps or frames,
-        )
-        return Prediction(output, batch.targets)
+        return Prediction(self.surrogate.outputs(batch, self.steps), batch.targets)
+
+    def profile_batch(self, prediction: Prediction, batch: FieldBatch) -> dict[str, Tensor]:
+        """The errors of single frames, where there is a time axis."""
+        return {"frames": frame_errors(prediction, batch)} if batch.time_window else {}
+
+    def report_sections(
+        self, batch: FieldBatch, prediction: Prediction, labels: dict[str, Any]
+    ) -> list[Section]:
+        from surform.operators.figures import prediction_figures
+
+        about = self.surrogate.description
+        if about is None:
+            return []
+        return [Section("Predictions", figures=prediction_figures(about, batch, prediction))]
+
+    def label_predictions(
+        self, output: Tensor, batch: FieldBatch, labels: dict[str, Any]
+    ) -> xr.Dataset:
+        from surform.operators.labelled_windows import labelled_windows
+
+        about = self.surrogate.description
+        if about is None:
+            raise ValueError("predictions cannot be labelled: the data have no description")
+        return labelled_windows(output, batch, about, labels)
 
     def latent_steps(self, iteration: int) -> int:
         """Frames predicted at an iteration: start + int((end - start) * iteration / length)."""
@@ -174,14 +183,3 @@ class FieldTask(Task):
             return Prediction(self.surrogate(inputs, batch.coordinates, steps), targets)
         output = self.surrogate.normalized(inputs, batch.coordinates, steps)
         return Prediction(output, self.surrogate.target_normalizer.normalize(targets))
-
-
-def _agree(net: nn.Module, name: str, found: int, names: Sequence[str] = ()) -> None:
-    """ValueError when a network was built for another number than the data have."""
-    asked = net.__dict__.get("arguments", {}).get(name)
-    if asked is not None and asked != found:
-        listed = f" ({', '.join(names)})" if names else ""
-        raise ValueError(
-            f"the network has {name}={asked}, the data give {found}{listed}: "
-            f"set model.net.{name} or the data's variables"
-        )

@@ -5,7 +5,7 @@
     page.write("report.html")
 
     fit_report(path, title=, subtitle=, headline=, text=, metrics="metrics.csv" | rows, results=,
-               figures={caption: figure}, data={}, environment={}, config="yaml")   # end of a fit
+               sections=[Section(...)], data={}, environment={}, config="yaml")     # end of a fit
 
     labelled(values, name, {"time": t, "x": x, "y": y}, units)  -> DataArray for the next line
     fields(prediction, truth=None, times=5)                     -> Figure (1-D, 2-D, 3-D slice)
@@ -19,7 +19,7 @@ Nothing here knows models or trainers: arguments are plain values and labelled a
 from __future__ import annotations
 
 from surform.reports.losses import loss_curves, read_metrics
-from surform.reports.page import Number, Page, format_value
+from surform.reports.page import Number, Page, Section, format_value
 from surform.reports.panels import fields
 from surform.reports.player import player
 from surform.reports.plots import curves, label, labelled
@@ -28,6 +28,7 @@ from surform.reports.run import fit_report
 __all__ = [
     "Number",
     "Page",
+    "Section",
     "curves",
     "fields",
     "fit_report",

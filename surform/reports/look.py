@@ -17,6 +17,7 @@ __all__ = ["COLORS", "bare", "color", "limits", "look", "map_name"]
 COLORS = {
     "truth": "#1d2430",
     "prediction": "#2f5fb3",
+    "forecast": "#2f5fb3",
     "persistence": "#b08a3c",
     "error": "#b3372f",
     "training": "#8fa6cc",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +64,8 @@ def _loss_columns(rows: Sequence[Mapping[str, float]]) -> list[str]:
 def _legend(column: str) -> str:
     for prefix, role in (("train", "training"), ("val", "validation"), ("test", "test")):
         if column.startswith(prefix):
-            return role if column.count("loss") and len(column) < 18 else f"{role} {column}"
+            plain = re.split("[/_]", column)[1:2] == ["loss"]  # val_loss, validation/loss/clean
+            return role if plain else f"{role} {column}"
     return column
 
 

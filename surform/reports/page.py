@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -17,7 +17,7 @@ from surform.data.atomic import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Number", "Page", "format_value"]
+__all__ = ["Number", "Page", "Section", "format_value"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,23 @@ class Number:
     value: object
     note: str = ""
     good: bool | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """Part of a report: text, then pictures by caption, then tables by caption.
+
+    Args:
+        figures: {caption: matplotlib figure or the bytes of a PNG}.
+        tables: {caption: rows as in `Page.table`}.
+    """
+
+    title: str
+    text: str = ""
+    figures: Mapping[str, Figure | bytes] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Mapping[str, Any]] | Mapping[str, Any]] = field(
+        default_factory=dict
+    )
 
 
 class Page:
@@ -58,6 +75,17 @@ class Page:
         self._sections.append(title)
         self._body.append(f'<h2 id="s{len(self._sections)}">{escape(title)}</h2>')
         return self.text(text)
+
+    def add(self, section: Section) -> Page:
+        """Add a whole section, unless it is empty."""
+        if not (section.text or section.figures or section.tables):
+            return self
+        self.section(section.title, section.text)
+        for caption, figure in section.figures.items():
+            self.figure(figure, caption)
+        for caption, rows in section.tables.items():
+            self.table(rows, caption)
+        return self
 
     def text(self, text: str) -> Page:
         """Add paragraphs."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from surform.reports.losses import loss_curves, read_metrics
-from surform.reports.page import Number, Page
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from surform.reports.page import Number, Page, Section
 
 __all__ = ["fit_report"]
 
@@ -25,7 +22,7 @@ def fit_report(
     text: str = "",
     metrics: str | os.PathLike[str] | Sequence[Mapping[str, float]] = (),
     results: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
-    figures: Mapping[str, Figure | bytes] | None = None,
+    sections: Sequence[Section] = (),
     data: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
     config: str = "",
@@ -37,7 +34,7 @@ def fit_report(
     Args:
         metrics: path of the logger's metrics.csv, or its rows; drawn as loss curves.
         results: final metrics as rows or as {name: value}.
-        figures: {caption: matplotlib figure or PNG bytes}, e.g. from `reports.fields`.
+        sections: the domain's own pictures and tables.
         data, environment: {name: value} tables (fingerprint, solver; versions, device, seconds).
         config: the resolved configuration as YAML; folded away.
     """
@@ -47,10 +44,8 @@ def fit_report(
         page.section("Training").figure(loss_curves(rows), "Loss over optimizer steps.")
     if results:
         page.section("Results").table(results)
-    if figures:
-        page.section("Predictions")
-        for caption, figure in figures.items():
-            page.figure(figure, caption)
+    for section in sections:
+        page.add(section)
     for name, table in (("Data", data), ("Environment", environment)):
         if table:
             page.section(name).table(table)

@@ -15,7 +15,8 @@ from surform.hub.building import build_net
 from surform.hub.recorded import plain, recorded
 from surform.registry import find
 
-__all__ = ["load_surrogate", "read_checkpoint", "require_same_weights", "training_state"]
+__all__ = ["load_surrogate", "read_checkpoint", "require_same_weights", "stored_description"]
+__all__ += ["training_state"]
 
 FORMAT_VERSION = 1
 
@@ -84,6 +85,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def stored_description(stored: dict[str, Any]) -> Any:
+    """The description of the data in a checkpoint's `surform_config`; None without one."""
+    values = stored["description"]
+    return None if values is None else find("surrogates", stored["kind"]).read_description(values)
+
+
 def require_same_weights(stored: dict[str, Any], task: nn.Module) -> None:
     """ValueError, naming the first, when stored weights are not those of the task's network."""
     own = {n: tuple(p.shape) for n, p in task.named_parameters(remove_duplicate=False)}
@@ -110,8 +117,7 @@ def load_surrogate(path: str | Path, net: nn.Module | None = None) -> Any:
     kind = find("surrogates", stored["kind"])
     net = net if net is not None else build_net(stored["net"], str(path))
     surrogate = kind(net, **stored["settings"])
-    if stored["description"] is not None:
-        surrogate.description = kind.read_description(stored["description"])
+    surrogate.description = stored_description(stored)
     prefix, state = "surrogate.", checkpoint["state_dict"]
     own = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
     surrogate.load_state_dict(own)

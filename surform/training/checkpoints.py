@@ -43,7 +43,7 @@ class Checkpoints(Checkpoint):
         self.every_minutes = every_minutes
         self.best_value = math.inf
         self.best_metrics: dict[str, float] = {}
-        self.best_frame_errors: dict[str, list[float]] = {}
+        self.best_profiles: dict[str, dict[str, list[float]]] = {}
         self.best_step = -1
         self._step_before = -1
         self._last_time = time.monotonic()
@@ -97,7 +97,7 @@ class Checkpoints(Checkpoint):
                 for name, figure in trainer.callback_metrics.items()
                 if name.startswith("validation/")
             }
-            self.best_frame_errors = dict(pl_module.frame_errors)  # type: ignore[arg-type]
+            self.best_profiles = dict(pl_module.profiles)  # type: ignore[arg-type]
             self._save(trainer, "best.ckpt")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,14 +107,14 @@ class Checkpoints(Checkpoint):
         return {
             "best_value": self.best_value,
             "best_metrics": self.best_metrics,
-            "best_frame_errors": self.best_frame_errors,
+            "best_profiles": self.best_profiles,
             "best_step": self.best_step,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_value = state_dict["best_value"]
         self.best_metrics = state_dict["best_metrics"]
-        self.best_frame_errors = state_dict.get("best_frame_errors", {})
+        self.best_profiles = state_dict.get("best_profiles", {})
         self.best_step = state_dict["best_step"]
 
     def _save_last(self, trainer: Trainer) -> None:

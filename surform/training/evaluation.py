@@ -53,4 +53,5 @@ class Evaluation:
 
 
 def _finish(name: str, mean: Tensor) -> Tensor:
-    return mean.sqrt() if name in ROOT_OF_MEAN else mean
+    rooted = name.removesuffix("_physical") in ROOT_OF_MEAN  # the same, in units of the data
+    return mean.sqrt() if rooted else mean

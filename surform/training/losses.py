@@ -1,4 +1,4 @@
-"""Losses on fields, in the exact forms of the papers: `loss(prediction, batch) -> scalar`."""
+"""Losses in the exact forms of the papers: `loss(prediction, batch) -> scalar`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from surform.training.differences import central_differences, gradient, inner, spacings
+from surform.training.horizon_losses import MeanAbsoluteError, SignalDecay
 from surform.training.prediction import Prediction
 
-__all__ = ["MeanSquaredError", "RelativeL2", "RelativeL2H1", "ScalarVelocityL2", "relative_l2"]
+__all__ = ["MeanAbsoluteError", "MeanSquaredError", "RelativeL2", "RelativeL2H1"]
+__all__ += ["ScalarVelocityL2", "SignalDecay", "relative_l2"]
 
 GUARDS = ("floor", "epsilon", "none")
 

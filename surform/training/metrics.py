@@ -1,4 +1,7 @@
-"""Figures of merit per sample: functions `metric(prediction, batch) -> (B,)`, physical units in."""
+"""Figures of merit per sample: functions `metric(prediction, batch) -> (B,)`.
+
+They see what the task evaluates: fields in physical units, forecasts standardised by default.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from surform.training.differences import gradient, spacings
 from surform.training.losses import relative_l2
 from surform.training.prediction import Prediction
 
-__all__ = ["METRICS", "ROOT_OF_MEAN", "frame_errors"]
+__all__ = ["METRICS", "ROOT_OF_MEAN", "SPOKEN", "frame_errors"]
 
 
 def relative_error(prediction: Prediction, batch: Any) -> Tensor:
@@ -23,8 +26,7 @@ def relative_error(prediction: Prediction, batch: Any) -> Tensor:
 
 def mean_square(prediction: Prediction, batch: Any) -> Tensor:
     """Mean squared error; its dataset value is the root of the mean (RMSE), in field units."""
-    error = prediction.float().squared_error
-    return error.flatten(1).mean(1)
+    return squared_error(prediction, batch)
 
 
 def variance_scaled(prediction: Prediction, batch: Any) -> Tensor:
@@ -58,6 +60,16 @@ def correlation(prediction: Prediction, batch: Any) -> Tensor:
     return (output * target).sum(1) / product.clamp(min=torch.finfo(product.dtype).tiny)
 
 
+def squared_error(prediction: Prediction, batch: Any) -> Tensor:
+    """Mean squared error, in squared units of the output."""
+    return prediction.float().squared_error.flatten(1).mean(1)
+
+
+def absolute_error(prediction: Prediction, batch: Any) -> Tensor:
+    """Mean absolute error, in units of the output."""
+    return prediction.float().absolute_error.flatten(1).mean(1)
+
+
 def frame_errors(prediction: Prediction, batch: Any) -> Tensor:
     """Relative L2 of every frame, `(B, T)`, channels averaged; time windows only."""
     prediction = prediction.float()
@@ -75,6 +87,18 @@ METRICS: dict[str, Callable[[Prediction, Any], Tensor]] = {
     "vrmse": variance_scaled,
     "h1": gradient_error,
     "correlation": correlation,
+    "mse": squared_error,
+    "mae": absolute_error,
+}
+
+# How reports name them, where that is not the name itself.
+SPOKEN = {
+    "relative_l2": "relative L2",
+    "rmse": "RMSE",
+    "vrmse": "VRMSE",
+    "h1": "H1 error",
+    "mse": "MSE",
+    "mae": "MAE",
 }
 
 # Metrics whose dataset value is the square root of the mean over samples.

@@ -19,11 +19,13 @@ class Prediction:
         target: `(B, ..., C)`.
         weight: optional non-negative weights of the squared terms; broadcasts against `output`
             (quadrature weights, masks).
+        penalty: what the network adds to the training loss of its own accord, a scalar.
     """
 
     output: Tensor
     target: Tensor
     weight: Tensor | None = None
+    penalty: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.output.shape != self.target.shape:
@@ -36,6 +38,11 @@ class Prediction:
     def squared_error(self) -> Tensor:
         """Weighted (output - target)^2, elementwise."""
         return self.weighted((self.output - self.target).square())
+
+    @property
+    def absolute_error(self) -> Tensor:
+        """Weighted |output - target|, elementwise."""
+        return self.weighted((self.output - self.target).abs())
 
     @property
     def squared_target(self) -> Tensor:

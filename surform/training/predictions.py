@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import zarr
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -64,11 +63,10 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        description = pl_module.surrogate.description  # type: ignore[union-attr]
         windows = getattr(trainer.predict_dataloaders, "dataset", None)
         label = getattr(windows, "labels", None)
         labels = label(batch.index) if label is not None else {}
-        dataset = labelled_batch(outputs, batch, description, labels)
+        dataset: xr.Dataset = pl_module.label_predictions(outputs, batch, labels)  # type: ignore[operator]
         dataset.attrs = _provenance(trainer, pl_module)
         mode = {"append_dim": "sample"} if self._begun else {"mode": "w"}
         dataset.to_zarr(self._partial, consolidated=False, **mode)  # type: ignore[call-overload]
@@ -85,54 +83,6 @@ class PredictionWriter(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         self._stack.__exit__(type(exception), exception, None)
-
-
-def labelled_batch(
-    outputs: Tensor, batch: Any, description: Any, labels: dict[str, Any]
-) -> xr.Dataset:
-    """Outputs `(B, [T,] *grid, C)` as a dataset, one variable per target.
-
-    Args:
-        batch: its `target_coordinates` are the positions of the points.
-        labels: what `FieldWindows.labels` says of the windows.
-    """
-    import numpy as np
-    import xarray as xr
-
-    outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
-    values = outputs.cpu().numpy()
-    coordinates: dict[str, Any] = {
-        name: ("sample", labels[name]) for name in ("trajectory", "start") if name in labels
-    }
-    dims = ["sample"]
-    if values.ndim == len(description.output_axes) + 3:
-        dims.append("time")
-        units = {"units": description.units.get("time", "1")}
-        lead = (description.time_step or 1.0) * np.arange(1, values.shape[1] + 1)
-        coordinates["time"] = ("time", lead, units | {"long_name": "time since the last input"})
-        if "last_time" in labels:
-            valid = labels["last_time"][:, None] + lead
-            coordinates["valid_time"] = (("sample", "time"), valid, units)
-    dims += description.output_axes
-    for axis, points in zip(description.output_axes, batch.target_coordinates, strict=True):
-        attributes = {
-            "units": description.units.get(axis, "1"),
-            "periodic": int(description.periodic.get(axis, False)),
-        }
-        coordinates[axis] = (axis, _positions(points, description.coordinates[axis]), attributes)
-    data = {
-        name: (dims, values[..., k], {"units": description.units.get(name, "1")})
-        for k, name in enumerate(description.targets)
-    }
-    return xr.Dataset(data, coordinates)
-
-
-def _positions(points: Tensor, trained: list[float]) -> Any:
-    """Those of the batch; in full precision where they are those of training."""
-    exact = torch.tensor(trained, dtype=torch.float64)
-    found = points.double().cpu()
-    same = found.shape == exact.shape and torch.allclose(found, exact, rtol=1e-6, atol=0)
-    return (exact if same else found).numpy()
 
 
 def _provenance(trainer: Trainer, module: LightningModule) -> dict[str, str]:

@@ -85,12 +85,12 @@ class RunFolder(Callback):
             "parameters": sum(p.numel() for p in pl_module.surrogate.net.parameters()),  # type: ignore[union-attr]
             "protocol": pl_module.protocol,
             "metrics": figures,
-            "frame_errors": keeper.best_frame_errors if keeper else pl_module.frame_errors,
+            "profiles": keeper.best_profiles if keeper else pl_module.profiles,
         } | peak_memory()
         self._write("summary.json", _json(summary))
         self._export(pl_module, figures)
         if self.report:
-            write_report(self.folder, self.title, trainer, pl_module, summary)
+            write_report(self.folder, self.title, trainer, pl_module, summary)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self._seconds + time.monotonic() - self._began}
@@ -104,7 +104,7 @@ class RunFolder(Callback):
         pl_module.load_state_dict(read_checkpoint(keeper.best_path)["state_dict"])
 
     def _export(self, pl_module: LightningModule, figures: dict[str, float]) -> None:
-        surrogate: Any = pl_module.surrogate
+        surrogate: Any = pl_module.exported()  # type: ignore[operator]
         protocol = pl_module.protocol
         surrogate.metrics = {name.removesuffix(f"/{protocol}"): v for name, v in figures.items()}
         surrogate.protocols = dict.fromkeys(surrogate.metrics, protocol)

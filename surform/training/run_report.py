@@ -1,4 +1,4 @@
-"""The report of a finished run: figures, loss curves, predictions beside the truth."""
+"""The report of a finished run: figures, loss curves, and what its domain has to show."""
 
 from __future__ import annotations
 
@@ -7,48 +7,57 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 
 from surform.training.environment import environment
+from surform.training.metrics import SPOKEN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["prediction_figures", "write_report"]
+    from surform.reports import Section
+    from surform.training.task import Task
 
-_SHOWN = ("relative_l2", "vrmse", "rmse", "h1", "correlation")
+__all__ = ["write_report"]
 
 
 def write_report(
-    folder: Path, title: str, trainer: Trainer, task: LightningModule, summary: dict[str, Any]
+    folder: Path, title: str, trainer: Trainer, task: Task, summary: dict[str, Any]
 ) -> Path:
     """Write `report.html` into the run folder, and its pictures into `plots/`."""
     from surform.reports import Number, fit_report
 
-    figures = prediction_figures(trainer, task)
-    for number, figure in enumerate(figures.values()):
+    sections = _sections(trainer, task)
+    pictures = (figure for section in sections for figure in section.figures.values())
+    for number, figure in enumerate(pictures):
         _save(folder / "plots" / f"prediction-{number}.png", figure)
     metrics = folder / "metrics.csv"
     found = {name.split("/")[1]: v for name, v in summary["metrics"].items()}
-    headline = [Number(_spoken(n), found[n], summary["protocol"]) for n in _SHOWN[:2] if n in found]
+    best = dict.fromkeys((task.monitor, *task.metrics))  # what chose the weights comes first
+    headline = [
+        Number(SPOKEN.get(n, n), found[n], summary["protocol"])
+        for n in list(best)[:2]
+        if n in found
+    ]
     headline += [
         Number("parameters", summary["parameters"]),
         Number("minutes", summary["seconds"] / 60),
     ]
     results = [
         {
-            "figure": _spoken(name),
+            "figure": SPOKEN.get(name, name),
             "value": value,
             "split": "validation",
             "protocol": summary["protocol"],
         }
         for name, value in found.items()
     ]
-    description = getattr(task.surrogate, "description", None)
+    description = task.surrogate.description
+    name = type(task.surrogate.net).__name__
     return fit_report(
         folder / "report.html",
-        title=title or type(task.surrogate.net).__name__,  # type: ignore[union-attr]
-        subtitle=f"{type(task.surrogate.net).__name__}, {summary['steps']} steps",  # type: ignore[union-attr]
+        title=title or name,
+        subtitle=f"{name}, {summary['steps']} steps",
         headline=headline,
         text=(
             "Figures are those of the best weights on the whole validation split; the model in "
@@ -56,82 +65,35 @@ def write_report(
         ),
         metrics=metrics if metrics.is_file() else (),
         results=results,
-        figures=figures,
-        data=_data_table(description),
+        sections=sections,
+        data=description.table() if description is not None else {},
         environment=environment() | {k: v for k, v in summary.items() if "memory" in k},
         config=yaml.safe_dump(task.config, sort_keys=False) if task.config else "",
     )
 
 
-def prediction_figures(
-    trainer: Trainer, task: LightningModule, samples: int = 2
-) -> dict[str, Figure]:
-    """Predictions of the first validation windows beside the truth, by caption."""
-    from surform.reports import fields
-
-    description: Any = getattr(task.surrogate, "description", None)
-    loader = trainer.datamodule.val_dataloader() if trainer.datamodule else None  # type: ignore[attr-defined]
-    batch = next(iter(loader), None) if loader is not None else None
-    if batch is None or description is None:
-        return {}
+def _sections(trainer: Trainer, task: Task) -> list[Section]:
+    """What the task shows of some validation windows."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    loader = data.val_dataloader() if data else None
+    if not loader:  # no validation split
+        return []
+    batch = task.showcase(loader)
+    label = getattr(loader.dataset, "labels", None)
+    labels = label(batch.index) if label is not None else {}
     batch = batch.to(task.device)
     was_training = task.training
     task.eval()
     with torch.no_grad():
-        prediction = task.evaluate_batch(batch)  # type: ignore[operator]
+        prediction = task.evaluate_batch(batch)
+        sections = task.report_sections(batch, prediction, labels)
     task.train(was_training)
-    figures = {}
-    for sample in range(min(samples, len(prediction.output))):
-        for channel, name in enumerate(description.targets):
-            output, target = (
-                _label(tensor[sample, ..., channel], name, description, batch.target_coordinates)
-                for tensor in (prediction.output, prediction.target)
-            )
-            caption = f"{name}, validation window {int(batch.index[sample])}"
-            figures[caption] = fields(output, target, times=4)
-    return figures
+    return sections
 
 
-def _label(
-    values: torch.Tensor, name: str, description: Any, points: tuple[torch.Tensor, ...]
-) -> Any:
-    from surform.reports import labelled
-
-    axes: dict[str, Any] = {}
-    if values.ndim == len(description.output_axes) + 1:
-        step = description.time_step or 1.0
-        axes["time"] = [step * (1 + k) for k in range(values.shape[0])]
-    axes |= {
-        axis: positions.cpu().numpy()
-        for axis, positions in zip(description.output_axes, points, strict=True)
-    }
-    units = description.units.get(name, "1")
-    return labelled(values.float().cpu().numpy(), name, axes, units)
-
-
-def _data_table(description: Any) -> dict[str, Any]:
-    if description is None:
-        return {}
-    table = {
-        "inputs": ", ".join((*description.inputs, *description.parameters)),
-        "targets": ", ".join(description.targets),
-        "grid": " x ".join(str(n) for n in description.shape),
-    }
-    if description.target_axes:
-        table["grid of the targets"] = " x ".join(str(n) for n in description.target_shape)
-    if description.input_steps:
-        table["frames"] = f"{description.input_steps} in, {description.target_steps} out"
-    return table | dict(description.source)
-
-
-def _spoken(name: str) -> str:
-    return {"relative_l2": "relative L2", "vrmse": "VRMSE", "rmse": "RMSE", "h1": "H1 error"}.get(
-        name, name
-    )
-
-
-def _save(path: Path, figure: Figure) -> None:
+def _save(path: Path, figure: Figure | bytes) -> None:
     from surform.data.atomic import replacing
+    from surform.reports.images import png
 
     with replacing(path) as partial:
-        figure.savefig(partial, format="png", dpi=110)
+        partial.write_bytes(figure if isinstance(figure, bytes) else png(figure, dpi=110))

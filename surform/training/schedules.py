@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-__all__ = ["Constant", "Cosine", "OneCycle", "Schedule"]
+from surform.training.epoch_schedules import CosineEpochs, DelayedDecay, Halving, RestartedCosine
+from surform.training.schedule import STATE, EpochSchedule, Schedule
 
-# What a scheduler's checkpoint holds. Everything else follows from the configuration, so that a
-# deliberately changed number of steps takes effect when a run resumes.
-_STATE = ("last_epoch", "_step_count", "_last_lr")
-
-
-class Schedule(ABC):
-    """How the learning rate moves over a run of known length."""
-
-    @abstractmethod
-    def build(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        """The scheduler for `optimizer`, to be stepped `total_steps` times."""
+__all__ = ["Constant", "Cosine", "CosineEpochs", "DelayedDecay", "EpochSchedule", "Halving"]
+__all__ += ["OneCycle", "RestartedCosine", "Schedule"]
 
 
 class OneCycle(Schedule):
@@ -111,7 +102,7 @@ class Constant(Schedule):
 
 class _OneCycleLR(OneCycleLR):
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _STATE if hasattr(self, name)}
+        return {name: getattr(self, name) for name in STATE if hasattr(self, name)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.__dict__.update({name: state_dict[name] for name in _STATE if name in state_dict})
+        self.__dict__.update({name: state_dict[name] for name in STATE if name in state_dict})

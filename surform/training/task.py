@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -15,10 +16,17 @@ from surform.training.averaging import ExponentialAverage
 from surform.training.checkpoint import require_same_weights, training_state
 from surform.training.compiling import compile_in_place
 from surform.training.evaluation import Evaluation
-from surform.training.metrics import METRICS, frame_errors
+from surform.training.metrics import METRICS
 from surform.training.prediction import Prediction
 from surform.training.randomness import seed_step
-from surform.training.schedules import OneCycle, Schedule
+from surform.training.schedules import EpochSchedule, OneCycle, Schedule
+from surform.training.sizes import require_sizes
+from surform.training.two_passes import climbs, in_second_pass, prepare
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from surform.reports import Section
 
 __all__ = ["OptimizerFactory", "Task"]
 
@@ -41,6 +49,10 @@ class Task(LightningModule):
     """
 
     surrogate: Any  # a `surform.hub.pretrained.Pretrained` of the task's domain
+
+    # What `surform predict` makes of a checkpoint: the predictions of all windows of a split
+    # (`label_predictions`), or what the surrogate's own `predict_file` makes of a file.
+    predicts: ClassVar[Literal["windows", "files"]] = "windows"
 
     def __init__(
         self,
@@ -72,8 +84,8 @@ class Task(LightningModule):
         self.config: dict[str, Any] = {}
         self.run_seed: int | None = None
         self.protocol = "clean"
-        self.frame_errors: dict[str, list[float]] = {}
-        self._evaluation = Evaluation()
+        self.profiles: dict[str, dict[str, list[float]]] = {}
+        self._evaluation = self._profiles = Evaluation()
 
     # -- for domains -----------------------------------------------------------------------
 
@@ -85,14 +97,54 @@ class Task(LightningModule):
         """Output and target in physical units, as the metrics want them."""
         return self.predict_batch(batch)
 
+    def measure(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
+        """Figures per sample, `(B,)`, by name."""
+        return {name: METRICS[name](prediction, batch) for name in self.metrics}
+
+    def profile_batch(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
+        """Errors along an axis of the output, by name: per sample, `(B, n)`, kept for the report.
+
+        Averaged over the split they are found in `profiles[stage][name]`.
+        """
+        return {}
+
+    def new_evaluation(self) -> Evaluation:
+        """How figures are averaged over a split: under "paper" as the domain's publications do."""
+        return Evaluation(self.protocol)
+
+    def showcase(self, loader: Any) -> Any:
+        """The batch that the report shows, taken from the validation split."""
+        return next(iter(loader))
+
+    def report_sections(
+        self, batch: Any, prediction: Prediction, labels: dict[str, Any]
+    ) -> list[Section]:
+        """Pictures and tables of the domain for the report; the batch is what `showcase` chose.
+
+        Args:
+            labels: as for `label_predictions`.
+        """
+        return []
+
+    def label_predictions(self, output: Tensor, batch: Any, labels: dict[str, Any]) -> xr.Dataset:
+        """Predictions of one batch as labelled arrays with the dimension "sample".
+
+        Args:
+            output: what `predict_step` returned.
+            labels: what the windows' data set says of them, each `(B,)`: where they come from.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not label predictions")
+
     # -- steps -----------------------------------------------------------------------------
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         prediction = self.predict_batch(batch)
         loss = self.loss(prediction, batch)
+        if prediction.penalty is not None:
+            loss = loss + prediction.penalty
         self._require_finite(loss, batch_idx)
-        size = len(prediction.target)
-        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        if self._shows_loss(batch_idx) and not in_second_pass(self.trainer):
+            self.log("train/loss", loss, prog_bar=True, batch_size=len(prediction.target))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -101,17 +153,27 @@ class Task(LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch)
 
+    def exported(self) -> Any:
+        """The model that a finished run leaves behind, with its best weights."""
+        return self.surrogate
+
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         return self.evaluate_batch(batch).output
 
+    def _shows_loss(self, batch_idx: int) -> bool:
+        """Whether anybody looks at this step's loss: handing it over costs half a millisecond."""
+        trainer = self.trainer
+        every = trainer.log_every_n_steps or trainer.num_training_batches  # type: ignore[attr-defined]
+        counted = (self.global_step + 1) % every == 0 or trainer.is_last_batch
+        return counted or batch_idx == 0 or trainer.progress_bar_callback is not None
+
     def _evaluate(self, batch: Any) -> None:
         prediction = self.evaluate_batch(batch)
-        values = {name: METRICS[name](prediction, batch) for name in self.metrics}
+        values = self.measure(prediction, batch)
         samples = len(prediction.target)
         values["loss"] = self.loss(prediction, batch).expand(samples)
-        if prediction.target.ndim == len(batch.target_coordinates) + 3:
-            values["frames"] = frame_errors(prediction, batch)
         self._evaluation.add(values)
+        self._profiles.add(self.profile_batch(prediction, batch))
 
     def _require_finite(self, loss: Tensor, batch_idx: int) -> None:
         # Reading the loss stalls a GPU, so it is looked at every step on the CPU only.
@@ -124,10 +186,10 @@ class Task(LightningModule):
     # -- whole splits ----------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self._evaluation = Evaluation(self.protocol)
+        self._evaluation, self._profiles = self.new_evaluation(), self.new_evaluation()
 
     def on_test_epoch_start(self) -> None:
-        self._evaluation = Evaluation(self.protocol)
+        self._evaluation, self._profiles = self.new_evaluation(), self.new_evaluation()
 
     def on_validation_epoch_end(self) -> None:
         self._log_results("validation")
@@ -137,9 +199,9 @@ class Task(LightningModule):
 
     def _log_results(self, stage: str) -> None:
         results = self._evaluation.results(self._sum_over_processes)
-        frames = results.pop("frames", None)
-        if frames is not None and not self.trainer.sanity_checking:
-            self.frame_errors[stage] = frames.tolist()
+        profiles = self._profiles.results(self._sum_over_processes)
+        if profiles and not self.trainer.sanity_checking:
+            self.profiles[stage] = {name: values.tolist() for name, values in profiles.items()}
         for name, value in results.items():
             self.log(self.metric_key(stage, name), value.float(), prog_bar=name == self.monitor)
 
@@ -162,6 +224,8 @@ class Task(LightningModule):
             surrogate.fit_to(data.description(), *data.normalizers())
         elif hasattr(data, "description"):  # the statistics are those of the training data
             surrogate.description = data.description()
+        if surrogate.description is not None:
+            require_sizes(surrogate.net, surrogate.description.sizes())
         if self.compile_net:
             compile_in_place(surrogate.net)
 
@@ -170,7 +234,7 @@ class Task(LightningModule):
             self.run_seed = torch.initial_seed()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        seed_step(self.run_seed or 0, self.batches_seen, self.global_rank)
+        seed_step(self.run_seed or 0, self.batches_seen, self.global_rank, self.device)
 
     @property
     def batches_seen(self) -> int:
@@ -179,14 +243,42 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
+        prepare(optimizer, self)
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise ValueError("the schedule needs an end: set trainer.max_epochs or max_steps")
-        scheduler = self.schedule.build(optimizer, max(1, int(total)))
+        steps = max(1, int(total))
+        if isinstance(self.schedule, EpochSchedule):
+            scheduler = self.schedule.build(optimizer, steps, self._steps_per_epoch())
+        else:
+            scheduler = self.schedule.build(optimizer, steps)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if not climbs(optimizer):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def _steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass over the training data."""
+        trainer = self.trainer
+        if trainer.train_dataloader is None:  # where training is counted in steps
+            trainer.fit_loop.setup_data()
+        batches = trainer.num_training_batches
+        if batches == float("inf"):
+            raise ValueError(
+                f"{type(self.schedule).__name__} changes with the epoch, but the training data "
+                "have no known length: take a schedule of steps, such as Cosine"
+            )
+        # the gradients of what remains at the end of an epoch are applied too
+        return max(1, math.ceil(batches / trainer.accumulate_grad_batches))
 
     def configure_callbacks(self) -> list[Callback]:
         return [ExponentialAverage(self.ema_decay)] if self.ema_decay else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from surform.cli.fit_resume import (
     options,
     run_folder_of,
 )
+from surform.training.schedules import Schedule
 
 BASE: dict[str, Any] = {
     "model": {
@@ -141,7 +143,7 @@ def test_missing_recipes_name_the_closest(name: str, message: str) -> None:
 
 
 def test_recipes_are_found_by_their_short_names() -> None:
-    assert read_config("quickstart") == read_config("operators/quickstart")
+    assert read_config("galerkin-burgers") == read_config("operators/galerkin-burgers")
 
 
 def test_disagreements_are_what_changes_the_computation() -> None:
@@ -190,3 +192,11 @@ def test_an_option_that_a_checkpoint_does_not_know_counts_when_it_is_asked_for()
     assert [name for name, _, _ in disagreements(BASE, newer, ("model",), asked)] == [
         "model.init_args.net.init_args.bias"
     ]
+
+
+@pytest.mark.parametrize("name", ["Halving", "CosineEpochs", "RestartedCosine", "one_cycle"])
+def test_schedules_are_found_by_their_short_names(name: str) -> None:
+    config = apply_overrides(BASE, ["--model.schedule", name])
+    found = config["model"]["init_args"]["schedule"]["class_path"]
+    module, _, cls = found.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), cls), Schedule)

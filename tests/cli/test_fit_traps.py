@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def test_2_a_checkpoint_cannot_have_a_class_imported(
         torch.save(stored, path)
         for command in ("fit", "test", "predict"):
             refused(
-                run(command, "--ckpt_path", "r", "--data", "tests.training.toy.ToyData"),
+                run(command, "--ckpt_path", str(path), "--data", "tests.training.toy.ToyData"),
                 "the class evil_net.Net, which is not registered and is not imported",
             )
     assert not Path("executed").exists()
@@ -154,6 +155,20 @@ def test_4_the_saved_configuration_alone_rebuilds_the_model(run: Run, trained: P
     code, shown, _ = run("fit", "-c", "r/config.yaml", "--print_config")
     assert code == 0
     assert yaml.safe_load(shown) == saved
+
+
+def test_4_open_options_of_the_network_follow_the_data(run: Run) -> None:
+    words = ("--model.net.in_channels", "null", "--print_config")
+    code, shown, error = run("fit", "-c", "toy.yaml", *words)
+    assert code == 0, error
+    net = yaml.safe_load(shown)["model"]["init_args"]["net"]["init_args"]
+    assert net == {"in_channels": 1, "out_channels": 1, "dim": 6, "dropout": 0.0}
+
+
+@pytest.mark.fault
+def test_4_only_what_the_data_give_may_be_left_open(run: Run) -> None:
+    result = run("fit", "-c", "toy.yaml", "--model.net.dim", "null")
+    refused(result, "model.net.dim is null, and the data do not give it (they give in_channels,")
 
 
 @pytest.mark.fault
@@ -266,7 +281,8 @@ def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, train
     rows = [line.split() for line in out.splitlines()]
     assert {row[0] for row in rows} >= {"test/relative_l2", "test/rmse"}
     assert {row[-1] for row in rows} == {"clean"}
-    assert (trained / "test.json").is_file()
+    figures = json.loads((trained / "test.json").read_text())
+    assert figures["checkpoint"] == "r/checkpoints/best.ckpt"  # of a run the best one
 
 
 @pytest.mark.fault

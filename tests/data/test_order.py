@@ -77,3 +77,23 @@ def test_impossible_orders_are_refused() -> None:
         BatchOrder(4, 0)
     with pytest.raises(ValueError, match="batch 9 of 2 in epoch 0"):
         BatchOrder(4, 2).start(0, 9)
+
+
+@pytest.mark.parametrize(
+    ("windows", "size", "ranks"), [(25, 4, 1), (25, 4, 2), (26, 4, 3), (3, 4, 2)]
+)
+def test_without_dropping_ranks_share_every_window_of_an_epoch(windows, size, ranks):
+    orders = [
+        BatchOrder(windows, size, seed=3, drop_last=False, rank=rank, ranks=ranks)
+        for rank in range(ranks)
+    ]
+    assert len({len(one) for one in orders}) == 1
+    parts = [list(one.batches(5)) for one in orders]
+    assert all(len(batches) == len(orders[0]) for batches in parts)
+    seen = [number for batches in parts for batch in batches for number in batch]
+    assert sorted(seen) == list(range(windows))
+    assert seen != list(range(windows)) or windows < 4
+    joint = [sorted(chain.from_iterable(step)) for step in zip(*parts, strict=True)]
+    alone = BatchOrder(windows, size * ranks, seed=3, drop_last=False)
+    if windows % (size * ranks) >= ranks:  # else the last batches are evened out
+        assert joint == [sorted(batch) for batch in alone.batches(5)]

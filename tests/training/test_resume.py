@@ -20,7 +20,15 @@ from surform.operators.task import FieldTask
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
 from surform.training.resume import ExactResume
-from surform.training.schedules import Constant, Cosine, OneCycle, Schedule
+from surform.training.schedules import (
+    Constant,
+    Cosine,
+    CosineEpochs,
+    Halving,
+    OneCycle,
+    RestartedCosine,
+    Schedule,
+)
 from tests.training.toy import Decay, Smooth, ToyData, trainer
 
 
@@ -154,7 +162,10 @@ class Rates(Callback):
         self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize("schedule", [Constant(), Cosine(warmup=0.0), OneCycle()])
+@pytest.mark.parametrize(
+    "schedule",
+    [Constant(), Cosine(warmup=0.0), OneCycle(), CosineEpochs(), Halving(), RestartedCosine(2)],
+)
 @pytest.mark.parametrize("override", [True, False])
 def test_another_learning_rate_takes_effect_when_it_is_asked_for(
     tmp_path: Path, schedule: Schedule, override: bool
@@ -174,6 +185,46 @@ def test_another_learning_rate_takes_effect_when_it_is_asked_for(
     resumed = rates(2e-3, resume=True)
     expected = rates(2e-3 if override else 1e-3)[4:]
     assert resumed == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "per_epoch"),
+    [
+        ({"max_epochs": 4}, 5),
+        ({"max_epochs": 4, "accumulate_grad_batches": 2}, 5),  # in batches; three optimizer steps
+        ({"max_epochs": -1, "max_steps": 18}, 5),
+        ({"max_epochs": 4, "limit_train_batches": 3}, 3),
+    ],
+)
+def test_schedules_of_whole_epochs_change_between_epochs_and_resume_bit_for_bit(
+    tmp_path: Path, options: dict[str, Any], per_epoch: int
+) -> None:
+    def run(name: str, kill: int = 0, resume: bool = False) -> list[float]:
+        seen, keeper = Rates(), Checkpoints(every_n_steps=1)
+        keeper.folder = tmp_path / name
+        stop = [Kill(batch=kill)] if kill else []
+        run = trainer(
+            keeper.folder,
+            callbacks=[*stop, seen, ExactResume(), keeper],
+            enable_checkpointing=True,
+            **options,
+        )
+        made = FieldTask(net=Smooth(dropout=0.2), schedule=Halving())
+        path = keeper.folder / "last.ckpt" if resume else None
+        with pytest.raises(Killed) if kill else nullcontext():
+            run.fit(made, ToyData(), ckpt_path=path, weights_only=True)
+        return seen.seen
+
+    torch.manual_seed(3)
+    whole = run("whole")
+    expected = [1e-3 * 0.5 ** max(0, batch // per_epoch - 1) for batch in range(len(whole))]
+    assert whole == pytest.approx(expected, rel=1e-12)
+    torch.manual_seed(3)
+    cut = run("cut", kill=per_epoch * 2 + 2)
+    torch.manual_seed(3)
+    assert [*cut, *run("cut", resume=True)][-4:] == whole[-4:]
+    ends = [read_checkpoint(tmp_path / name / "last.ckpt") for name in ("whole", "cut")]
+    assert differences(*ends) == []
 
 
 @pytest.mark.fault

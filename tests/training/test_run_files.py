@@ -252,8 +252,8 @@ def test_figures_and_frame_errors_belong_to_the_same_weights(tmp_path: Path) -> 
     )
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["best_step"] == 5
-    frames = summary["frame_errors"]["validation"]
-    assert max(frames) < 1 < task.frame_errors["validation"][0]
+    frames = summary["profiles"]["validation"]["frames"]
+    assert max(frames) < 1 < task.profiles["validation"]["frames"][0]
 
 
 def test_the_sanity_check_of_an_untrained_network_leaves_no_figures(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_the_sanity_check_of_an_untrained_network_leaves_no_figures(tmp_path: Pa
     trainer(tmp_path, max_epochs=1, limit_train_batches=1, check_val_every_n_epoch=2).fit(
         task, ToyData(frames=4)
     )
-    assert task.frame_errors == {}
+    assert task.profiles == {}
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
-from surform.training.schedules import Constant, Cosine, OneCycle, Schedule
+from surform.hub.official.fixture import Fixture
+from surform.training.schedules import (
+    Constant,
+    Cosine,
+    CosineEpochs,
+    DelayedDecay,
+    EpochSchedule,
+    Halving,
+    OneCycle,
+    RestartedCosine,
+    Schedule,
+)
+
+CASE = Path(__file__).parents[1] / "golden/card/loss_and_schedule.json"
 
 
 def adam() -> Optimizer:
@@ -74,6 +90,12 @@ def test_constant_stays() -> None:
         lambda: OneCycle(div_factor=0.5),
         lambda: Cosine(warmup=1.0),
         lambda: Cosine(final=2.0),
+        lambda: CosineEpochs(warmup=-1),
+        lambda: RestartedCosine(period=0),
+        lambda: RestartedCosine(floor=-1e-6),
+        lambda: DelayedDecay(hold=-1),
+        lambda: DelayedDecay(decay=0.0),
+        lambda: Halving().build(adam(), 10),  # it was not told how long an epoch is
     ],
 )
 def test_impossible_schedules_are_refused(make) -> None:
@@ -85,3 +107,62 @@ def test_impossible_schedules_are_refused(make) -> None:
 def test_one_cycle_is_defined_for_few_steps(steps: int) -> None:
     found = rates(OneCycle(pct_start=0.2), steps)  # at 5 the rise has no length
     assert all(0 < rate <= 1e-3 for rate in found)
+
+
+def epoch_rates(schedule: EpochSchedule, epochs: int, lr: float, steps: int = 3) -> list[float]:
+    """The learning rate of each epoch; asserts that it stays within the epoch."""
+    optimizer = Adam([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+    scheduler = schedule.build(optimizer, epochs * steps, steps)
+    found = []
+    for _ in range(epochs):
+        within = set()
+        for _ in range(steps):
+            within.add(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        assert len(within) == 1
+        found += within
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "lr"),
+    [
+        ("card_100_w0", CosineEpochs(), 1e-4),
+        ("card_100_w20", CosineEpochs(warmup=20), 1e-4),
+        ("card_30_w5", CosineEpochs(warmup=5), 2e-3),
+        ("type1_10", Halving(), 1e-4),
+        ("type3_12", DelayedDecay(), 1e-3),
+    ],
+)
+def test_epoch_schedules_are_the_published_ones(
+    name: str, schedule: EpochSchedule, lr: float
+) -> None:
+    expected = Fixture.load(CASE).named("out")[f"lr.{name}"].tolist()
+    assert epoch_rates(schedule, len(expected), lr) == pytest.approx(expected, rel=1e-12, abs=1e-18)
+
+
+def test_restarted_cosine_begins_anew() -> None:
+    found = epoch_rates(RestartedCosine(period=5, floor=1e-6), 7, 1e-3)
+    expected = [1e-6 + (1e-3 - 1e-6) * (1 + math.cos(math.pi * e / 5)) / 2 for e in range(5)]
+    assert found == pytest.approx([*expected, *expected[:2]], rel=1e-12)
+
+
+def test_the_last_epoch_may_be_cut_short_and_a_run_may_end_in_its_warm_up() -> None:
+    optimizer = adam()
+    scheduler = CosineEpochs().build(optimizer, 7, 3)  # three epochs, the last one of one step
+    for _ in range(7):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(
+        0.5e-3 * (1 + math.cos(math.pi * 2 / 3))
+    )
+    assert epoch_rates(CosineEpochs(warmup=20), 3, 1e-3) == pytest.approx([1e-3, 5e-5, 1e-4])
+
+
+def test_a_resumed_epoch_schedule_follows_the_new_number_of_epochs() -> None:
+    state = CosineEpochs().build(adam(), 20, 10).state_dict()
+    assert set(state) == {"last_epoch", "_step_count", "_last_lr", "base_lrs"}
+    longer = CosineEpochs().build(adam(), 100, 10)
+    longer.load_state_dict(state)
+    assert longer.epochs == 10

@@ -11,6 +11,8 @@ SOLVERS: dict[str, str] = {
     "darcy_inverse": "surform.data.solvers.darcy_inverse:darcy_inverse",
     "kolmogorov": "surform.data.solvers.kolmogorov:kolmogorov",
     "kuramoto_sivashinsky": "surform.data.solvers.kuramoto_sivashinsky:kuramoto_sivashinsky",
+    "loads": "surform.data.solvers.loads:loads",
+    "lorenz96": "surform.data.solvers.lorenz96:lorenz96",
     "navier_stokes": "surform.data.solvers.navier_stokes:navier_stokes",
     "smoke": "surform.data.solvers.smoke:smoke",
 }

@@ -41,7 +41,8 @@ def generate(
 
     Args:
         name: a key of `SOLVERS`.
-        out: a local `.zarr` folder, or a `.h5`, `.hdf5` or `.nc` file (netCDF-4).
+        out: a local `.zarr` folder, or a `.h5`, `.hdf5` or `.nc` file (netCDF-4); of series also a
+            `.csv` or `.parquet` table.
         samples: size of the whole data set, over all shards.
         seed: seed of the data set.
         shard: (index, count); with count > 1 the part `<stem>.shard-<i>-of-<n>.zarr` is written.
@@ -64,7 +65,7 @@ def generate(
     batch = default_batch(name) if batch is None else batch
     request = Request(name, parameters, samples, seed, shard, batch, dtype)
     place = _device(device)
-    target = shard_path(out, shard)
+    target = shard_path(out, shard, name)
     with writer_lock(target):
         if target.exists() and not overwrite:
             request.check_same(target, read_attributes(target), exact=False)

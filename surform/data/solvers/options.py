@@ -14,7 +14,15 @@ from typing import Any
 
 from surform.data.solvers import SOLVERS
 
-__all__ = ["Option", "default_batch", "find_solver", "full_options", "solver_options", "summary"]
+__all__ = [
+    "Option",
+    "default_batch",
+    "find_solver",
+    "full_options",
+    "makes_series",
+    "solver_options",
+    "summary",
+]
 
 _DEFAULT_BATCH = 16
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
@@ -96,6 +104,11 @@ def default_batch(name: str) -> int:
     """Return how many samples a solver makes at once when nothing else is asked for."""
     module = inspect.getmodule(find_solver(name))
     return getattr(module, "BATCH", _DEFAULT_BATCH)
+
+
+def makes_series(name: str) -> bool:
+    """Return whether a solver's results are series, which may be written as tables."""
+    return bool(getattr(inspect.getmodule(find_solver(name)), "SERIES", False))
 
 
 def summary(name: str) -> str:

@@ -14,6 +14,7 @@ from surform.data.solvers.request import Request
 from surform.data.solvers.samples import Solution
 from surform.data.solvers.store import consolidate, create_store, write_block
 from surform.data.solvers.written import open_store, write_file
+from surform.data.solvers.written_table import TABLES, write_table
 
 __all__ = ["Partial"]
 
@@ -70,7 +71,11 @@ class Partial:
         else:
             with replacing(self.target) as new:
                 attributes = self.request.attributes(self.target)
-                write_file([open_store(self._data)], new, attributes)
+                data = open_store(self._data)
+                if self.target.suffix in TABLES:
+                    write_table(data, new, self.target, attributes)
+                else:
+                    write_file([data], new, attributes)
         shutil.rmtree(self.folder)
 
     def _read_note(self) -> dict[str, Any]:

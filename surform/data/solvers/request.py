@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surform.data.solvers.options import full_options, solver_options
+from surform.data.solvers.options import full_options, makes_series, solver_options
+from surform.data.solvers.written_table import TABLES
 
 __all__ = ["FORMAT_VERSION", "Request", "shard_path"]
 
@@ -121,12 +122,17 @@ class Request:
                 )
 
 
-def shard_path(out: str | Path, shard: tuple[int, int]) -> Path:
-    """Return the file that a run writes: `out`, or its part `<stem>.shard-<i>-of-<n>.zarr`."""
+def shard_path(out: str | Path, shard: tuple[int, int], solver: str | None = None) -> Path:
+    """Return the file that a run writes: `out`, or its part `<stem>.shard-<i>-of-<n>.zarr`.
+
+    Tables are for the `solver`s that make series, and for one shard.
+    """
     if "://" in str(out):
         raise ValueError(f"{out} is a URL, but data can only be generated into local files")
     path = Path(out)
-    if path.suffix not in _SUFFIXES:
-        raise ValueError(f"{path} must end in one of {', '.join(_SUFFIXES)}")
     index, count = shard
+    series = solver is not None and makes_series(solver)
+    valid = (*_SUFFIXES, *TABLES) if series and count == 1 else _SUFFIXES
+    if path.suffix not in valid:
+        raise ValueError(f"{path} must end in one of {', '.join(valid)}")
     return path if count == 1 else path.with_name(f"{path.stem}.shard-{index}-of-{count}.zarr")

@@ -13,6 +13,8 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from surform.data.solvers.written_table import TABLES, table_attributes
+
 __all__ = ["open_store", "read_attributes", "write_file", "write_store"]
 
 
@@ -84,7 +86,9 @@ def write_store(parts: Sequence[xr.Dataset], path: Path, attributes: Mapping[str
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """Return the attributes of a Zarr store or an HDF5 file; none when it is neither."""
+    """Return the attributes of a Zarr store, an HDF5 file or a table; none when it is neither."""
+    if path.suffix in TABLES:
+        return table_attributes(path)
     try:
         if path.is_dir():
             return dict(zarr.open_group(path, mode="r").attrs.asdict())

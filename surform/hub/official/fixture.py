@@ -33,7 +33,8 @@ class Fixture:
     """One recorded call of an official model; `tensors` keeps the file's keys (param/, in/).
 
     `faults` says what keeps a case from being verified: a tolerance in words, an unknown mode or
-    precision, absent tensors. Such a case can be read all the same.
+    precision, absent tensors. Such a case can be read all the same. `files` is the folder of public
+    data that some kinds are made from; it is given by whoever replays them.
     """
 
     system: str
@@ -47,9 +48,10 @@ class Fixture:
     path: Path
     tensors: State
     faults: tuple[str, ...] = ()
+    files: Path | None = None
 
     @classmethod
-    def load(cls, path: str | Path) -> Fixture:
+    def load(cls, path: str | Path, files: str | Path | None = None) -> Fixture:
         """Read `<case>.json` and its tensors; ValueError or FileNotFoundError names the file."""
         path = Path(path).with_suffix(".json")
         header = _Header(_read_header(path))
@@ -66,6 +68,7 @@ class Fixture:
             path=path,
             tensors=tensors,
             faults=tuple(header.faults),
+            files=None if files is None else Path(files),
         )
 
     def named(self, prefix: str) -> State:
@@ -117,6 +120,8 @@ class System:
     surrogate: registered surrogate that wraps a converted network.
     infer(state) -> official constructor arguments read off the shapes of a bare state dict.
     modes: modes of a fixture that the replays tell apart.
+    translate(state) -> official state dict of what another version of the code base saved (other
+        state dicts come back unchanged); ValueError says what does not fit.
     """
 
     name: str
@@ -128,6 +133,7 @@ class System:
     infer: Callable[[State], dict[str, Any]] | None = None
     surrogate: str = "fields"
     modes: tuple[str, ...] = ("eval", "train")
+    translate: Callable[[State], State] | None = None
 
     def build(self, fixture: Fixture, dtype: torch.dtype) -> nn.Module:
         """Our registered model with the fixture's parameters, in its dtype and mode."""

@@ -1,0 +1,223 @@
+"""What `surform backtest` does: plan the folds, train what must be trained, score, report."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from surform.cli.fit_check import import_class
+from surform.cli.fit_config import apply_overrides, merge, read_config
+from surform.cli.fit_progress import quiet
+from surform.cli.fit_resume import check_classes, find_checkpoint
+from surform.cli.lightning_cli import resolve, train
+from surform.cli.load import load_any
+from surform.data.atomic import replacing
+from surform.data.series_module import SeriesData
+from surform.data.solvers.progress import progress_bar
+from surform.forecasting.backtest import Backtest, run_backtest
+from surform.forecasting.backtest_report import write_backtest_report
+from surform.forecasting.baselines import season_of
+from surform.forecasting.contestants import closed_form_baselines
+from surform.forecasting.forecaster import Forecaster
+from surform.forecasting.rolling import Fold, rolling_folds
+from surform.reports import format_value
+from surform.training.checkpoint import read_checkpoint
+from surform.uncertainty.wrapper import Wrapper
+
+__all__ = ["run"]
+
+_SHOWN = ("fold", "model", "windows", "mse", "mae", "mase", "crps", "coverage_90")
+
+
+def run(args: argparse.Namespace, overrides: list[str]) -> int:
+    """Run the backtest; returns the exit code."""
+    quiet()
+    _check(args)
+    config, model = _configuration(args, overrides)
+    arguments = _series_arguments(config)
+    data = SeriesData(**arguments)
+    folds = rolling_folds(
+        [span.rows for span in data.table.spans],
+        data.split_rows(),
+        args.folds,
+        data.horizon,
+        args.window,
+    )
+    season = args.season or season_of(data.description().step)
+    entrants = _Entrants(config, args, model, season)
+    with progress_bar(f"backtest: {len(folds)} folds") as progress:
+        backtest = run_backtest(
+            folds,
+            lambda fold: SeriesData(**(arguments | {"split": fold.split, "generate": None})),
+            entrants,
+            season=season,
+            stride=args.stride,
+            batch_size=data.eval_batch_size,
+            progress=progress,
+        )
+    how = _how(args, config, season)
+    _write(backtest, args.out, how)
+    title = f"{_name(config)} on {Path(str(data.table.name)).name}"
+    report = write_backtest_report(
+        args.out / "report.html", backtest, data.description(), title=title, how=how
+    )
+    _print(backtest)
+    print(f"report: {report}")
+    return 0
+
+
+class _Entrants:
+    """The forecasters of a fold: the model, trained where it must be, then the simple ones."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        args: argparse.Namespace,
+        model: Forecaster | None,
+        season: int,
+    ) -> None:
+        self.config, self.args, self.model, self.season = config, args, model, season
+        self.linear: Forecaster | None = None
+
+    def __call__(self, fold: Fold, data: SeriesData) -> Mapping[str, Forecaster]:
+        if self.model is None or self.args.refit:
+            self.model = self._trained(self.config, fold, "model")
+        if not self.args.no_dlinear and (self.linear is None or self.args.refit):
+            self.linear = self._trained(_dlinear(self.config, data), fold, "dlinear")
+        found = {_name(self.config): self.model} | closed_form_baselines(data, self.season)
+        return found | ({} if self.linear is None else {"DLinear": self.linear})
+
+    def _trained(self, config: dict[str, Any], fold: Fold, name: str) -> Forecaster:
+        config = copy.deepcopy(config)
+        config["data"]["init_args"] |= {"split": fold.split, "generate": None}
+        folder = self.args.out / f"fold-{fold.number}" / name
+        with contextlib.redirect_stdout(io.StringIO()):
+            train(config, folder, title=f"{_name(config)}, fold {fold.number}", report=False)
+        return _bare(load_any(str(folder)))
+
+
+def _check(args: argparse.Namespace) -> None:
+    if bool(args.config) == bool(args.ckpt_path):
+        raise ValueError("a backtest needs either --config (a recipe) or --ckpt_path (a run)")
+    if args.stride < 1 or (args.season is not None and args.season < 1):
+        raise ValueError("--stride and --season must be at least 1")
+    if (args.out / "backtest.json").exists():
+        raise ValueError(f"{args.out} holds a backtest already: choose another --out")
+
+
+def _configuration(
+    args: argparse.Namespace, overrides: list[str]
+) -> tuple[dict[str, Any], Forecaster | None]:
+    """The resolved configuration, and the model where a finished run is used as it is."""
+    if args.config:
+        layers: dict[str, Any] = {}
+        for source in args.config:
+            layers = merge(layers, read_config(source))
+        return resolve(layers, overrides), None
+    checkpoint = find_checkpoint(args.ckpt_path, Path("runs"), of_run="best")
+    stored = read_checkpoint(checkpoint)["surform_config"]
+    if not stored.get("config"):
+        raise ValueError(f"{args.ckpt_path} does not hold its configuration: use --config")
+    check_classes(stored["config"], [apply_overrides({}, overrides)], checkpoint)
+    config = resolve(stored["config"], overrides)
+    return config, None if args.refit else _bare(load_any(str(checkpoint)))
+
+
+def _bare(model: Any) -> Forecaster:
+    """Without the intervals of its own training: every fold calibrates anew."""
+    while isinstance(model, Wrapper):
+        model = model.wrapped
+    return model
+
+
+def _series_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    node = config["data"]
+    if not issubclass(import_class("data", node["class_path"]), SeriesData):
+        raise ValueError(f"a backtest needs series data, not {node['class_path']}")
+    arguments = dict(node["init_args"])
+    if arguments["protocol"] != "clean":
+        raise ValueError("a backtest counts every window: give --data.protocol clean")
+    return arguments
+
+
+def _dlinear(config: dict[str, Any], data: SeriesData) -> dict[str, Any]:
+    """The configuration with DLinear in place of the model, trained as its authors do."""
+    sizes = {"lookback": data.lookback, "horizon": data.horizon}
+    stop = {"monitor": "validation/mse/clean", "patience": 3}
+    values = {
+        "seed_everything": config["seed_everything"],
+        "model": {
+            "class_path": "surform.forecasting.task.ForecastTask",
+            "init_args": {
+                "net": {"class_path": "surform.forecasting.dlinear.DLinear", "init_args": sizes},
+                "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"lr": 1e-3}},
+            },
+        },
+        "data": copy.deepcopy(config["data"]),
+        "trainer": {
+            "max_epochs": 10,
+            "accelerator": config["trainer"].get("accelerator", "auto"),
+            "callbacks": [
+                {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": stop}
+            ],
+        },
+    }
+    for name in ("known", "static"):  # DLinear sees the history only
+        values["data"]["init_args"][name] = []
+    return resolve(values, [])
+
+
+def _name(config: Mapping[str, Any]) -> str:
+    return config["model"]["init_args"]["net"]["class_path"].rpartition(".")[2]
+
+
+def _how(args: argparse.Namespace, config: Mapping[str, Any], season: int) -> dict[str, Any]:
+    return {
+        "model": args.ckpt_path or ", ".join(args.config),
+        "data": str(config["data"]["init_args"]["path"]),
+        "folds": args.folds,
+        "training rows": "as the run had" if args.ckpt_path and not args.refit else args.window,
+        "trained anew for every fold": "yes" if args.refit else "no",
+        "every which window": args.stride,
+        "season of MASE and the seasonal forecast": season,
+        "standardised by": "the deviations of the first fold's training rows",
+        "intervals": "split-conformal, calibrated on the validation rows before each fold",
+    }
+
+
+def _write(backtest: Backtest, out: Path, how: Mapping[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    rows = backtest.table()
+    steps = {name: scores.by_step() for name, scores in backtest.pooled().items()}
+    values = {"settings": how, "scores": rows, "by_step": steps}
+    with replacing(out / "backtest.json") as partial:
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(out / "backtest.csv") as partial, open(partial, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _print(backtest: Backtest) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in _SHOWN:
+        table.add_column(column, justify="left" if column in ("fold", "model") else "right")
+    for row in _rows(backtest):
+        table.add_row(*(format_value(row.get(column, "")) for column in _SHOWN))
+    Console().print(table)
+
+
+def _rows(backtest: Backtest) -> Iterator[dict[str, Any]]:
+    rows = backtest.table()
+    yield from (row for row in rows if row["fold"] == "all" or len(backtest.folds) > 1)

@@ -1,0 +1,66 @@
+"""`surform ensemble`: several runs as one model, with a mean, a spread and intervals."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+
+HELP = (
+    "Join runs that differ in their seeds into one model: its prediction is their mean. Its "
+    "quantiles are conformal, from its errors on the validation split of the first run."
+)
+EXAMPLE = "surform ensemble runs/seed0 runs/seed1 --out ensemble"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("members", nargs="+", metavar="RUN", help="run folders, at least two")
+    add("--out", required=True, type=Path, metavar="FOLDER", help="where to save the model")
+    add(
+        "--scaled",
+        action="store_true",
+        help="let intervals widen where the members disagree",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Join, calibrate and save."""
+    from surform.cli.load import load_any
+    from surform.uncertainty import Conformal, DeepEnsemble
+    from surform.uncertainty.wrapper import Wrapper
+
+    members = []
+    for source in args.members:
+        model = load_any(source)
+        members.append(model.innermost if isinstance(model, Wrapper) else model)
+    together = DeepEnsemble(members).eval()
+    data = _data_of(args.members[0])
+    data.setup("validate")
+    calibrated = Conformal(together, scaled=args.scaled).calibrate(data.val_dataloader())
+    calibrated.save_pretrained(args.out)
+    windows = int(calibrated.windows)
+    print(f"{args.out}: {len(members)} members, calibrated on {windows} validation windows")
+    return 0
+
+
+def _data_of(source: str) -> Any:
+    """The data of a run, as its configuration opens them."""
+    import yaml
+
+    from surform.cli.fit_check import import_class
+    from surform.cli.fit_resume import check_classes
+
+    file = Path(source) / "config.yaml"
+    if not file.is_file():
+        raise ValueError(
+            f"{source} is no run folder (it has no config.yaml), so there are no data to calibrate "
+            "on: in Python, use surform.uncertainty.Conformal(DeepEnsemble([...])).calibrate(...)"
+        )
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    check_classes(config, [], file)
+    node = config["data"]
+    return import_class("data", node["class_path"])(**node["init_args"])

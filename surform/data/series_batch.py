@@ -1,0 +1,60 @@
+"""What a loader of time series yields: windows in physical units, beside what is known ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["SeriesBatch"]
+
+
+@dataclass(eq=False)
+class SeriesBatch:
+    """Windows of one or several multivariate series, L steps given and H steps to be forecast.
+
+    Treat it as immutable; not a frozen dataclass for the reason given at `FieldBatch`.
+
+    Args:
+        history: `(B, L, V)`, all variates over the look-back, oldest step first.
+        targets: `(B, H, V_out)`, the target variates over the horizon; H = 0 where the future is
+            not known.
+        past_marks: `(B, L, M)` calendar features of the look-back, each in [-0.5, 0.5].
+        future_marks: `(B, H, M)` calendar features of the horizon.
+        known: `(B, L + H, K)`, other covariates that are known ahead (prices, holidays).
+        static: `(B, S)`, what does not change along a series.
+        index: `(B,)` int64, the number of each window in its split.
+    """
+
+    history: Tensor
+    targets: Tensor
+    past_marks: Tensor | None = None
+    future_marks: Tensor | None = None
+    known: Tensor | None = None
+    static: Tensor | None = None
+    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        """The number of windows in the batch."""
+        return len(self.history)
+
+    def covariates(self) -> dict[str, Tensor]:
+        """What is given beside the history, by name."""
+        names = ("past_marks", "future_marks", "known", "static")
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> SeriesBatch:
+        """The batch with `function` applied to every tensor."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return replace(self, **{n: function(v) for n, v in values.items() if v is not None})
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SeriesBatch:
+        """The batch on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> SeriesBatch:
+        """The batch in page-locked memory, as data loaders ask for."""
+        return self.map(lambda tensor: tensor.pin_memory())

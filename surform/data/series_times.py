@@ -1,0 +1,165 @@
+"""Timestamps: read them from text, numbers or frames, each fault with its row and value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+
+__all__ = ["looks_like_time", "parse_times"]
+
+_EPOCHS = ("s", "ms", "us", "ns")
+
+_YEAR_FIRST = re.compile(
+    r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})(?:[-/.](?P<day>\d{1,2}))?"
+    r"(?:[ T]+(?P<hour>\d{1,2})(?::(?P<minute>\d{1,2}))?(?::(?P<second>\d{1,2})"
+    r"(?:\.(?P<part>\d{1,9}))?)?)?\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?"
+)
+_VALID = "2016-07-01 00:00:00 or 2016/7/1 0:00; for other forms give time_format"
+
+
+def looks_like_time(text: str) -> bool:
+    """Whether `parse_times` would take a text for a time without a `time_format`."""
+    try:
+        _from_text(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_times(
+    raw: np.ndarray,
+    where: str,
+    place: Callable[[int], str],
+    time_format: str | None = None,
+) -> np.ndarray:
+    """Times as datetime64[us] without a zone, or as float64 where they are plain numbers.
+
+    Times with an offset from UTC are turned into UTC; they must all have the same one.
+
+    Args:
+        raw: object (text or `datetime`), datetime64 or numbers, `(rows,)`.
+        where: names the file and column in errors.
+        place: where a row stands.
+        time_format: as for `datetime.strptime`, or "s", "ms", "us", "ns" since 1970; None: year
+            first, or numbers that are not dates.
+
+    Raises:
+        ValueError: a missing or unreadable time, or mixed time zones; names row and value.
+    """
+    if raw.dtype.kind == "M":
+        times = raw.astype("datetime64[us]")
+        _refuse(np.isnat(times), raw, where, place, "is missing")
+        return times
+    if raw.dtype.kind in "iuf" and not (time_format and "%" in time_format):
+        numbers = raw.astype(np.float64)
+        _refuse(~np.isfinite(numbers), raw, where, place, "is not a time")
+        return numbers if time_format is None else _since_epoch(raw, time_format)
+    if raw.dtype.kind in "iu":
+        raw = raw.astype(str).astype(object)
+    if raw.dtype.kind not in "OUS":
+        raise ValueError(f"{where} holds {raw.dtype}, not times; valid: {_VALID}")
+    if time_format in _EPOCHS:
+        return _since_epoch(_numbers(raw, where, place), time_format)
+    if time_format is None and _all_numbers(raw):
+        return _numbers(raw, where, place)
+    return _from_texts(raw, where, place, time_format)
+
+
+def _from_texts(
+    raw: np.ndarray, where: str, place: Callable[[int], str], time_format: str | None
+) -> np.ndarray:
+    moments: list[datetime] = []
+    for row, value in enumerate(raw.tolist()):
+        try:
+            moments.append(_moment(value, time_format))
+        except (ValueError, OverflowError):
+            valid = f"the form {time_format!r}" if time_format else _VALID
+            raise ValueError(
+                f"{where}, {place(row)}: {str(value)[:40]!r} is not a time; valid: {valid}"
+            ) from None
+    offsets = [moment.utcoffset() for moment in moments]
+    if any(offset != offsets[0] for offset in offsets):
+        row = next(i for i, offset in enumerate(offsets) if offset != offsets[0])
+        raise ValueError(
+            f"{where} mixes time zones: {raw[0]!r} at {place(0)}, {raw[row]!r} at {place(row)}; "
+            "write all times in one zone, such as UTC"
+        )
+    shift = offsets[0] or timedelta()
+    naive = [m.replace(tzinfo=None) for m in moments] if offsets[0] is not None else moments
+    return np.array(naive, dtype="datetime64[us]") - np.timedelta64(shift)
+
+
+def _moment(value: object, time_format: str | None) -> datetime:
+    if isinstance(value, datetime):
+        if value != value:  # pandas' NaT is a datetime
+            raise ValueError(value)
+        return value
+    text = str(value).strip()
+    return datetime.strptime(text, time_format) if time_format else _from_text(text)
+
+
+def _from_text(text: str) -> datetime:
+    try:
+        if len(text) >= 10:  # "2016" or "1230" alone would be guessing
+            return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    match = _YEAR_FIRST.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(text)
+    numbers = {k: int(match[k] or 0) for k in ("year", "month", "hour", "minute", "second")}
+    part = int((match["part"] or "0").ljust(9, "0")[:6])
+    zone = _zone(match["zone"]) if match["zone"] else None
+    return datetime(day=int(match["day"] or 1), microsecond=part, tzinfo=zone, **numbers)
+
+
+def _zone(text: str) -> timezone:
+    if text == "Z":
+        return timezone.utc  # noqa: UP017  (beside `timezone(...)` the short name confuses)
+    sign = -1 if text[0] == "-" else 1
+    return timezone(sign * timedelta(hours=int(text[1:3]), minutes=int(text[-2:])))
+
+
+def _all_numbers(raw: np.ndarray) -> bool:
+    """Whether texts are plain numbers: model time, or a count of days."""
+    try:
+        float(raw[0])
+        float(raw[-1])
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def _numbers(raw: np.ndarray, where: str, place: Callable[[int], str]) -> np.ndarray:
+    found = np.empty(len(raw))
+    for row, value in enumerate(raw.tolist()):
+        try:
+            found[row] = float(value)
+        except (ValueError, TypeError):
+            found[row] = np.nan
+        if not np.isfinite(found[row]):
+            raise ValueError(
+                f"{where}, {place(row)}: {str(value)[:40]!r} is not a time, the first one is the "
+                f"number {raw[0]}"
+            )
+    return found
+
+
+def _since_epoch(numbers: np.ndarray, unit: str) -> np.ndarray:
+    if unit not in _EPOCHS:
+        raise ValueError(f"time_format {unit!r} of times that are numbers: choose s, ms, us or ns")
+    if numbers.dtype.kind == "f":  # whole part first: float seconds of today resolve 0.2 us only
+        micro = np.round(numbers * {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[unit])
+        return micro.astype(np.int64).astype("datetime64[us]")
+    return numbers.astype(np.int64).astype(f"datetime64[{unit}]").astype("datetime64[us]")
+
+
+def _refuse(
+    bad: np.ndarray, raw: np.ndarray, where: str, place: Callable[[int], str], what: str
+) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(f"{where}, {place(row)}: the time {raw[row]} {what}; valid: {_VALID}")

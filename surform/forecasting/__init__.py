@@ -1,0 +1,1 @@
+"""Transformers for multivariate time series and their training."""

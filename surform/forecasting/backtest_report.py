@@ -1,0 +1,144 @@
+"""The page that a backtest ends with: scores by fold, by step, calibration, example forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surform.data.series_description import SeriesDescription
+from surform.forecasting.backtest import Backtest
+from surform.forecasting.scores import FIGURES
+from surform.reports import Number, Page
+from surform.reports.forecasts import forecast_panels
+from surform.reports.plots import curves
+
+__all__ = ["write_backtest_report"]
+
+_PANELS = 3  # targets, and folds, drawn
+
+
+def write_backtest_report(
+    path: str | Path,
+    backtest: Backtest,
+    about: SeriesDescription,
+    *,
+    title: str,
+    how: Mapping[str, Any],
+) -> Path:
+    """Write the page.
+
+    Args:
+        about: of the data.
+        how: settings of the backtest, for the last table.
+    """
+    pooled = backtest.pooled()
+    own, others = next(iter(pooled)), list(pooled)[1:]
+    means = {name: scores.means() for name, scores in pooled.items()}
+    page = Page(title, f"Rolling-origin backtest: {_spans(backtest)}")
+    best = min(others, key=lambda name: means[name]["mse"]) if others else None
+    page.headline(_headline(means, own, best))
+    page.section("Scores", "All folds together; every window, step and target counts alike.")
+    page.table([{"model": name} | figures for name, figures in means.items()])
+    page.table({name: text for name, text in FIGURES.items() if name in means[own]})
+    if len(backtest.folds) > 1:
+        page.section("Folds").table(_by_fold(backtest), "MSE, standardised.")
+    page.section("Error along the horizon")
+    steps = np.arange(1, about.horizon + 1)
+    page.figure(
+        curves(
+            {name: (steps, scores.by_step()["mse"]) for name, scores in pooled.items()},
+            xlabel="step of the horizon" + (f" [{about.step}]" if about.step else ""),
+            ylabel="MSE, standardised",
+        ),
+        "Mean over all windows and targets.",
+    )
+    page.table(_by_target(pooled, about), "MSE by target, standardised.")
+    if pooled[own].levels:
+        page.section("Calibration").figure(
+            _calibration(pooled), "Share of values at or below a quantile, over its level."
+        )
+    page.section("Forecasts").figure(_examples(backtest, about), _caption(backtest))
+    page.section("How it was made").table(dict(how))
+    return page.write(path)
+
+
+def _headline(means: Mapping[str, Mapping[str, float]], own: str, best: str | None) -> list[Number]:
+    figures = means[own]
+    numbers = [Number("MSE", figures["mse"], "standardised")]
+    if best is not None:
+        gain = 1 - figures["mse"] / means[best]["mse"]
+        note = f"than {best}, the best baseline"
+        word = "less error" if gain >= 0 else "more error"
+        numbers.append(Number(word, f"{abs(gain):.1%}", note, good=gain > 0))
+    numbers.append(Number("MASE", figures["mase"], "1 = seasonal naive, in sample"))
+    if "coverage_90" in figures:
+        honest = abs(figures["coverage_90"] - 0.9) <= 0.05
+        numbers.append(
+            Number("coverage", f"{figures['coverage_90']:.1%}", "of 90 % intervals", good=honest)
+        )
+    return numbers
+
+
+def _spans(backtest: Backtest) -> str:
+    first, last = backtest.folds[0].first, backtest.folds[-1].last
+    count = len(backtest.folds)
+    return f"{count} fold{'s' * (count != 1)}, {first} to {last}"
+
+
+def _by_fold(backtest: Backtest) -> list[dict[str, Any]]:
+    return [
+        {"fold": result.fold.number, "from": result.first[:10], "to": result.last[:10]}
+        | {"windows": result.windows}
+        | {name: scores.means()["mse"] for name, scores in result.scores.items()}
+        for result in backtest.folds
+    ]
+
+
+def _by_target(pooled: Mapping[str, Any], about: SeriesDescription) -> list[dict[str, Any]]:
+    columns = {name: scores.by_target()["mse"] for name, scores in pooled.items()}
+    return [
+        {"target": target} | {name: values[place] for name, values in columns.items()}
+        for place, target in enumerate(about.targets)
+    ]
+
+
+def _calibration(pooled: Mapping[str, Any]):
+    lines = {"honest": (np.array([0.0, 1.0]), [0.0, 1.0])}
+    for name, scores in pooled.items():
+        if scores.levels:
+            levels, shares = zip(*scores.calibration(), strict=True)
+            lines[name] = (np.array(levels), list(shares))
+    return curves(lines, xlabel="level", ylabel="share of values below")
+
+
+def _examples(backtest: Backtest, about: SeriesDescription):
+    chosen = np.unique(
+        np.linspace(0, len(backtest.folds) - 1, min(_PANELS, len(backtest.folds))).round()
+    ).astype(int)
+    examples = [backtest.folds[k].example for k in chosen]
+    count = len(about.targets)
+    shown = np.unique(np.linspace(0, count - 1, min(_PANELS, count)).round()).astype(int).tolist()
+    banded = all(e.lower is not None for e in examples)
+
+    def stacked(name: str) -> np.ndarray:
+        return np.stack([getattr(e, name)[:, shown] for e in examples])
+
+    return forecast_panels(
+        stacked("forecast"),
+        stacked("history"),
+        stacked("truth"),
+        names=[about.targets[k] for k in shown],
+        units=[about.units.get(about.targets[k], "1") for k in shown],
+        titles=[e.title for e in examples],
+        step=about.step,
+        band=(stacked("lower"), stacked("upper")) if banded else None,
+    )
+
+
+def _caption(backtest: Backtest) -> str:
+    banded = all(result.example.lower is not None for result in backtest.folds)
+    band = "; shaded: 90 % interval" if banded else ""
+    return f"The first forecast of some folds, in the units of the data{band}."

@@ -1,0 +1,199 @@
+"""A forecaster in physical units: network, normalisers of its series, and their description."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surform.data.normalizers import Normalizer
+from surform.data.series_batch import SeriesBatch
+from surform.data.series_description import SeriesDescription
+from surform.hub.pretrained import Pretrained
+
+__all__ = ["Forecaster"]
+
+
+class Forecaster(Pretrained):
+    """The look-back of several variates in, the horizon of the targets out, in physical units.
+
+    Args:
+        net: a registered forecaster, `net(history, **covariates) -> (B, H, V)` in standardised
+            units; it gets the covariates that its class names in `covariates`, no others. It may
+            give the target variates only. A network with a loss of its own (a balance of experts)
+            has `forecast_and_penalty(history, **covariates) -> (forecast, scalar)` as well.
+    """
+
+    kind: ClassVar[str] = "series"
+    usage: ClassVar[str] = (
+        "forecast = model.predict(frame)  # a pandas.DataFrame (or a file) in, one out"
+    )
+    file_options: ClassVar[tuple[str, ...]] = (
+        *("batch_size", "time", "time_format", "id", "delimiter", "header"),
+        *("fill", "fill_limit", "gaps", "levels"),
+    )
+    description: SeriesDescription | None
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net)
+        self.normalizer = Normalizer()
+        self.known_normalizer = Normalizer()
+        self.static_normalizer = Normalizer()
+
+    @classmethod
+    def read_description(cls, values: dict[str, Any]) -> SeriesDescription:
+        return SeriesDescription.from_dict(values)
+
+    def fit_to(
+        self,
+        description: SeriesDescription,
+        variates: Normalizer,
+        known: Normalizer | None = None,
+        static: Normalizer | None = None,
+    ) -> None:
+        """Take over the description and the fitted normalisers of the training data.
+
+        Raises:
+            ValueError: statistics that do not fit, or covariates that the network does not take.
+        """
+        for name in ("known", "static"):
+            columns = getattr(description, name)
+            if columns and name not in self._covariates:
+                raise ValueError(
+                    f"{type(self.net).__name__} takes no `{name}` covariates ({', '.join(columns)})"
+                    f": leave data.{name} out, or choose a network that does, such as itransformer"
+                )
+        self.description = description
+        self.normalizer = variates
+        self.known_normalizer = known if known is not None else _identity()
+        self.static_normalizer = static if static is not None else _identity()
+        self.require_statistics()
+        self.check_statistics()
+
+    def check_statistics(self) -> None:
+        """ValueError when the statistics do not fit the described variates and covariates."""
+        about = self.description
+        if about is None:
+            return
+        counts = {"normalizer": about.variates, "known_normalizer": about.known}
+        counts |= {"static_normalizer": about.static}
+        for name, columns in counts.items():
+            found = tuple(self.normalizers()[name].mean.shape)
+            if found not in ((), (len(columns),)):
+                raise ValueError(
+                    f"the statistics of {name} have shape {found}, the data {len(columns)} columns"
+                )
+
+    def forward(
+        self,
+        history: Float[Tensor, "b l v"],
+        *,
+        past_marks: Float[Tensor, "b l m"] | None = None,
+        future_marks: Float[Tensor, "b h m"] | None = None,
+        known: Float[Tensor, "b t k"] | None = None,
+        static: Float[Tensor, "b s"] | None = None,
+    ) -> Float[Tensor, "b h o"]:
+        """Forecast the targets: physical units in, physical units out.
+
+        Args:
+            history: all variates over the look-back, oldest step first.
+            past_marks, future_marks: calendar features of look-back and horizon.
+            known: covariates known ahead, over look-back and horizon.
+            static: what does not change along a series.
+        """
+        output = self.normalized(
+            history, past_marks=past_marks, future_marks=future_marks, known=known, static=static
+        )
+        return self.denormalize_targets(output)
+
+    def normalized(
+        self, history: Float[Tensor, "b l v"], **covariates: Tensor | None
+    ) -> Float[Tensor, "b h o"]:
+        """As `forward`, but standardised with the statistics of the training rows."""
+        forecast = self.net(self.normalizer.normalize(history), **self._for_net(covariates))
+        return self._targets_of(forecast).to(history.dtype)
+
+    def normalized_and_penalty(
+        self, history: Float[Tensor, "b l v"], **covariates: Tensor | None
+    ) -> tuple[Float[Tensor, "b h o"], Tensor | None]:
+        """`normalized`, beside what the network adds to the training loss of its own accord."""
+        if not hasattr(self.net, "forecast_and_penalty"):
+            return self.normalized(history, **covariates), None
+        forecast, penalty = self.net.forecast_and_penalty(  # type: ignore[operator]
+            self.normalizer.normalize(history), **self._for_net(covariates)
+        )
+        return self._targets_of(forecast).to(history.dtype), penalty
+
+    def normalize_targets(self, targets: Float[Tensor, "b h o"]) -> Float[Tensor, "b h o"]:
+        """Standardised targets, from physical ones."""
+        mean, std = self._targets_of(self.normalizer.mean), self._targets_of(self.normalizer.std)
+        return (targets - mean) / std
+
+    def denormalize_targets(self, targets: Float[Tensor, "b h o"]) -> Float[Tensor, "b h o"]:
+        """Physical targets, from standardised ones."""
+        mean, std = self._targets_of(self.normalizer.mean), self._targets_of(self.normalizer.std)
+        return targets * std + mean
+
+    def last_targets(self, history: Float[Tensor, "b l v"]) -> Float[Tensor, "b 1 o"]:
+        """The last known values of the targets: the forecast of persistence."""
+        return self._targets_of(history[:, -1:])
+
+    def outputs(self, batch: SeriesBatch) -> Float[Tensor, "b h o"]:
+        """The physical forecast of a batch of windows."""
+        return self(batch.history, **batch.covariates())
+
+    def predict(self, source: Any, **options: Any) -> Any:
+        """Forecast what follows the last row of every series; see `surform.forecasting.labelled`.
+
+        Args:
+            source: a pandas frame, an xarray dataset or the path of a file.
+            options: of `surform.forecasting.labelled.predict`.
+        """
+        from surform.forecasting.labelled import predict
+
+        return predict(self, source, **options)
+
+    def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
+        """`predict`, from a file into a file; see `surform.forecasting.labelled_files`."""
+        from surform.forecasting.labelled_files import predict_file
+
+        return predict_file(self, source, out, **options)
+
+    @property
+    def _covariates(self) -> tuple[str, ...]:
+        return getattr(self.net, "covariates", ())
+
+    def _for_net(self, covariates: dict[str, Tensor | None]) -> dict[str, Tensor]:
+        """The covariates that the network declares, standardised."""
+        given = {n: v for n, v in covariates.items() if v is not None and n in self._covariates}
+        for name, normalizer in (
+            ("known", self.known_normalizer),
+            ("static", self.static_normalizer),
+        ):
+            if name in given:
+                given[name] = normalizer.normalize(given[name])
+        return given
+
+    def _targets_of(self, values: Tensor) -> Tensor:
+        """The target columns of the last axis; all of it where it holds nothing else."""
+        about = self.description
+        if about is None or values.ndim == 0 or values.shape[-1] == len(about.targets):
+            return values
+        if values.shape[-1] != len(about.variates):
+            raise ValueError(
+                f"{type(self.net).__name__} gives {values.shape[-1]} variates: it must give the "
+                f"{len(about.variates)} of its input, or the {len(about.targets)} targets"
+            )
+        columns = about.target_columns
+        first, last = columns[0], columns[-1]
+        if columns == tuple(range(first, last + 1)):
+            return values[..., first : last + 1]
+        return values[..., list(columns)]
+
+
+def _identity() -> Normalizer:
+    return Normalizer(torch.zeros(()), torch.ones(()))

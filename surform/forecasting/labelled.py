@@ -1,0 +1,244 @@
+"""Tables through a forecaster: what follows the last row of every series, with its times."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surform.data.series_description import SeriesDescription
+from surform.data.series_forecast import ForecastWindows
+from surform.data.series_module import SeriesData
+from surform.data.series_sources import open_table
+from surform.data.units import same_unit
+from surform.hub.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+__all__ = ["Forecast", "forecast", "predict"]
+
+_ARRAY_FILES = (".nc", ".nc4", ".h5", ".hdf5", ".zarr")
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The forecast of one or several series.
+
+    Args:
+        targets: names of the last axis of `values`.
+        values: `(series, H, V)`, physical.
+        times: `(series, H)`: datetime64, numbers, or 1 .. H where rows have no times.
+        series: names of the series; "" for a single one without a name.
+        quantiles: level -> `(series, H, V)`, where the model knows how sure it is.
+        units: of the targets, where they are known.
+        time, id: names of the columns of times and of series names.
+    """
+
+    targets: tuple[str, ...]
+    values: np.ndarray
+    times: np.ndarray
+    series: np.ndarray
+    quantiles: dict[float, np.ndarray] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    time: str = "step"
+    id: str | None = None
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """One flat column per target and quantile (`OT`, `OT_q0.05`), series after series."""
+        found = {}
+        for place, name in enumerate(self.targets):
+            found[name] = self.values[..., place].ravel()
+            for level, bound in self.quantiles.items():
+                found[f"{name}_q{level:g}"] = bound[..., place].ravel()
+        return found
+
+    def frame(self) -> pd.DataFrame:
+        """One row per series and step."""
+        import pandas as pd
+
+        keys = {} if self.id is None else {self.id: np.repeat(self.series, self.times.shape[1])}
+        return pd.DataFrame(keys | {self.time: self.times.ravel()} | self.columns())
+
+    def dataset(self) -> xr.Dataset:
+        """One variable per target over ([series,] time); quantiles beside it as `OT_quantiles`."""
+        import xarray as xr
+
+        same = bool((self.times == self.times[0]).all())
+        if self.id is None:
+            dims, pick = (self.time,), 0
+            coordinates: dict[str, Any] = {self.time: self.times[0]}
+        elif same:
+            dims, pick = (self.id, self.time), slice(None)
+            coordinates = {self.id: self.series, self.time: self.times[0]}
+        else:  # series that end at different times share the number of the step only
+            dims, pick = (self.id, "step"), slice(None)
+            steps = np.arange(1, self.times.shape[1] + 1)
+            coordinates = {self.id: self.series, "step": steps, self.time: (dims, self.times)}
+        data: dict[str, Any] = {}
+        for place, name in enumerate(self.targets):
+            attributes = {"units": self.units[name]} if name in self.units else {}
+            data[name] = (dims, self.values[pick][..., place], attributes)
+            if self.quantiles:
+                bounds = [bound[pick][..., place] for bound in self.quantiles.values()]
+                data[f"{name}_quantiles"] = ((*dims, "quantile"), np.stack(bounds, -1), attributes)
+                coordinates["quantile"] = list(self.quantiles)
+        return xr.Dataset(data, coordinates)
+
+
+def predict(
+    model: Pretrained,
+    source: Any,
+    *,
+    levels: Sequence[float] | None = None,
+    batch_size: int = 256,
+    **reading: Any,
+) -> pd.DataFrame | xr.Dataset:
+    """Forecast the horizon after the last row of every series of a table.
+
+    Args:
+        model: a forecaster, or a model around one, with the description of its data.
+        source: a frame of pandas or polars, an xarray dataset, or the path of a file.
+        levels: quantiles to give, of those that the model knows; None: all, if it knows any.
+        batch_size: series in one call of the network.
+        reading: how to read the table where it is not found: `time`, `time_format`, `id`, `fill`,
+            `fill_limit`, `gaps`, `delimiter`, `header` as in `SeriesData`. By default the columns
+            of times and names are those of training.
+
+    Returns:
+        A pandas frame, a row per series and step; for polars and xarray sources, and for NetCDF
+        and Zarr, what they are. Columns that the model does not know are left out.
+
+    Raises:
+        ValueError: missing columns, another time step or unit, too few or incomplete last rows.
+    """
+    found = forecast(model, source, levels=levels, batch_size=batch_size, **reading)
+    return found.dataset() if _is_array(source) else _like(source, found)
+
+
+def forecast(
+    model: Pretrained,
+    source: Any,
+    *,
+    levels: Sequence[float] | None = None,
+    batch_size: int = 256,
+    **reading: Any,
+) -> Forecast:
+    """As `predict`, before it is put into a table."""
+    about = model.description
+    if not isinstance(about, SeriesDescription):
+        raise ValueError(
+            "this model has no description of its series, so tables cannot be checked: call it "
+            "with tensors, or fit_to(...) first"
+        )
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` is {batch_size}, but must be at least 1")
+    wanted = _levels(model, levels)
+    windows = _windows(about, source, reading)
+    everything = range(len(windows))
+    values, quantiles = _run(model, windows, batch_size)
+    quantiles = {level: quantiles[level] for level in wanted}
+    roles = windows.table.roles
+    return Forecast(
+        targets=about.targets,
+        values=values,
+        times=windows.future_times(everything),
+        series=windows.labels(everything)["series"],
+        quantiles=quantiles,
+        units={name: unit for name, unit in about.units.items() if name in about.targets},
+        time=roles.time or "step",
+        id=roles.id,
+    )
+
+
+def _levels(model: Pretrained, asked: Sequence[float] | None) -> Sequence[float]:
+    """The quantiles to give; ValueError for those that the model does not know."""
+    known = tuple(getattr(model, "levels", ()))
+    for level in asked or ():
+        if level not in known:
+            have = f"it knows {', '.join(map(str, known))}" if known else "it knows no intervals"
+            raise ValueError(f"the model gives no quantile {level}: {have}")
+    return known if asked is None else asked
+
+
+def _windows(about: SeriesDescription, source: Any, reading: dict[str, Any]) -> ForecastWindows:
+    """The last rows of every series, checked to be what the model was trained on."""
+    text = {n: reading[n] for n in ("delimiter", "header", "time") if n in reading}
+    columns = open_table(source, **text).kinds()
+    trained = about.source
+    known: dict[str, Any] = {n: trained[n] for n in ("time", "id") if trained.get(n) in columns}
+    if not about.step and "time" not in trained:
+        known["step"] = ""
+    if about.marks:
+        known["marks"] = trained.get("marks", "continuous")
+        known["marks_step"] = trained.get("marks_step")
+    for role in ("variates", "targets", "known", "static"):
+        known[role] = list(getattr(about, role))
+    data = SeriesData(source, about.lookback, about.horizon, **(known | reading))
+    data.check(about)
+    table = data.table
+    for name, unit in table.units.items():
+        trained_unit = about.units.get(name)
+        if trained_unit is not None and not same_unit(unit, trained_unit):
+            raise ValueError(
+                f"the model was trained with {name} in {trained_unit!r}, {table.name} gives it in "
+                f"{unit!r}"
+            )
+    return data.forecast_windows()
+
+
+def _run(
+    model: Pretrained, windows: ForecastWindows, batch_size: int
+) -> tuple[np.ndarray, dict[float, np.ndarray]]:
+    """Forecasts `(series, H, V)`, and their quantiles by level."""
+    weight = next(iter(model.parameters()))
+    levels = tuple(getattr(model, "levels", ())) if hasattr(model, "quantiles") else ()
+    values: list[Tensor] = []
+    bounds: list[Tensor] = []
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for first in range(0, len(windows), batch_size):
+                batch = windows[range(first, min(first + batch_size, len(windows)))]
+                batch = batch.map(lambda t: t.to(weight) if t.is_floating_point() else t)
+                values.append(model.outputs(batch).float().cpu())
+                if levels:
+                    bounds.append(model.quantiles(batch).float().cpu())  # type: ignore[operator]
+    finally:
+        model.train(training)
+    found = torch.cat(bounds, 1).numpy() if levels else ()
+    return torch.cat(values).numpy(), dict(zip(levels, found, strict=True))
+
+
+def _like(source: Any, found: Forecast) -> Any:
+    """The frame, indexed as the source is; of polars where the source is."""
+    frame = found.frame()
+    if type(source).__module__.partition(".")[0] == "polars":
+        import polars
+
+        columns = {name: frame[name].to_numpy() for name in frame.columns}
+        if found.id is not None:
+            columns[found.id] = frame[found.id].astype(str).to_list()
+        return polars.DataFrame(columns)
+    index = getattr(source, "index", None)
+    names = [name for name in getattr(index, "names", []) if name is not None]
+    kind = type(index).__name__
+    if kind == "MultiIndex" and set(names) == {found.id, found.time}:
+        return frame.set_index(names)
+    if kind in ("DatetimeIndex", "PeriodIndex") and found.id is None:
+        frame = frame.set_index(found.time).rename_axis(index.name)  # type: ignore[union-attr]
+        return frame.to_period(index.freq) if kind == "PeriodIndex" else frame  # type: ignore[union-attr]
+    return frame
+
+
+def _is_array(source: Any) -> bool:
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source).rstrip("/").lower().endswith(_ARRAY_FILES)
+    return type(source).__module__.partition(".")[0] == "xarray"

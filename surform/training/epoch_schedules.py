@@ -1,0 +1,84 @@
+"""The per-epoch learning rates of the published forecasters."""
+
+from __future__ import annotations
+
+import math
+
+from surform.layers.checks import at_least
+from surform.training.schedule import EpochSchedule
+
+__all__ = ["CosineEpochs", "DelayedDecay", "Halving", "RestartedCosine"]
+
+
+class Halving(EpochSchedule):
+    """Two epochs at the optimizer's learning rate, then half of it after each further one.
+
+    "type1" of Informer's and iTransformer's code (arXiv 2012.07436, 2310.06625).
+    """
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        return lr * 0.5 ** max(0, epoch - 1)
+
+
+class DelayedDecay(EpochSchedule):
+    """`hold` epochs after the first at the full learning rate, then `decay` times as much each.
+
+    "type3" of CARD's code (arXiv 2305.12095) and of Time-Series-Library.
+
+    Args:
+        hold: last epoch, counted from 0, that runs at the full learning rate.
+        decay: factor from each epoch to the next one.
+    """
+
+    def __init__(self, hold: int = 3, decay: float = 0.9) -> None:
+        at_least(0, hold=hold)
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay is {decay!r}, but must lie in (0, 1]")
+        self.hold, self.decay = hold, decay
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        return lr * self.decay ** max(0, epoch - self.hold)
+
+
+class CosineEpochs(EpochSchedule):
+    """Linear warm-up over epochs, then half a cosine towards zero at the end of the run.
+
+    As CARD's code (arXiv 2305.12095) sets it, after each epoch: the first epoch runs at the full
+    learning rate even where a warm-up follows.
+
+    Args:
+        warmup: epochs of warm-up, the first one included.
+    """
+
+    def __init__(self, warmup: int = 0) -> None:
+        at_least(0, warmup=warmup)
+        self.warmup = warmup
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        if epoch == 0:
+            return lr
+        if epoch < self.warmup:
+            return lr * epoch / self.warmup
+        falling = max(1, epochs - self.warmup)  # a run may end within its warm-up
+        return 0.5 * lr * (1 + math.cos(math.pi * (epoch - self.warmup) / falling))
+
+
+class RestartedCosine(EpochSchedule):
+    """Half a cosine from the learning rate towards `floor`, begun anew every `period` epochs.
+
+    SAMformer's recipe (arXiv 2402.10198), as its TensorFlow code runs it.
+
+    Args:
+        period: epochs between two restarts.
+        floor: what the cosine falls towards, a learning rate.
+    """
+
+    def __init__(self, period: int = 5, floor: float = 1e-6) -> None:
+        at_least(1, period=period)
+        if floor < 0:
+            raise ValueError(f"floor is {floor!r}, but a learning rate cannot be negative")
+        self.period, self.floor = period, floor
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        height = (1 + math.cos(math.pi * (epoch % self.period) / self.period)) / 2
+        return self.floor + (lr - self.floor) * height

@@ -1,0 +1,260 @@
+"""A table of one's own from the command line: fit, predict, validate, test, resume, load."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import surform
+from surform.cli.fit_check import check_names
+from surform.cli.fit_config import read_config
+from surform.cli.main import main
+from surform.recipes import find_recipe
+from surform.training.checkpoint import read_checkpoint
+from tests.forecasting.tables import frame, panel, write
+
+SMALL = (
+    *("--data.lookback", "24", "--data.horizon", "6", "--data.batch_size", "16"),
+    *("--model.net.dim", "8", "--model.net.depth", "1", "--model.net.heads", "2"),
+    *("--trainer.max_epochs", "2"),
+)
+OWN = ("--config", "forecasting/own-csv", "--data.path", "mine.csv", *SMALL)
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    write(tmp_path / "mine.csv", frame())
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> tuple[int, str, str]:
+        monkeypatch.delenv("SURFORM_RUN_FOLDER", raising=False)
+        code = main(list(words))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def trained(run: Run) -> Path:
+    code, _, error = run("fit", *OWN, "--out", "r", "--no_report")
+    assert code == 0, error
+    return Path("r")
+
+
+def refused(result: tuple[int, str, str], message: str) -> None:
+    code, out, error = result
+    assert code == 2, (out, error)
+    assert error.count("\n") == 1, error
+    assert message in error
+
+
+def test_the_network_takes_its_sizes_from_the_table(trained: Path) -> None:
+    net = yaml.safe_load((trained / "config.yaml").read_text())["model"]["init_args"]["net"]
+    sizes = {name: net["init_args"][name] for name in ("lookback", "horizon", "known", "static")}
+    assert sizes == {"lookback": 24, "horizon": 6, "known": 0, "static": 0}
+    description = json.loads((trained / "data.json").read_text())
+    assert description["variates"] == ["a", "b", "c"]
+    assert description["step"] == "1h"
+
+
+def test_a_finished_run_forecasts_what_follows(run: Run, trained: Path) -> None:
+    code, out, error = run("predict", "--ckpt_path", "r", "--out", "next.csv")
+    assert code == 0, error
+    assert out == "predictions: next.csv\n"
+    found = pd.read_csv("next.csv")
+    assert found["date"].tolist()[0] == "2024-01-11 00:00:00"
+    assert len(found) == 6
+    # the run's own model, with its intervals; the same from the folder and from Python
+    model = surform.load_model("r/model")
+    expected = model.predict("mine.csv")
+    assert found.columns.tolist() == expected.columns.tolist()
+    np.testing.assert_array_equal(found["a"].astype("float32"), expected["a"])
+    code, _, error = run(
+        "predict", "--ckpt_path", "r/model", "--data.path", "mine.csv", "--out", "again.csv"
+    )
+    assert code == 0, error
+    assert Path("again.csv").read_bytes() == Path("next.csv").read_bytes()
+
+
+def test_a_checkpoint_forecasts_another_table(run: Run, trained: Path) -> None:
+    write(Path("later.csv"), frame(300))
+    words = ("--ckpt_path", "r/checkpoints/last.ckpt", "--data.path", "later.csv")
+    code, _, error = run("predict", *words, "--out", "later.nc")
+    assert code == 0, error
+    import xarray as xr
+
+    with xr.open_dataset("later.nc") as found:
+        assert found["date"].values[0] == np.datetime64("2024-01-13T12")
+
+
+def test_a_network_that_is_not_registered_is_named_by_its_user(run: Run) -> None:
+    net = ("--model.net", "tests.forecasting.toys.Plain")
+    words = ("--config", "forecasting/own-csv", "--data.path", "mine.csv", *net)
+    sizes = ("--data.lookback", "24", "--data.horizon", "6", "--trainer.max_epochs", "1")
+    code, _, error = run("fit", *words, *sizes, "--out", "r", "--no_report")
+    assert code == 0, error
+    for source in ("r", "r/checkpoints/last.ckpt"):
+        refused(run("predict", "--ckpt_path", source, "--out", "x.csv"), "toys.Plain, which is not")
+        code, _, error = run("predict", "--ckpt_path", source, *net, "--out", "next.csv")
+        assert code == 0, error
+
+
+def test_the_best_checkpoint_of_a_recipe_is_found(run: Run) -> None:
+    recipe = read_config("forecasting/own-csv")
+    recipe["data"]["init_args"] |= {"path": "mine.csv", "lookback": 24, "horizon": 6}
+    recipe["model"]["init_args"]["net"]["init_args"] |= {"dim": 8, "heads": 2}
+    Path("mine.yaml").write_text(yaml.safe_dump(recipe))
+    code, _, error = run("fit", "-c", "mine.yaml", "--trainer.max_epochs", "1", "--no_report")
+    assert code == 0, error
+    words = ("--ckpt_path", "best", "-c", "mine.yaml")
+    code, _, error = run("predict", *words, "--out", "next.csv")
+    assert code == 0, error
+    refused(
+        run("predict", *words, "-c", "other.yaml", "--out", "x.csv"),
+        "there is no configuration file other.yaml",
+    )
+    Path("other.yaml").write_text(
+        "model: {class_path: series, init_args: {net: {class_path: dlinear}}}\n"
+    )
+    refused(
+        run("predict", *words, "-c", "other.yaml", "--out", "x.csv"),
+        "model.net.class_path is 'surform.forecasting.itransformer.ITransformer' in the checkpoint",
+    )
+
+
+def test_several_series_are_forecast_from_one_table(run: Run) -> None:
+    write(Path("mine.csv"), panel(north=240, south=200))
+    code, _, error = run("fit", *OWN, "--data.id", "shop", "--out", "r", "--no_report")
+    assert code == 0, error
+    code, _, error = run("predict", "--ckpt_path", "r", "--out", "next.csv")
+    assert code == 0, error
+    found = pd.read_csv("next.csv")
+    assert found.groupby("shop")["date"].first().to_dict() == {
+        "north": "2024-01-11 00:00:00",
+        "south": "2024-01-09 08:00:00",
+    }
+
+
+def test_validate_and_test_print_labelled_figures(run: Run, trained: Path) -> None:
+    figures = {}
+    for command in ("validate", "test"):
+        code, out, error = run(command, "--ckpt_path", "r")
+        assert code == 0, error
+        rows = [line.split() for line in out.splitlines()]
+        assert {row[-1] for row in rows} == {"clean"}
+        figures |= {row[0]: float(row[1]) for row in rows}
+    assert {"validation/mse", "validation/mae", "test/mse", "test/mae"} <= set(figures)
+    stored = json.loads((trained / "summary.json").read_text())["metrics"]
+    assert figures["validation/mse"] == pytest.approx(stored["validation/mse/clean"], rel=1e-4)
+
+
+def test_a_resumed_run_ends_bit_for_bit_where_a_whole_one_does(run: Run, trained: Path) -> None:
+    code, _, error = run("fit", *OWN, "--trainer.max_epochs", "3", "--out", "whole", "--no_report")
+    assert code == 0, error
+    words = ("--ckpt_path", "last", "--trainer.max_epochs", "3", "--override", "--no_report")
+    code, _, error = run("fit", *words, "--out", "r")
+    assert code == 0, error
+    # the cosine knows the new end only from now on: the weights part, the order of batches does not
+    constant = ("--model.schedule", "constant")
+    for folder, epochs in (("a", "3"), ("b", "2")):
+        code, _, error = run(
+            "fit", *OWN, *constant, "--trainer.max_epochs", epochs, "--out", folder, "--no_report"
+        )
+        assert code == 0, error
+    code, _, error = run("fit", *words, "--out", "b")
+    assert code == 0, error
+    one, two = (read_checkpoint(Path(n) / "checkpoints" / "last.ckpt") for n in ("a", "b"))
+    assert one["global_step"] == two["global_step"]
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, two["state_dict"][name]), name
+
+
+def test_info_describes_tables_runs_checkpoints_and_models(run: Run, trained: Path) -> None:
+    _, out, _ = run("info", "mine.csv")
+    assert "240 rows" in out
+    assert "2024-01-01 00:00:00 to 2024-01-10 23:00:00" in out
+    _, out, _ = run("info", "r")
+    assert "validation/mse/clean" in out
+    assert "mse_by_step" not in out
+    _, out, _ = run("info", "r/checkpoints/best.ckpt")
+    assert "windows: 24 steps in, 6 steps out" in out
+    _, out, _ = run("info", "r/model")
+    assert "Forecasts the next 6 steps of 1h of a, b, c" in out
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--out", "mine.csv"), "mine.csv would replace the data it is made from"),
+        (("--out", "next.txt"), "forecasts are written to one of .csv, .parquet, .nc, .zarr"),
+        (("--out", "x.csv", "--data.pth", "a"), "no option --data.pth: did you mean --data.path"),
+        (
+            ("--out", "x.csv", "--trainer.devices", "2"),
+            "--trainer: r/checkpoints/best.ckpt is used",
+        ),
+        (("--out", "x.csv", "--data.path", "absent.csv"), "absent.csv"),
+        ((), "predict needs a file to write to: --out FILE"),
+    ],
+)
+def test_what_predict_cannot_do_is_told_in_one_sentence(
+    run: Run, trained: Path, words: tuple[str, ...], message: str
+) -> None:
+    before = Path("mine.csv").read_bytes()
+    refused(run("predict", "--ckpt_path", "r", *words), message)
+    assert Path("mine.csv").read_bytes() == before
+    assert not Path("x.csv").exists()
+
+
+@pytest.mark.fault
+def test_a_forecaster_does_not_roll_out(run: Run, trained: Path) -> None:
+    refused(run("rollout", "r", "--data", "mine.csv", "--steps", "3"), "does not step fields")
+
+
+@pytest.mark.fault
+def test_a_recipe_without_a_table_asks_for_one(run: Run) -> None:
+    refused(run("fit", "--config", "forecasting/own-csv"), "needs the option path: --data.path")
+
+
+@pytest.mark.fault
+def test_a_table_that_is_too_short_says_what_it_would_take(run: Run) -> None:
+    write(Path("mine.csv"), frame(50))
+    refused(
+        run("fit", *OWN, "--out", "never"), "too few for a window of 30 (lookback 24 + horizon 6"
+    )
+    assert not Path("never").exists()
+
+
+@pytest.mark.parametrize("name", ["forecasting/quickstart", "forecasting/own-csv"])
+def test_the_recipes_are_valid_and_say_what_they_are(name: str) -> None:
+    config = read_config(name)
+    text = find_recipe(name).read_text()
+    assert f"# Command: surform fit --config {name}" in text
+    assert "# Reaches:" in text
+    config["data"]["init_args"].setdefault("path", "mine.csv")
+    check_names(config)
+
+
+@pytest.mark.slow
+def test_the_quickstart_makes_its_data_and_learns(run: Run) -> None:
+    words = ("--trainer.max_epochs", "1", "--data.batch_size", "128")
+    code, _, error = run("fit", "--config", "forecasting/quickstart", *words, "--out", "q")
+    assert code == 0, error
+    with Path("data/loads.csv").open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["time", "centre", "north", "south", "temperature"]
+    assert len(rows) == 8761
+    assert rows[1][0] == "2023-01-01 00:00:00"
+    figures = json.loads(Path("q/summary.json").read_text())["metrics"]
+    assert figures["validation/mse/clean"] < 0.3

@@ -1,0 +1,225 @@
+"""Tables in, labelled forecasts out: the right times, names and forms; one sentence otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+
+from surform.data.series_module import SeriesData
+from surform.forecasting.dlinear import DLinear
+from surform.forecasting.forecaster import Forecaster
+from surform.forecasting.itransformer import ITransformer
+from surform.uncertainty import Conformal
+from tests.forecasting.tables import frame, panel, write
+
+LOOKBACK, HORIZON = 24, 6
+
+
+def trained(table: Any, net: torch.nn.Module | None = None, **options: Any) -> Forecaster:
+    """A forecaster with the statistics of a table and weights that nobody trained."""
+    torch.manual_seed(0)
+    data = SeriesData(table, LOOKBACK, HORIZON, **options)
+    model = Forecaster(net or DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel=5))
+    model.fit_to(data.description(), *data.normalizers())
+    return model.eval()
+
+
+def test_a_frame_gives_a_frame_with_the_times_that_follow() -> None:
+    table = frame()
+    model = trained(table)
+    found = model.predict(table)
+    assert list(found.columns) == ["date", "a", "b", "c"]
+    expected = pd.date_range("2024-01-11", periods=HORIZON, freq="1h")
+    assert found["date"].tolist() == expected.tolist()
+    history = torch.tensor(table[["a", "b", "c"]].to_numpy()[-LOOKBACK:], dtype=torch.float32)
+    values = model(history[None])[0]
+    torch.testing.assert_close(torch.tensor(found[["a", "b", "c"]].to_numpy()), values)
+
+
+def test_columns_are_found_by_name_and_others_are_left_out() -> None:
+    table = frame()
+    model = trained(table, variates=["a", "c"], targets=["c"])
+    found = model.predict(table[["c", "b", "date", "a"]])
+    assert list(found.columns) == ["date", "c"]
+    pd.testing.assert_frame_equal(found, model.predict(table))
+
+
+def test_an_index_of_times_comes_back_as_one() -> None:
+    table = frame().set_index("date")
+    model = trained(frame())
+    found = model.predict(table)
+    assert found.index.name == "date"
+    assert found.index[0] == pd.Timestamp("2024-01-11")
+    pd.testing.assert_frame_equal(found.reset_index(), model.predict(frame()), check_freq=False)
+    unnamed = model.predict(table.rename_axis(None))
+    assert unnamed.index.name is None
+    assert unnamed.index.equals(found.index)
+
+
+def test_several_series_of_different_ends_are_forecast_at_once() -> None:
+    table = panel(north=240, south=200)
+    model = trained(table, id="shop")
+    found = model.predict(table)
+    assert list(found.columns) == ["shop", "date", "a", "b", "c"]
+    assert found["shop"].tolist() == ["north"] * HORIZON + ["south"] * HORIZON
+    assert found["date"][0] == pd.Timestamp("2024-01-11")
+    assert found["date"][HORIZON] == pd.Timestamp("2024-01-01") + pd.Timedelta(hours=200)
+    alone = model.predict(table[table["shop"] == "south"])
+    pd.testing.assert_frame_equal(alone, found[HORIZON:].reset_index(drop=True))
+    pd.testing.assert_frame_equal(model.predict(table, batch_size=1), found)
+
+
+def test_xarray_gives_xarray_with_units() -> None:
+    table = frame().set_index("date")
+    arrays = table.to_xarray()
+    arrays["a"].attrs["units"] = "kW"
+    model = trained(arrays)
+    found = model.predict(arrays)
+    assert isinstance(found, xr.Dataset)
+    assert found["a"].dims == ("date",)
+    assert found["a"].attrs["units"] == "kW"
+    assert found["date"].values[0] == np.datetime64("2024-01-11")
+    np.testing.assert_array_equal(found["a"], model.predict(frame())["a"])
+
+
+def test_series_of_different_ends_share_the_number_of_the_step() -> None:
+    from surform.forecasting.labelled import forecast
+
+    table = panel(north=240, south=200)
+    found = forecast(trained(table, id="shop"), table).dataset()
+    assert found["a"].dims == ("shop", "step")
+    assert found["date"].dims == ("shop", "step")
+    same = panel(north=240, south=240)
+    assert forecast(trained(same, id="shop"), same).dataset()["a"].dims == ("shop", "date")
+
+
+def test_calendar_features_are_those_of_training() -> None:
+    table, seen = frame(), {}
+
+    class Marked(ITransformer):
+        covariates = ("past_marks", "future_marks")
+
+        def forward(self, history: torch.Tensor, **marks: torch.Tensor) -> torch.Tensor:
+            seen.update(marks)
+            return super().forward(history, past_marks=marks["past_marks"])
+
+    net = Marked(LOOKBACK, HORIZON, dim=8, depth=1, heads=2)
+    trained(table, net, marks="integer").predict(table)
+    assert seen["past_marks"].shape == (1, LOOKBACK, 4)
+    # month, day, weekday (Monday is 0), hour
+    assert seen["future_marks"][0, 0].tolist() == [1, 11, 3, 0]
+
+
+def test_known_covariates_reach_beyond_the_last_row() -> None:
+    table = frame()
+    net = ITransformer(LOOKBACK, HORIZON, dim=8, depth=1, heads=2, known=1)
+    model = trained(table, net, known=["c"])
+    later = frame(240 + HORIZON)
+    later.loc[240:, ["a", "b"]] = np.nan
+    found = model.predict(later)
+    assert list(found.columns) == ["date", "a", "b"]
+    assert found["date"][0] == pd.Timestamp("2024-01-11")
+    with pytest.raises(ValueError, match=r"needs the known covariates \(c\) of 6: append rows"):
+        model.predict(table)
+
+
+def test_rows_without_times_are_counted() -> None:
+    table = frame().drop(columns="date")
+    model = trained(table, step="")
+    found = model.predict(table)
+    assert list(found.columns) == ["step", "a", "b", "c"]
+    assert found["step"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_quantiles_stand_beside_the_forecast() -> None:
+    table = frame()
+    data = SeriesData(
+        table, LOOKBACK, HORIZON, split={"train": 0.5, "validation": 0.4, "test": 0.1}
+    )
+    model = Conformal(trained(table), levels=(0.1, 0.5, 0.9)).calibrate(data.val_dataloader())
+    found = model.predict(table, levels=[0.1, 0.9])
+    assert list(found.columns)[:4] == ["date", "a", "a_q0.1", "a_q0.9"]
+    assert (found["a_q0.1"] < found["a_q0.9"]).all()
+    arrays = model.predict(table.set_index("date").to_xarray())
+    assert arrays["a_quantiles"].dims == ("date", "quantile")
+    assert arrays["quantile"].values.tolist() == [0.1, 0.5, 0.9]
+    np.testing.assert_array_equal(arrays["a_quantiles"][:, 0], found["a_q0.1"])
+    with pytest.raises(ValueError, match=r"no quantile 0\.2: it knows 0\.1, 0\.5, 0\.9"):
+        model.predict(table, levels=[0.2])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".nc", ".zarr"])
+def test_files_of_every_kind_are_written_whole(suffix: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "in.csv", frame())
+    model, out = trained(path), tmp_path / f"out{suffix}"
+    for _ in range(2):  # an older forecast is replaced
+        assert model.predict_file(path, out) == out
+    expected = model.predict(path)
+    if suffix in (".csv", ".parquet"):
+        found = pd.read_csv(out) if suffix == ".csv" else pd.read_parquet(out)
+        np.testing.assert_array_equal(found["a"].astype("float32"), expected["a"])
+        assert pd.to_datetime(found["date"]).tolist() == expected["date"].tolist()
+    else:
+        opened = xr.open_dataset(out) if suffix == ".nc" else xr.open_zarr(out, consolidated=False)
+        with opened as arrays:
+            np.testing.assert_array_equal(arrays["a"], expected["a"])
+            assert arrays.attrs["made_by"] == "surform predict"
+    assert not list(tmp_path.glob("*partial*"))
+
+
+@pytest.mark.fault
+def test_nothing_is_overwritten_that_is_no_forecast(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.csv", frame())
+    model, before = trained(path), (tmp_path / "in.csv").read_bytes()
+    with pytest.raises(ValueError, match="would replace the data it is made from"):
+        model.predict_file(path, tmp_path / "in.csv")
+    xr.Dataset({"u": ("x", [1.0])}).to_zarr(tmp_path / "mine.zarr", consolidated=False)
+    with pytest.raises(FileExistsError, match="exists and is not a forecast"):
+        model.predict_file(path, tmp_path / "mine.zarr")
+    with pytest.raises(ValueError, match=r"written to one of \.csv, \.parquet, \.nc, \.zarr"):
+        model.predict_file(path, tmp_path / "out.txt")
+    assert (tmp_path / "in.csv").read_bytes() == before
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (frame().drop(columns="b"), "the frame has no variate 'b'"),
+        (
+            frame().rename(columns={"a": "A"}),
+            "has no variate 'a': it holds A, b, c, date",
+        ),
+        (frame(step="2h"), "trained with a time step of 1h, the frame has 2h"),
+        (frame(20), "the frame has 20 rows, a forecast needs 24"),
+        (frame().drop(columns="date"), "the frame has no column of times"),
+        (frame().drop(index=235), "1 rows are missing between 2024-01-10 18:00:00"),
+        (frame().assign(a=[1.0] * 239 + [np.nan]), "column 'a': a value is missing"),
+    ],
+)
+def test_tables_that_do_not_suit_are_told_in_one_sentence(table: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        trained(frame()).predict(table)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.fault
+def test_other_units_are_refused() -> None:
+    arrays = frame().set_index("date").to_xarray()
+    arrays["a"].attrs["units"] = "kW"
+    other = arrays.copy(deep=True)
+    other["a"].attrs["units"] = "MW"
+    with pytest.raises(ValueError, match="trained with a in 'kW', the dataset gives it in 'MW'"):
+        trained(arrays).predict(other)
+
+
+@pytest.mark.fault
+def test_a_model_without_description_says_so() -> None:
+    with pytest.raises(ValueError, match="no description of its series"):
+        Forecaster(DLinear(lookback=4, horizon=2)).predict(frame())
