@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    checks = [_python, _packages, _compiler, _threads, _memory, _disk]
+    checks = [_python, _packages, _compiler, _native, _threads, _memory, _disk]
     if not args.quick:
         checks += [_torch, _imports, _compile, _triton]
     faults = 0
@@ -91,7 +91,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _compiler() -> Iterator[Finding]:
-    from surform.training.compiling import find_compiler, missing_compiler
+    from surform.layers.compiler import find_compiler, missing_compiler
 
     reason = missing_compiler()
     if reason:
@@ -99,6 +99,16 @@ def _compiler() -> Iterator[Finding]:
         yield Finding("note", "C++ compiler", text)
     else:
         yield Finding("ok", "C++ compiler", f"{find_compiler()} (for torch.compile on the CPU)")
+
+
+def _native() -> Iterator[Finding]:
+    from surform.layers import native
+
+    reason = native.reason()
+    if reason:
+        yield Finding("note", "native kernels", f"none: {reason}; torch does their work")
+    else:
+        yield Finding("ok", "native kernels", "built and loaded (SURFORM_NATIVE=0 for none)")
 
 
 def _threads() -> Iterator[Finding]:

@@ -21,9 +21,9 @@ _CACHED_BYTES = 1 << 27  # larger encodings are made anew each time
 class FourierEncoding(nn.Module):
     """[sin(2 pi x B), cos(2 pi x B)], a fixed Gaussian B ~ N(0, scale^2), then Linear(dim, dim).
 
-    Without gradients the encoding is kept from call to call, with gradients only its fixed features
-    are (CPU). What was kept is compared by value with the weights and coordinates of the call, so
-    any change of them, by an optimiser, a loaded checkpoint or `.data`, is seen.
+    Its fixed features are kept from call to call; without gradients the encoding is, too (CPU).
+    What was kept is compared by value with the weights and coordinates of the call, so any change
+    of them, by an optimiser, a loaded checkpoint or `.data`, is seen.
 
     periodic: on these axes B is rounded to whole waves per period.
     """
@@ -46,10 +46,18 @@ class FourierEncoding(nn.Module):
             return self.project(self.features(coordinates))
         sources = [self.frequencies, *coordinates]
         if torch.is_grad_enabled():
-            kept = self._recall("features", sources, lambda: self.features(coordinates))
-            return self.project(kept)
+            return self.project(self.fixed_features(coordinates))
         sources += [self.project.weight, self.project.bias]
         return self._recall("encoding", sources, lambda: self.project(self.features(coordinates)))
+
+    def fixed_features(
+        self, coordinates: Sequence[Float[Tensor, " _"]]
+    ) -> Float[Tensor, "*grid dim"]:
+        """`features`, from the last call where they may be kept."""
+        if not self._keeps(coordinates):
+            return self.features(coordinates)
+        sources = [self.frequencies, *coordinates]
+        return self._recall("features", sources, lambda: self.features(coordinates))
 
     def features(self, coordinates: Sequence[Float[Tensor, " _"]]) -> Float[Tensor, "*grid dim"]:
         """The fixed features, before the linear map."""
@@ -83,7 +91,7 @@ class FourierEncoding(nn.Module):
             # not an inference tensor: a later training step saves the features for its backward
             with torch.inference_mode(False), torch.no_grad():
                 value = make()
-                self._kept = {name: ([x.detach().clone() for x in sources], value)}
+                self._kept[name] = ([x.detach().clone() for x in sources], value)
         return value
 
     def __getstate__(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least
 from surform.layers.fourier_encoding import FourierEncoding
+from surform.layers.large_linear import LargeLinear
 from surform.operators.factorized_block import FactorizedBlock, FactorizedLayer
 from surform.operators.field_checks import check_coordinates, check_field, check_steps
 from surform.operators.grid_layers import ConvSkip, WindowLift, extend_axis, pad_end
@@ -138,7 +139,7 @@ class FactFormer2d(nn.Module):
         at_least(1, input_steps=input_steps, max_steps=max_steps)
         self.in_channels, self.input_steps, self.max_steps = in_channels, input_steps, max_steps
         self.periodic = periodic
-        self.lift = nn.Linear(input_steps * in_channels, dim)
+        self.lift = LargeLinear(input_steps * in_channels, dim)
         self.layers = _encoder(
             2,
             dim,
@@ -152,7 +153,7 @@ class FactFormer2d(nn.Module):
             recompute,
         )
         latent, groups = _latent(dim, latent_multiplier, None)
-        self.expand = nn.Linear(dim, latent, bias=False)
+        self.expand = LargeLinear(dim, latent, bias=False)
         self.marching = LatentMarching(
             latent, dim, out_channels, max_steps=max_steps, norm_groups=groups
         )
@@ -169,7 +170,8 @@ class FactFormer2d(nn.Module):
         coordinates = check_coordinates(
             coordinates, u.shape[2:-1], self.lift.weight, periodic=self.periodic
         )
-        u = self.lift(u.movedim(1, -2).flatten(-2))  # (time, channel) pairs are the channels
+        # (time, channel) pairs are the channels
+        u = self.lift(u.movedim(1, -2).flatten(-2))
         for layer in self.layers:
             u = layer(u, coordinates)
         return self.marching(self.expand(u), steps)
@@ -240,7 +242,7 @@ class FactFormer3d(nn.Module):
         )
         self.skip = ConvSkip(dim, rank=3) if skip else None
         latent, groups = _latent(dim, latent_multiplier, norm_groups)
-        self.expand = nn.Linear(2 * dim if skip else dim, latent, bias=False)
+        self.expand = LargeLinear(2 * dim if skip else dim, latent, bias=False)
         self.marching = LatentMarching(
             latent, dim, out_channels, max_steps=max_steps, norm_groups=groups
         )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.layers.checks import at_least
 from surform.layers.fourier_encoding import FourierEncoding
-from surform.layers.tokenwise import tokenwise
 from surform.operators.axis_kernel import AxisKernel
-from surform.operators.headwise import mix_axes
+from surform.operators.mixed_update import mixed_update
 from surform.operators.out_norm import out_norm as find_norm
+from surform.operators.pooled_norm import axis_means, encoded_norm, pooled_norm
 
 __all__ = ["FactorizedBlock", "FactorizedLayer"]
 
@@ -82,33 +81,37 @@ class FactorizedBlock(nn.Module):
         u: Float[Tensor, "b *grid c"],
         coordinates: Sequence[Float[Tensor, " _"]],
         residual: Float[Tensor, "b *grid o"] | None = None,
+        normed: tuple[Tensor, list[Tensor]] | None = None,
     ) -> Float[Tensor, "b *grid o"]:
-        """The block's update of u, added to `residual` if given; coordinates in physical units."""
-        u = self.norm(u)
-        kernels = self.kernels(u, coordinates)
-        mixed = mix_axes(
-            u,
+        """The block's update of u, added to `residual` if given; coordinates in physical units.
+
+        normed: the norm of u and its means along the axes, if they are known already.
+        """
+        normal, pooled = pooled_norm(u, None, self.norm)[1:] if normed is None else normed
+        return mixed_update(
+            normal,
             self.to_value.weight,
             self.to_out.weight,
-            kernels,
+            self.mlp_out.weight,
+            self._kernels(pooled, coordinates),
             self.out_norm,
-            self.parallel,
-            self.recompute,
+            residual,
+            parallel=self.parallel,
+            recompute=self.recompute,
         )
-        return tokenwise(F.gelu, mixed, (), self.mlp_out.weight, residual)
 
     def kernels(
         self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " _"]]
     ) -> list[Float[Tensor, "b h _ _"]]:
         """One kernel per axis of the normalised features u."""
-        rank = len(self.axes)
-        kernels = []
-        for axis, (kernel, coordinate) in enumerate(zip(self.axes, coordinates, strict=True)):
-            others = tuple(a + 1 for a in range(rank) if a != axis)
-            # every map before the mean is linear without bias, so that it may follow the mean
-            pooled = u.mean(others) if others else u
-            kernels.append(kernel(self.to_axes(pooled), coordinate))
-        return kernels
+        return self._kernels(axis_means(u), coordinates)
+
+    def _kernels(
+        self, pooled: list[Tensor], coordinates: Sequence[Tensor]
+    ) -> list[Float[Tensor, "b h _ _"]]:
+        # every map before the mean is linear without bias, so that it may follow the mean
+        pairs = zip(self.axes, pooled, coordinates, strict=True)
+        return [kernel(self.to_axes(mean), coordinate) for kernel, mean, coordinate in pairs]
 
 
 class FactorizedLayer(nn.Module):
@@ -121,5 +124,5 @@ class FactorizedLayer(nn.Module):
     def forward(
         self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " _"]]
     ) -> Float[Tensor, "b *grid c"]:
-        u = u + self.encoding(coordinates)
-        return self.block(u, coordinates, residual=u)
+        u, *normed = encoded_norm(u, self.encoding, coordinates, self.block.norm)
+        return self.block(u, coordinates, residual=u, normed=normed)

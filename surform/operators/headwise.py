@@ -23,7 +23,7 @@ from surform.operators.headwise_forward import integrate, project
 from surform.operators.kernel_integral import KernelIntegral, sample_groups
 from surform.operators.out_norm import OutNorm
 
-__all__ = ["mix_axes"]
+__all__ = ["mix_axes", "mix_plainly"]
 
 
 def mix_axes(
@@ -47,10 +47,10 @@ def mix_axes(
         tensors = (u, values, outs, *kernels)
         keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors) and not recompute
         return _Headwise.apply(norm, parallel, keep, *tensors)  # type: ignore[no-any-return]
-    return _mix(norm, parallel, u, values, outs, *kernels)
+    return mix_plainly(norm, parallel, u, values, outs, *kernels)
 
 
-def _mix(
+def mix_plainly(
     norm: OutNorm, parallel: bool, u: Tensor, values: Tensor, outs: Tensor, *kernels: Tensor
 ) -> Tensor:
     """The plain expression: any device, any dtype, differentiable to any order."""
@@ -58,7 +58,7 @@ def _mix(
     if u.dtype == half or kernels[0].dtype == half:  # unnormalised kernel sums overflow in float16
         with torch.autocast(u.device.type, enabled=False):
             wide = [x.float() for x in (u, values, outs, *kernels)]
-            return _mix(norm, parallel, *wide).to(u.dtype)
+            return mix_plainly(norm, parallel, *wide).to(u.dtype)
     v = F.linear(u, values.flatten(0, 1)).unflatten(-1, (values.shape[0], -1)).movedim(-2, 1)
     p = attention.axial(v, [k.to(v.dtype) for k in kernels], parallel=parallel)
     if parallel:
@@ -101,7 +101,10 @@ class _Headwise(torch.autograd.Function):
         inputs, rest = ctx.saved_tensors[: rank + 3], ctx.saved_tensors[rank + 3 :]
         if torch.is_grad_enabled():
             found = differentiable_gradients(
-                lambda *x: _mix(norm, parallel, *x), inputs, ctx.needs_input_grad[3:], outer[0]
+                lambda *x: mix_plainly(norm, parallel, *x),
+                inputs,
+                ctx.needs_input_grad[3:],
+                outer[0],
             )
             return (None, None, None, *found)
         u, values, outs, *kernels = inputs

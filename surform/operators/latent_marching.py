@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from surform.layers.blocking import differentiable_gradients, works_in_blocks
 from surform.layers.pages import large_empty
 from surform.layers.tokenwise import token_blocks
+from surform.operators.group_moments import group_moments
 from surform.operators.latent_marching_backward import MarchGradient
+from surform.operators.native_marching import NativeMarch, marches_natively
+from surform.operators.native_marching_backward import NativeMarchGradient
 from surform.operators.point_head import PointHead
 
 __all__ = ["LatentMarching"]
@@ -46,7 +49,12 @@ class LatentMarching(nn.Module):
         parameters = [self.step_embedding[:steps], *self._step_parameters(), *self.head.tensors()]
         if not works_in_blocks(state):
             return self.compute(state, *parameters)
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (state, *parameters)):
+        trains = torch.is_grad_enabled() and any(t.requires_grad for t in (state, *parameters))
+        if marches_natively(state, self.up.weight, self.head):
+            if trains:
+                return _NativeMarch.apply(self, state, *parameters)  # type: ignore[no-any-return]
+            return NativeMarch(self.head, state, parameters).run(keep=False)[0]
+        if trains:
             return _March.apply(self, state, *parameters)  # type: ignore[no-any-return]
         return _march(self, state, parameters, keep=False)[0]
 
@@ -112,20 +120,9 @@ def _advance(
         part.add_(bias).addmm_(hidden, weight.t())
         mean = part.mean(0)
         blocks.append((len(part), mean, (part - mean).square_().sum(0)))
-    return _group_moments(blocks, module.head.norm.num_groups)
-
-
-def _group_moments(blocks: list[tuple[int, Tensor, Tensor]], groups: int) -> tuple[Tensor, Tensor]:
-    """(count, mean, squares about it) of blocks of rows -> mean and variance of channel groups."""
-    means = torch.stack([mean for _, mean, _ in blocks]).double()  # (blocks, c)
-    squares = torch.stack([square for _, _, square in blocks]).double()
-    counts = torch.tensor([count for count, _, _ in blocks], dtype=means.dtype)[:, None, None]
-    means, squares = means.unflatten(1, (groups, -1)), squares.unflatten(1, (groups, -1))
-    total = counts.sum() * means.shape[2]
-    mean = (counts * means).sum((0, 2)) / total
-    spread = counts * (means - mean[:, None]).square()
-    variance = (squares + spread).sum((0, 2)) / total
-    return mean.to(blocks[0][1].dtype), variance.to(blocks[0][1].dtype)
+    counts, means, squares = zip(*blocks, strict=True)
+    groups = module.head.norm.num_groups
+    return group_moments(list(counts), torch.stack(means), torch.stack(squares), groups)
 
 
 class _March(torch.autograd.Function):
@@ -157,3 +154,23 @@ class _March(torch.autograd.Function):
                     dstate[b], now[index], now[index + 1], moments[index, b], upstream, index
                 )
         return (None, dstate.view(state.shape), *gradient.sums)
+
+
+class _NativeMarch(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, module: LatentMarching, state: Tensor, *parameters: Tensor) -> Tensor:
+        frames, kept = NativeMarch(module.head, state, parameters).run(keep=True)
+        ctx.module = module
+        ctx.save_for_backward(state, *parameters, *kept)
+        return frames
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        state, *parameters, states, raw, moments = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            found = differentiable_gradients(
+                ctx.module.compute, [state, *parameters], ctx.needs_input_grad[1:], outer[0]
+            )
+            return (None, *found)
+        march = NativeMarch(ctx.module.head, state, parameters)
+        return (None, *NativeMarchGradient(march, states, raw, moments).run(outer[0]))

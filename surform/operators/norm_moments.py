@@ -7,7 +7,7 @@ from torch import Tensor
 
 from surform.operators.out_norm import OutNorm
 
-__all__ = ["NormMoments"]
+__all__ = ["NormMoments", "combine_moments"]
 
 
 class NormMoments:
@@ -35,14 +35,26 @@ class NormMoments:
 
     def finish(self) -> tuple[Tensor, Tensor]:
         """Mean and scale (b, x or 1, heads or 1, d or 1, 1), about the common mean."""
-        norm, beyond = self.norm, self.sum.double() / self.each
-        mean = self.start.double() + beyond
-        kept = (norm.keep_first, not norm.over_heads, norm.keep_features)
-        dims = tuple(dim for dim, keep in enumerate(kept, start=1) if not keep)
-        common = mean.mean(dims, keepdim=True)
-        square = (self.root.double().square() - self.each * beyond.square()).clamp_(min=0)
-        square = (square + self.each * (mean - common).square()).sum(dims, keepdim=True)
-        count = self.each * mean.numel() // common.numel()
-        scale = (square / norm.degrees(count) + norm.eps).rsqrt()
-        dtype = self.start.dtype
-        return common.to(dtype)[..., None], scale.to(dtype)[..., None]
+        return combine_moments(
+            self.norm, self.each, self.start, self.sum, self.root.double().square()
+        )
+
+
+def combine_moments(
+    norm: OutNorm, each: int, start: Tensor, sum_: Tensor, square: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and scale (b, x or 1, heads or 1, parts or 1, 1) of numbers in equal groups.
+
+    Per group, (b, x, heads, parts): a number near its mean, the sum of the differences to it and
+    the sum of their squares, each over `each` numbers.
+    """
+    beyond = sum_.double() / each
+    mean = start.double() + beyond
+    kept = (norm.keep_first, not norm.over_heads, norm.keep_features)
+    dims = tuple(dim for dim, keep in enumerate(kept, start=1) if not keep)
+    common = mean.mean(dims, keepdim=True)
+    square = (square.double() - each * beyond.square()).clamp_(min=0)
+    square = (square + each * (mean - common).square()).sum(dims, keepdim=True)
+    count = each * mean.numel() // common.numel()
+    scale = (square / norm.degrees(count) + norm.eps).rsqrt()
+    return common.to(start.dtype)[..., None], scale.to(start.dtype)[..., None]

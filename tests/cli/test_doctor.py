@@ -10,7 +10,15 @@ from surform.cli import doctor, main
 def test_a_sound_installation_has_no_faults(capsys):
     assert main(["doctor", "--quick"]) == 0
     out = capsys.readouterr().out
-    for text in ("python", "packages", "C++ compiler", "memory", "disk", "no faults"):
+    for text in (
+        "python",
+        "packages",
+        "C++ compiler",
+        "native kernels",
+        "memory",
+        "disk",
+        "no faults",
+    ):
         assert text in out
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.optim import Adam
 
+from surform.layers.compiler import missing_compiler
 from surform.operators.task import FieldTask
-from surform.training.compiling import missing_compiler
 from surform.training.losses import RelativeL2
 from surform.training.schedules import Constant
 from tests.training.toy import Decay, Smooth, ToyData, trainer
