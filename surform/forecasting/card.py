@@ -35,8 +35,9 @@ class Card(nn.Module):
         mlp_ratio: hidden width of the feed-forward maps over dim.
         rank: summaries of the variates that attention over variates looks at.
         merge: neighbouring positions of a head that meet in one token; divides heads.
-        smoothing: weight alpha of the newest entry in the smoothed queries and keys, in (0, 1].
-        momentum: of the running means and variances of all batch norms.
+        smoothing: weight alpha of the newest entry in the smoothed queries and keys, in [0, 1]; at
+            0 all entries are the first.
+        momentum: of the running means and variances of all batch norms, in [0, 1].
         statistic_token: the first token tells a variate's mean and deviation; else it is learned.
         classes: classify the history, `(b, classes)`, in place of forecasting it.
         variates: their number, needed where `classes` is given.
@@ -194,8 +195,8 @@ def _checked(
         raise ValueError(f"heads {heads} must be a multiple of merge {merge}")
     if round(dim * mlp_ratio) < 1:
         raise ValueError(f"mlp_ratio {mlp_ratio} leaves no hidden feature of dim {dim}")
-    if not 0 < smoothing <= 1:
-        raise ValueError(f"smoothing is {smoothing!r}, but must lie in (0, 1]")
-    if not 0 < momentum <= 1:
-        raise ValueError(f"momentum is {momentum!r}, but must lie in (0, 1]")
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing is {smoothing!r}, but must lie in [0, 1]")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is {momentum!r}, but must lie in [0, 1]")
     return round(dim * mlp_ratio)

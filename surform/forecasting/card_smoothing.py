@@ -37,7 +37,7 @@ class Smoothing(nn.Module):
 
     Args:
         size: length of the matrix that is kept.
-        alpha: weight of the newest entry, in (0, 1].
+        alpha: weight of the newest entry, in [0, 1].
         everywhere: smooth sequences that are longer than `size`, too. The official code fills only
             `size` rows of its matrix: what comes after them becomes zero.
     """

@@ -30,7 +30,7 @@ class Pathformer(nn.Module):
     Args:
         variates: V, which weights depend on.
         patch_sizes: for each layer the patch sizes of its experts; all divide the look-back.
-        top_k: experts that each sample takes.
+        top_k: experts that each sample takes; a layer with fewer gives all of them.
         dim: features per number of the series, even; also the heads between patches.
         mlp_ratio: hidden width of the feed-forward blocks over `dim`.
         residual: add each layer's input to its output.
@@ -147,5 +147,6 @@ def _check_patches(patch_sizes: Sequence[Sequence[int]], lookback: int, top_k: i
         for size in row:
             if not isinstance(size, int) or isinstance(size, bool) or size < 1 or lookback % size:
                 raise ValueError(f"{where}: {size!r} does not divide lookback = {lookback}")
-        if len(row) < top_k:
-            raise ValueError(f"{where} has {len(row)} experts, but top_k = {top_k} are to be taken")
+    most = max(len(row) for row in patch_sizes)
+    if most < top_k:
+        raise ValueError(f"no layer has more than {most} experts, but top_k = {top_k}")

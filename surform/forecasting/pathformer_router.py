@@ -41,14 +41,15 @@ class Routes(NamedTuple):
 
 
 class Router(nn.Module):
-    """Chooses `top_k` of `experts` for each sample from series (l, v, b) of any scale.
+    """Chooses `top_k` of `experts`, or all of fewer, for each sample from series (l, v, b).
 
-    Computes in float32 at least: a routing that rounding decides is none.
+    The series may have any scale. Computes in float32 at least: a routing that rounding decides is
+    none.
     """
 
     def __init__(self, lookback: int, variates: int, experts: int, top_k: int) -> None:
         super().__init__()
-        self.experts, self.top_k = experts, top_k
+        self.experts, self.top_k = experts, min(top_k, experts)
         self.trend = Trend()
         self.merge = nn.Linear(variates, 1)
         self.gate = nn.Linear(lookback, experts)

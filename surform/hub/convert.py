@@ -85,10 +85,7 @@ def convert_state(
     where: str,
 ) -> tuple[nn.Module, Accounting]:
     """Our network with an official state dict's values; ValueError unless every key fits."""
-    try:
-        name, arguments = official.arguments(constructor, kind=kind, options=options)
-    except KeyError as error:
-        raise ValueError(f"the constructor arguments for {where} lack {error}") from error
+    name, arguments = official.described(constructor, kind, options, where)
     arguments = plain(arguments, f"{name} arguments")
     net = build_net({"name": name, "arguments": arguments}, where)
     dtypes = {t.dtype for t in state.values() if t.is_floating_point()}

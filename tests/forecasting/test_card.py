@@ -181,7 +181,7 @@ def test_the_published_sizes(options: dict, count: int):
         ({"heads": 4, "merge": 3}, "heads 4 must be a multiple of merge 3"),
         ({"patch_size": 100}, "patch_size 100 is longer than the lookback 96"),
         ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"smoothing": 0.0}, "smoothing is 0.0"),
+        ({"smoothing": -0.1}, "smoothing is -0.1"),
         ({"momentum": 1.5}, "momentum is 1.5"),
         ({"mlp_ratio": 0.0}, "mlp_ratio 0.0"),
         ({"rank": 0}, "rank is 0"),
@@ -192,6 +192,16 @@ def test_the_published_sizes(options: dict, count: int):
 def test_impossible_arguments_are_refused(options: dict, message: str):
     with pytest.raises(ValueError, match=message):
         Card(**options)
+
+
+def test_smoothing_and_momentum_may_be_zero():
+    net = model(smoothing=0.0, momentum=0.0, dropout=0.0).double().train()
+    x = torch.randn(4, 24, 5, dtype=torch.float64)
+    before = {name: value.clone() for name, value in net.named_buffers() if "running" in name}
+    torch.testing.assert_close(net(x), literal_forward(net, x))
+    after = dict(net.named_buffers())
+    assert before
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_impossible_inputs_are_refused():

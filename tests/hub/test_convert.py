@@ -103,3 +103,13 @@ def test_dropped_keys_carry_their_reason():
     assert found.dropped == {"net.inv_freq": "a constant"}
     assert found.unknown == ("step",)
     assert not found.complete
+
+
+def test_counts_of_batches_may_be_missing_as_in_old_files():
+    norm = torch.nn.BatchNorm1d(2)
+    old = {k: v for k, v in norm.state_dict().items() if k != "num_batches_tracked"}
+    needed = {f"norm.{k}": v for k, v in norm.state_dict().items()}
+    assert account({f"norm.{k}": v for k, v in old.items()}, needed, {}).complete
+    norm.load_state_dict(old)
+    found = account({"norm.weight": torch.ones(2)}, needed, {})
+    assert found.missing == ("norm.bias", "norm.running_mean", "norm.running_var")

@@ -38,9 +38,9 @@ def official_state(given: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def fixture(given: dict[str, Any], marks: int, mode: str = "eval", attention: bool = False):
-    """A case made by the literal formulas under the official names."""
+    """A case made by the literal formulas without dropout under the official names."""
     name, arguments = SYSTEM.arguments(given)
-    net = create_model(name, **arguments).double().train(mode == "train")
+    net = create_model(name, **arguments | {"dropout": 0.0}).double().train(mode == "train")
     state = official_state(given)
     net.load_state_dict(SYSTEM.to_ours(state, given))
     x = torch.randn(3, 10, 4).double()
@@ -70,6 +70,8 @@ def fixture(given: dict[str, Any], marks: int, mode: str = "eval", attention: bo
         (constructor(), 4, "eval"),
         (constructor(use_norm=0, activation="relu"), 0, "eval"),
         (constructor(dropout=0.0, n_heads=5), 5, "train"),
+        (constructor(dropout=0.4), 2, "train"),  # the official rate was set to 0 elsewhere
+        (constructor("model.iFlowformer.Model"), 1, "eval"),
         (constructor("iFlowformer.Model", use_norm=0, e_layers=1), 3, "eval"),
         (constructor("iFlowformer.Model", d_ff=None), 0, "eval"),
         (constructor(output_attention=True, activation="tanh"), 4, "eval"),
@@ -120,11 +122,16 @@ def test_unknown_variants_are_named():
         SYSTEM.arguments(constructor(), kind="scalers")
 
 
-def test_a_checkpoint_converts_without_its_constructor(tmp_path):
+def test_a_checkpoint_converts_with_its_constructor_only(tmp_path):
     given = constructor(d_model=16, n_heads=8, e_layers=3)
     state = {key: value.float() for key, value in official_state(given).items()}
     torch.save(state, tmp_path / "checkpoint.pth")
-    model = from_official(tmp_path / "checkpoint.pth", "itransformer").model
+    told = (
+        "seq_len=10, pred_len=6, d_model=16, e_layers=3, d_ff=20, but not its n_heads, activation"
+    )
+    with pytest.raises(ValueError, match=told):
+        from_official(tmp_path / "checkpoint.pth", "itransformer")
+    model = from_official(tmp_path / "checkpoint.pth", "itransformer", given).model
     x = torch.randn(2, 10, 5)
     net = create_model(*SYSTEM.arguments(given)[:1], **SYSTEM.arguments(given)[1]).eval()
     net.load_state_dict(SYSTEM.to_ours(state, given))
@@ -132,4 +139,4 @@ def test_a_checkpoint_converts_without_its_constructor(tmp_path):
     del state["projector.bias"]
     torch.save(state, tmp_path / "checkpoint.pth")
     with pytest.raises(ValueError, match=r"missing.*projector\.bias"):
-        from_official(tmp_path / "checkpoint.pth", "itransformer")
+        from_official(tmp_path / "checkpoint.pth", "itransformer", given)

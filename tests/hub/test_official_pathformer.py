@@ -14,6 +14,7 @@ from surform.hub.official.fixture import Fixture
 from surform.hub.official.pathformer import SYSTEM
 from surform.hub.verify import find_cases, verify_case
 from surform.registry import create_model
+from tests.forecasting.literal_pathformer import literal_forward
 
 CASES = find_cases([Path(__file__).parents[1] / "golden" / "pathformer"])
 CONFIGS = {
@@ -29,11 +30,11 @@ CONFIGS = {
 }
 
 
-def build(**changes):
+def build(options=None, **changes):
     constructor = {"cls": "Model", "configs": CONFIGS | changes}
     name, arguments = SYSTEM.arguments(constructor)
     torch.manual_seed(0)
-    return create_model(name, **arguments).double(), constructor
+    return create_model(name, **arguments | (options or {})).double(), constructor
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
@@ -84,6 +85,60 @@ def test_a_checkpoint_converts_with_every_key_accounted_for():
     assert set(accounting.used) | set(accounting.dropped) == set(state)
     assert any("never uses" in reason for reason in accounting.dropped.values())
     assert net.arguments["hidden_dropout"] == 0.2
+
+
+def recorded(mode, **changes):
+    """A case of the literal formulas, with all that the official code writes down."""
+    model, constructor = build({"dropout": 0.0, "hidden_dropout": 0.0}, **changes)
+    model.train(mode == "train")
+    torch.manual_seed(2)
+    x = torch.randn(5, 12, 3, dtype=torch.float64)
+    tensors = {f"param/{k}": v.clone() for k, v in official(model, constructor).items()}
+    torch.manual_seed(3)
+    counts = [layer.router.experts for layer in model.layers]
+    noises = [torch.randn(5, count, dtype=torch.float64) for count in counts]
+    torch.manual_seed(3)  # the literal formulas draw the same
+    y, penalty = literal_forward(model, x)
+    cotangent = torch.randn_like(y)
+    (y * cotangent).sum().backward()
+    gradients = {k: torch.zeros_like(v) for k, v in model.state_dict().items()}
+    gradients |= {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
+    gradients = SYSTEM.to_official(gradients, constructor)
+    tensors |= {
+        f"grad/{k}": v
+        for k, v in gradients.items()
+        if tensors[f"param/{k}"].is_floating_point() and "running" not in k
+    }
+    if mode == "train":
+        after = official(model, constructor)
+        tensors |= {f"out/{k}": v for k, v in after.items() if "running" in k}
+    unused = "AMS_lists.0.end_MLP.fc.weight"
+    tensors |= {f"param/{unused}": torch.ones(2, 2).double()}
+    tensors |= {f"grad/{unused}": torch.zeros(2, 2).double()}
+    tensors |= {f"in/noise{i}": noise for i, noise in enumerate(noises)}
+    tensors |= {"in/x": x, "in/cot": cotangent, "out/y0": y.detach(), "out/y1": penalty.detach()}
+    return Fixture(
+        "pathformer", "model", {}, constructor, mode, torch.float64, 1e-9, 1e-10, Path("made.json"),
+        {k: v.detach().clone() for k, v in tensors.items()},
+    )  # fmt: skip
+
+
+def official(model, constructor):
+    return SYSTEM.to_official(model.state_dict(), constructor)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("batch_norm", [0, 1])
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_layers_with_fewer_experts_than_k_take_all(k, batch_norm, mode):
+    rows = {"patch_size_list": [[6, 4, 3], [3, 2]], "num_experts_list": [3, 2]}
+    case = recorded(mode, k=k, batch_norm=batch_norm, **rows)
+    report = verify_case(case)
+    assert report.passed, report.problem or report.worst
+    names = {row.name for row in report.rows}
+    assert "grad/AMS_lists.0.end_MLP.fc.weight" in names
+    statistics = "out/AMS_lists.1.experts.0.norm_ffn.1.running_var"
+    assert (statistics in names) == (mode == "train" and batch_norm == 1)
 
 
 def test_missing_and_foreign_keys_are_refused():

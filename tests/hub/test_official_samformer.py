@@ -13,7 +13,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from torch import Tensor
 
-from surform.hub.convert import from_official
+from surform.hub.convert import convert_state, from_official
 from surform.hub.official.fixture import Fixture
 from surform.hub.official.samformer import SYSTEM
 from surform.hub.official.samformer_keras import from_keras
@@ -48,21 +48,31 @@ def test_weights_go_there_and_back():
     assert all(torch.equal(back[name], state[name]) for name in state)
 
 
-def test_without_revin_its_parameters_come_back_as_they_began():
+def test_without_revin_its_parameters_are_left_out_and_accounted_for():
     off = CONSTRUCTOR | {"use_revin": False}
     state = official_state()
     ours = SYSTEM.to_ours(state, off)
     name, arguments = SYSTEM.arguments(off)
     create_model(name, **arguments).double().load_state_dict(ours)
     back = SYSTEM.to_official(ours, off)
-    assert back["revin.affine_weight"].tolist() == [1] * 4
-    assert back["revin.affine_bias"].tolist() == [0] * 4
-    assert set(back) == set(state)
+    unused = {"revin.affine_weight", "revin.affine_bias"}
+    assert set(back) == set(state) - unused
+    assert all(torch.equal(back[name], state[name]) for name in back)
+    net, accounting = convert_state(SYSTEM, state, off, None, {}, "here")
+    assert set(accounting.dropped) == unused
+    assert set(accounting.used) == set(back)
+    assert net.revin is None
+    assert not convert_state(SYSTEM, state, CONSTRUCTOR, None, {}, "here")[1].dropped
 
 
 def test_arguments_are_read_off_the_weights_with_the_official_defaults():
     assert SYSTEM.infer is not None
-    assert SYSTEM.infer(official_state()) == CONSTRUCTOR
+    assert SYSTEM.infer(official_state()) == CONSTRUCTOR | {"use_revin": True}
+    began = {"revin.affine_weight": torch.ones(4), "revin.affine_bias": torch.zeros(4)}
+    with pytest.raises(
+        ValueError, match=r"num_channels=4, .*pred_horizon=6, but not its use_revin"
+    ):
+        SYSTEM.infer(official_state() | began)
     bare = {k: v for k, v in CONSTRUCTOR.items() if k != "hid_dim"}
     expected = {"lookback": 10, "horizon": 6, "variates": 4, "dim": 16, "revin": True}
     assert SYSTEM.arguments(bare) == ("samformer", expected)
@@ -160,6 +170,27 @@ def test_unflattened_outputs_and_revin_switched_off_replay_too():
     assert not verify_case(dataclasses.replace(case, options={"flatten_output": False})).passed
     on = dataclasses.replace(case, constructor=case.constructor | {"use_revin": True})
     assert not verify_case(on).passed
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize(("noise", "passes"), [(1e-9, True), (1e-6, False)])
+def test_noise_in_what_no_loss_depends_on_is_allowed(noise, passes, dtype):
+    """The keys' bias has no gradient but rounding's, which Adam turns into steps."""
+    case = golden("sam_adam_steps")
+    options = {k: v for k, v in case.constructor["optimizer"].items() if k != "weight_decay"}
+    options |= {"lr": 1e-2}
+    case = dataclasses.replace(case, constructor=case.constructor | {"optimizer": options})
+    replay = SYSTEM.kinds["sam_steps"](case, torch.float64)
+    ours = {f"out/{n}": v.detach().clone() for n, v in replay.outputs.items()}
+    kept = {n: v for n, v in case.tensors.items() if n.startswith(("param/", "in/"))}
+    again = dataclasses.replace(case, tensors=kept | ours)
+    assert verify_case(again, dtype).passed
+    again.tensors["out/after_step0.compute_keys.bias"] += noise
+    report = verify_case(again, dtype)
+    assert report.passed is (passes or dtype == torch.float32)
+    again.tensors["out/after_step0.compute_keys.weight"] += 1e-3
+    missed = [row.name for row in verify_case(again, dtype).rows if not row.passed]
+    assert "out/after_step0.compute_keys.weight" in missed
 
 
 @pytest.mark.parametrize(

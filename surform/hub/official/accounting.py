@@ -61,6 +61,11 @@ class Accounting:
         )
 
 
+def _counts(key: str) -> bool:
+    """Batch norms saved by old versions of torch lack the count of their batches: 0 is taken."""
+    return key.endswith(".num_batches_tracked")
+
+
 def account(
     state: dict[str, Tensor], needed: dict[str, Tensor], dropped: dict[str, str]
 ) -> Accounting:
@@ -87,7 +92,7 @@ def account(
     return Accounting(
         used=tuple(key for key in common if key not in misshapen),
         dropped=reasons,
-        missing=tuple(sorted(set(needed) - set(state))),
+        missing=tuple(sorted(key for key in set(needed) - set(state) if not _counts(key))),
         unknown=tuple(sorted(set(state) - set(needed) - set(reasons))),
         misshapen=misshapen,
     )

@@ -79,35 +79,31 @@ def _arguments(
 
 
 def _infer(state: dict[str, Tensor]) -> Arguments:
-    """Official constructor arguments from a bare state dict.
-
-    Stride, merge_size and use_statistic leave no trace and are taken to be the defaults; of the
-    look-backs with so many patches, the one without a rest is taken.
-    """
+    """Never enough: how patches and heads are cut leaves no trace in the weights."""
     block = "model.Attentions_over_channel.0"
     patches, dim = state["model.W_pos_embed"].shape
-    patch = state["model.W_input_projection.weight"].shape[1]
     rank, width = state[f"{block}.dp_k.weight"].shape
-    smoothing = state[f"{block}.ema_matrix"]
-    rows, columns = state["model.W_out.weight"].shape
     found: Arguments = {
-        "task_name": "long_term_forecast",
-        "seq_len": (patches - 1) * _DEFAULTS["stride"] + patch,
-        "pred_len": rows,
-        "enc_in": len(smoothing),  # at most
-        "patch_len": patch,
+        "patch_len": state["model.W_input_projection.weight"].shape[1],
         "d_model": dim,
         "d_ff": len(state[f"{block}.ff_1.0.weight"]),
         "e_layers": 1 + max(int(k.split(".")[2]) for k in state if "Attentions_mlp." in k),
         "n_heads": dim // width,
         "dp_rank": rank,
-        "alpha": float(f"{smoothing[1, 1].item():.6g}"),
     }
-    found["merge_size"] = 1 if found["n_heads"] % 2 else _DEFAULTS["merge_size"]
-    if columns != (patches + 1) * dim:
-        variates = columns // dim
-        found |= {"task_name": "classification", "num_class": rows, "enc_in": variates}
-    return found
+    smoothing = state.get(f"{block}.ema_matrix")
+    if smoothing is not None and len(smoothing) > 1:
+        found["alpha"] = float(f"{smoothing[1, 1].item():.6g}")
+    rows, columns = state["model.W_out.weight"].shape
+    if columns == (patches + 1) * dim:
+        found["pred_len"] = rows
+    else:
+        found |= {"task_name": "classification", "num_class": rows, "enc_in": columns // dim}
+    read = ", ".join(f"{name}={value}" for name, value in found.items())
+    raise ValueError(
+        f"CARD's weights tell {read} and {patches} patches, but not its seq_len, stride, "
+        "merge_size, use_statistic and momentum: give the official constructor arguments"
+    )
 
 
 def _watch(model: nn.Module) -> dict[str, Tensor]:
@@ -130,6 +126,7 @@ def _watch(model: nn.Module) -> dict[str, Tensor]:
 
 def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
     model, inputs = SYSTEM.build(fixture, dtype), fixture.inputs(dtype)
+    _take_smoothing(model, fixture.parameters(dtype))
     mid, observed = _watch(model), None
     if _config(fixture.constructor)["task_name"] == "imputation":  # others ignore their mask
         masks = [value != 0 for name, value in inputs.items() if name != "x"]
@@ -140,6 +137,15 @@ def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
     cotangent = fixture.cotangent("y", dtype)
     loss = None if cotangent is None else (y * cotangent).sum()
     return Replay({"y": y, **buffers}, inputs, model, mid=mid, loss=loss)
+
+
+def _take_smoothing(model: nn.Module, recorded: dict[str, Tensor]) -> None:
+    """The recorded matrices in place of ours: their precision is that of the official run."""
+    for index, layer in enumerate(model.get_submodule("layers").children()):
+        given = recorded.get(f"model.Attentions_over_channel.{index}.ema_matrix")
+        smoothing: Any = layer.get_submodule("over_variates.smoothing")
+        if given is not None and min(given.shape) >= smoothing.size:
+            smoothing.matrix = given[: smoothing.size, : smoothing.size].contiguous()
 
 
 def _loss_and_schedule(fixture: Fixture, dtype: torch.dtype) -> Replay:
@@ -168,7 +174,7 @@ def _rates(name: str, lr: float, epochs: int) -> Tensor:
     if found is None or found.group(1).lower() not in _SCHEDULES:
         raise ValueError(f"{name} is no known schedule: lr.<{'|'.join(_SCHEDULES)}>_<epochs>")
     schedule = import_object(f"surform.training.schedules:{_SCHEDULES[found.group(1).lower()]}")
-    warmup = {"warmup": int(found.group(3))} if found.group(1).lower() == "card" else {}
+    warmup = {"warmup": int(found.group(3) or 0)} if found.group(1).lower() == "card" else {}
     made, total = schedule(**warmup), int(found.group(2))
     return torch.tensor([made.rate(lr, epoch, total) for epoch in range(epochs)])
 
@@ -182,4 +188,5 @@ SYSTEM = System(
     dropped=DROPPED,
     infer=_infer,
     surrogate="series",
+    noise=("dropout",),
 )

@@ -6,6 +6,7 @@ inputs, outputs and gradients. Nothing may depend on a case's name.
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import math
 import re
@@ -19,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from surform.hub.official.accounting import account
 from surform.registry import create_model
 
 __all__ = ["Fixture", "Replay", "System"]
@@ -79,7 +81,10 @@ class Fixture:
     def inputs(self, dtype: torch.dtype) -> State:
         """Inputs as fresh leaves; floating ones in `dtype` and requiring a gradient."""
         values = {n: v for n, v in self.named("in").items() if not _is_cotangent(n)}
-        return {n: _cast(v, dtype).requires_grad_(v.is_floating_point()) for n, v in values.items()}
+        return _Inputs(
+            self.path.name,
+            {n: _cast(v, dtype).requires_grad_(v.is_floating_point()) for n, v in values.items()},
+        )
 
     def cotangent(self, output: str, dtype: torch.dtype) -> Tensor | None:
         """The weights of L = sum(out * cot) for one output; None when the file has none."""
@@ -97,7 +102,8 @@ class Replay:
 
     outputs: `out/<name>`; inputs: the leaves that went in (`grad/in/<name>`); mid: `mid/<name>`;
     loss: overrides sum(out * cot); to_official: overrides the system's map (our parameter names ->
-    official keys) for replays of a part of a model.
+    official keys) for replays of a part of a model; slack: `out/<name>` -> the absolute error that
+    rounding noise in the record explains, beside the fixture's tolerance.
     """
 
     outputs: State
@@ -106,6 +112,7 @@ class Replay:
     loss: Tensor | None = None
     mid: State = field(default_factory=dict)
     to_official: Callable[[State], State] | None = None
+    slack: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,8 @@ class System:
     surrogate: registered surrogate that wraps a converted network.
     infer(state) -> official constructor arguments read off the shapes of a bare state dict.
     modes: modes of a fixture that the replays tell apart.
+    noise: our arguments that draw random numbers in training which no fixture can record; they are
+        0 where a case is in train mode, as they were when it was made.
     translate(state) -> official state dict of what another version of the code base saved (other
         state dicts come back unchanged); ValueError says what does not fit.
     """
@@ -134,15 +143,48 @@ class System:
     surrogate: str = "fields"
     modes: tuple[str, ...] = ("eval", "train")
     translate: Callable[[State], State] | None = None
+    noise: tuple[str, ...] = ()
 
     def build(self, fixture: Fixture, dtype: torch.dtype) -> nn.Module:
-        """Our registered model with the fixture's parameters, in its dtype and mode."""
-        name, arguments = self.arguments(
-            fixture.constructor, kind=fixture.kind, options=fixture.options
-        )
+        """Our registered model with the fixture's parameters, in its dtype and mode.
+
+        Raises:
+            ValueError: the constructor lacks an argument, or the parameters do not fit it.
+        """
+        where, training = fixture.path.name, fixture.mode == "train"
+        name, arguments = self.described(fixture.constructor, fixture.kind, fixture.options, where)
+        if training:
+            arguments = arguments | dict.fromkeys(self.noise, 0.0)
         model = create_model(name, **arguments).to(dtype)
-        model.load_state_dict(self.to_ours(fixture.parameters(dtype), fixture.constructor))
-        return model.train(fixture.mode == "train")
+        state = fixture.parameters(dtype)
+        needed = self.to_official(model.state_dict(), fixture.constructor)
+        account(state, needed, dict(self.dropped)).require_complete(where)
+        model.load_state_dict(self.to_ours(state, fixture.constructor))
+        return model.train(training)
+
+    def described(
+        self, constructor: dict[str, Any], kind: str | None, options: dict[str, Any], where: str
+    ) -> tuple[str, dict[str, Any]]:
+        """`arguments`; ValueError says which official argument is missing, and where."""
+        try:
+            return self.arguments(constructor, kind=kind, options=options)
+        except KeyError as error:
+            raise ValueError(f"the constructor arguments for {where} lack {error}") from error
+
+    def leaves_out(self, key: str) -> bool:
+        """Whether an official key is left out on purpose."""
+        return any(fnmatch.fnmatchcase(key, pattern) for pattern in self.dropped)
+
+
+class _Inputs(dict[str, Tensor]):
+    """Inputs by name; a missing one is a sentence about its file."""
+
+    def __init__(self, where: str, values: State) -> None:
+        super().__init__(values)
+        self.where = where
+
+    def __missing__(self, name: str) -> Tensor:
+        raise ValueError(f"{self.where} lacks the input in/{name}")
 
 
 def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surform.data.calendar import calendar_features
+from surform.attention.key_samples import sampled_count
+from surform.data.calendar import calendar_features, frequency_of
 from surform.hub.official.fixture import Fixture, Replay, System
 from surform.hub.official.informer_keys import to_official, to_ours
 from surform.registry import import_object
@@ -56,10 +57,10 @@ def _arguments(
     name = _class_of(given)
     depth = given.get("e_layers", 3 if name == "Informer" else (3, 2, 1))
     calendar = {"timeF": "continuous", "fixed": "fixed"}.get(given["embed"], "learned")
-    horizon = given["out_len"] if "out_len" in given else given["pred_len"]
+    horizon = given["pred_len"] if "pred_len" in given and "out_len" not in given else None
     ours = {
         "lookback": given["seq_len"],
-        "horizon": horizon,
+        "horizon": given["out_len"] if horizon is None else horizon,
         "variates": given["enc_in"],
         "decoder_variates": given["dec_in"],
         "out_variates": given["c_out"],
@@ -135,33 +136,59 @@ def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
     if built["calendar"] != "continuous":  # columns without a table are not read
         past, start = past[..., : built["marks"]], start[..., : built["marks"]]
     call = (inputs["x_enc"], past, inputs["x_dec"], start)
-    samples = _recorded_samples(inputs, model)
+    samples = _recorded_samples(inputs, model, fixture.path.name)
     mid = _inside(model, call, samples) if fixture.named("mid") else {}
     names = [name for name in fixture.named("out") if re.search(r"att|map", name)]
     names = [name for name in names if name not in fixture.named("param")]
     maps: list[Tensor] | None = [] if names else None
     outputs = {"y": model.forward_from(*call, samples=samples, maps=maps)}  # type: ignore[operator]
-    outputs |= _named_maps(names, maps or [], built.get("depths"))
+    outputs |= _named_maps(fixture.named("out"), names, maps or [], built.get("depths"))
     # fixtures in train mode may keep the running statistics after the pass, by their official keys
     buffers = SYSTEM.to_official(dict(model.named_buffers()), fixture.constructor)
     outputs |= {k: v.clone() for k, v in buffers.items() if f"out/{k}" in fixture.tensors}
     return Replay(outputs, inputs, model, loss=_loss(fixture, outputs, dtype), mid=mid)
 
 
-def _recorded_samples(inputs: State, model: nn.Module) -> list[Tensor | None] | None:
-    """Numbered as the official code drew them; None where nothing was kept."""
+def _recorded_samples(inputs: State, model: nn.Module, where: str) -> list[Tensor | None] | None:
+    """Numbered as the official code drew them; None where they do not matter.
+
+    Raises:
+        ValueError: one is missing, and the queries that it chooses are not all.
+    """
+    attentions: Any = model.sampled_attentions
+    if not attentions:
+        return None
+    built = vars(model)["arguments"]
     recorded = {
-        int(name.rpartition(".")[2]): value
+        int(name.rpartition(".")[2]): value.long()
         for name, value in inputs.items()
         if name.startswith("index_sample.")
     }
-    if not recorded:
-        return None
-    attentions: Any = model.sampled_attentions
+    lengths = _query_counts(inputs["x_enc"].shape[1], inputs["x_dec"].shape[1], built)
+    missing = [
+        f"in/index_sample.{i:02d}"
+        for i, n in enumerate(lengths)
+        if i not in recorded and sampled_count(n, built["factor"]) < n
+    ]
+    if missing:
+        raise ValueError(f"{where} lacks the recorded samples {', '.join(missing)}")
     return [recorded.get(i) for i in range(attentions)]
 
 
-def _named_maps(names: list[str], maps: list[Tensor], depths: tuple[int, ...] | None) -> State:
+def _query_counts(encoded: int, decoded: int, built: Arguments) -> list[int]:
+    """Queries of each attention that samples, in the order in which they are called."""
+    counts = []
+    for number, depth in enumerate(built.get("depths") or (built["depth"],)):
+        length = encoded // 2**number
+        for _ in range(depth):
+            counts.append(length)
+            length = (length - 1) // 2 + 1 if built["distil"] else length
+    return counts + [decoded] * built["decoder_depth"]
+
+
+def _named_maps(
+    recorded: State, names: list[str], maps: list[Tensor], depths: tuple[int, ...] | None
+) -> State:
     """Encoder maps under names such as attn.1, or attn.0.1 for a stack's encoder 0."""
     depths = depths or (len(maps),)
     found = {}
@@ -170,14 +197,19 @@ def _named_maps(names: list[str], maps: list[Tensor], depths: tuple[int, ...] | 
         if len(numbers) == 2 and numbers[0] < len(depths):
             numbers = [sum(depths[: numbers[0]]) + numbers[1]]
         if len(numbers) == 1 and numbers[0] < len(maps):
-            found[name] = _official_background(maps[numbers[0]])
+            found[name] = _official_background(maps[numbers[0]], recorded[name])
     return found
 
 
-def _official_background(weights: Tensor) -> Tensor:
-    """The official code makes the 1 / n of inactive queries in float32, whatever the model is."""
+def _official_background(weights: Tensor, recorded: Tensor) -> Tensor:
+    """The official code makes the 1 / n of inactive queries in the default precision of its run,
+    whatever the model's is: they are float32's where those recorded are."""
+    rounded = weights.float().to(weights.dtype)
     inactive = (weights == weights[..., :1]).all(-1, keepdim=True)
-    return torch.where(inactive, weights.float().to(weights.dtype), weights)
+    if recorded.shape == weights.shape:
+        target = recorded.to(weights.dtype)
+        inactive = inactive & ((rounded - target).abs() < (weights - target).abs())
+    return torch.where(inactive, rounded, weights)
 
 
 def _loss(fixture: Fixture, outputs: State, dtype: torch.dtype) -> Tensor | None:
@@ -225,14 +257,16 @@ def _keep(mid: State, name: str) -> Any:
 
 def _time_features(fixture: Fixture, dtype: torch.dtype) -> Replay:
     """`timeF.<freq>` scaled to [-0.5, 0.5], `fixed.<freq>` whole numbers."""
-    inputs = fixture.inputs(dtype)
-    times = inputs["epoch_seconds"].numpy().astype("datetime64[s]")
+    inputs = fixture.inputs(fixture.dtype)  # seconds since 1970 do not fit into float32
+    times = inputs["epoch_seconds"].detach().long().numpy().astype("datetime64[s]")
     encodings = {"timeF": "continuous", "fixed": "integer"}
     outputs = {}
     for name in fixture.named("out"):
         encoding, _, freq = name.partition(".")
         if encoding in encodings:
-            outputs[name] = torch.from_numpy(calendar_features(times, freq, encodings[encoding]))  # type: ignore[arg-type]
+            columns = torch.from_numpy(calendar_features(times, freq, encodings[encoding]))  # type: ignore[arg-type]
+            yearly = encoding == "fixed" and frequency_of(freq) == "year"  # our column is constant
+            outputs[name] = columns[:, :0] if yearly else columns
     return Replay(outputs, inputs, nn.Module())
 
 
@@ -245,4 +279,5 @@ SYSTEM = System(
     dropped=_DROPPED,
     infer=_infer,
     surrogate="series",
+    noise=("dropout",),
 )

@@ -2,8 +2,7 @@
 
 A constructor is {"cls": "iTransformer.Model" or "iFlowformer.Model", "configs": {...}} as in the
 fixtures, or the configs alone. Missing ones take the official defaults. A checkpoint does not tell
-its number of heads, its activation, its normalisation or its class: all published scripts leave
-them at those defaults, but for `use_norm` on some PEMS sets.
+its number of heads, its activation, its normalisation or its class.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def _arguments(
     if kind not in (None, "model"):
         raise ValueError(f"kind {kind!r} is no iTransformer: choose model")
     given = _DEFAULTS | dict(constructor.get("configs", constructor))
-    name = str(constructor.get("cls", "iTransformer")).removesuffix(".Model")
+    name = str(constructor.get("cls", "iTransformer")).removesuffix(".Model").rpartition(".")[2]
     if name not in _ATTENTION:
         raise ValueError(f"cls is {name!r}, but must be one of {', '.join(_ATTENTION)}")
     flow = name == "iFlowformer"
@@ -77,16 +76,21 @@ def _arguments(
 
 
 def _infer(state: State) -> Arguments:
-    """Official constructor arguments from the shapes of a state dict, heads as published."""
+    """Never enough: heads, activation, normalisation and class leave no trace in the weights."""
     d_model, seq_len = state["enc_embedding.value_embedding.weight"].shape
     numbers = [int(key.split(".")[2]) for key in state if key.startswith("encoder.attn_layers.")]
-    return {
+    found: Arguments = {
         "seq_len": seq_len,
         "pred_len": len(state["projector.weight"]),
         "d_model": d_model,
         "e_layers": 1 + max(numbers, default=-1),
         "d_ff": len(state["encoder.attn_layers.0.conv1.weight"]),
     }
+    read = ", ".join(f"{name}={value}" for name, value in found.items())
+    raise ValueError(
+        f"an iTransformer's weights tell {read}, but not its n_heads, activation, use_norm and "
+        "cls: give the official constructor arguments"
+    )
 
 
 def _to_ours(state: State, constructor: Arguments) -> State:
@@ -179,4 +183,5 @@ SYSTEM = System(
     to_official=_to_official,
     infer=_infer,
     surrogate="series",
+    noise=("dropout",),
 )

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from surform.hub.official.fixture import Fixture, Replay, System
 from surform.hub.official.pathformer_keys import DROPPED, to_official, to_ours
-from surform.registry import create_model
 
 __all__ = ["SYSTEM"]
 
@@ -38,12 +37,13 @@ def _arguments(
     if kind not in (None, "model"):
         raise ValueError(f"kind {kind!r} is no Pathformer: choose model")
     given = _DEFAULTS | constructor.get("configs", constructor)
+    sizes = _patch_sizes(given)
     return "pathformer", {
         "lookback": given["seq_len"],
         "horizon": given["pred_len"],
         "variates": given["num_nodes"],
-        "patch_sizes": _patch_sizes(given),
-        "top_k": given["k"],
+        "patch_sizes": sizes,
+        "top_k": min(given["k"], max(len(row) for row in sizes)),  # of fewer experts, all
         "dim": given["d_model"],
         "mlp_ratio": given["d_ff"] / given["d_model"],
         "residual": bool(given["residual_connection"]),
@@ -155,11 +155,7 @@ def _noise(fixture: Fixture, inputs: dict[str, Tensor], layers: int) -> Sequence
 
 
 def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
-    name, arguments = _arguments(fixture.constructor, kind=fixture.kind, options=fixture.options)
-    # noise of dropouts cannot be recorded: the official rates are set to 0 in train mode
-    model = create_model(name, **arguments, dropout=0.0, hidden_dropout=0.0).to(dtype)
-    model.load_state_dict(to_ours(fixture.parameters(dtype), fixture.constructor))
-    model.train(fixture.mode == "train")
+    model: Any = SYSTEM.build(fixture, dtype)
     inputs = fixture.inputs(dtype)
     recorder = _Recorder(model, fixture.tensors.get("mid/expert0_0"))
     y, penalty = model.forecast_and_penalty(
@@ -168,6 +164,9 @@ def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
     outputs = {"y0": y, "y1": penalty}
     for key, value in fixture.named("out").items():
         outputs |= {key: outputs[key].reshape(value.shape)} if key == "y1" else {}
+    # fixtures in train mode keep the running statistics after the pass
+    state = to_official(dict(model.state_dict()), fixture.constructor)
+    outputs |= {k: v.clone() for k, v in state.items() if f"out/{k}" in fixture.tensors}
     return Replay(outputs, inputs, model, loss=_loss(fixture, outputs, dtype), mid=recorder.mid)
 
 
@@ -189,4 +188,5 @@ SYSTEM = System(
     dropped=DROPPED,
     infer=_infer,
     surrogate="series",
+    noise=("dropout", "hidden_dropout"),
 )

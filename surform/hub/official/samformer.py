@@ -1,12 +1,12 @@
 """SAMformer: romilbert/samformer@71f10eaa696f, its PyTorch version, and its Keras arrays one way.
 
-Official series are channel first, ours channel last. A checkpoint does not tell whether RevIN was
-on, since the network holds its parameters all the same: on, the default, is assumed.
+Official series are channel first, ours channel last. The network holds RevIN's parameters even
+where RevIN is off; trained ones tell that it was on, ones as they began tell nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from typing import Any
 
 import torch
@@ -48,14 +48,22 @@ def _arguments(
 
 
 def _infer(state: State) -> Arguments:
-    """Official constructor arguments from the shapes of a state dict; RevIN as by default."""
+    """Official constructor arguments from a state dict; ValueError where RevIN leaves no trace."""
     hid_dim, seq_len = state["compute_queries.weight"].shape
-    return {
-        "num_channels": len(state["revin.affine_weight"]),
+    scale, shift = state["revin.affine_weight"], state["revin.affine_bias"]
+    found: Arguments = {
+        "num_channels": len(scale),
         "seq_len": seq_len,
         "hid_dim": hid_dim,
         "pred_horizon": len(state["linear_forecaster.weight"]),
     }
+    if (scale != 1).any() or (shift != 0).any():  # only gradients can have moved them
+        return found | {"use_revin": True}
+    read = ", ".join(f"{name}={value}" for name, value in found.items())
+    raise ValueError(
+        f"a SAMformer's weights tell {read}, but not its use_revin, since RevIN's parameters are "
+        "as they began: give the official constructor arguments"
+    )
 
 
 def _to_ours(state: State, constructor: Arguments) -> State:
@@ -67,13 +75,8 @@ def _to_ours(state: State, constructor: Arguments) -> State:
 
 
 def _to_official(state: State, constructor: Arguments) -> State:
-    """Our state dict -> the official one; where RevIN is off, its parameters as they began."""
-    official = _names_of(state)
-    if not constructor.get("use_revin", True):
-        like, channels = state["head.bias"], constructor["num_channels"]
-        official["revin.affine_weight"] = like.new_ones(channels)
-        official["revin.affine_bias"] = like.new_zeros(channels)
-    return official
+    """Our state dict (or gradients) -> the official one, without RevIN's where it is off."""
+    return _names_of(state)
 
 
 def _names_of(state: State) -> State:
@@ -87,24 +90,13 @@ def _renamed(key: str, source: int) -> str:
     return key
 
 
-def _gradients_of(fixture: Fixture) -> Callable[[State], State]:
-    """Gradients under official names; RevIN's are zero where it is off."""
-
-    def rename(ours: State) -> State:
-        names = ("revin.affine_weight", "revin.affine_bias")
-        unused = {n: torch.zeros_like(fixture.tensors[f"param/{n}"]) for n in names}
-        return unused | _names_of(ours)
-
-    return rename
-
-
 def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
     model, inputs = SYSTEM.build(fixture, dtype), fixture.inputs(dtype)
     y = model(inputs["x"].transpose(1, 2)).transpose(1, 2)
     if fixture.options.get("flatten_output", True):
         y = y.flatten(1)  # channel-major
     mid = _inside(model, inputs["x"].detach())
-    return Replay({"y": y}, inputs, model, mid=mid, to_official=_gradients_of(fixture))
+    return Replay({"y": y}, inputs, model, mid=mid)
 
 
 @torch.no_grad()
@@ -149,8 +141,26 @@ def _sam_steps(fixture: Fixture, dtype: torch.dtype) -> Replay:
         model,
         loss=_loss(model, inputs["x"][0], inputs["y"][0]),
         mid=mid,
-        to_official=_gradients_of(fixture),
+        slack=_slack(outputs, optimizer.param_groups[0], dtype),
     )
+
+
+def _slack(outputs: State, options: Arguments, dtype: torch.dtype) -> dict[str, float]:
+    """What rounding alone does to the keys' bias, which no loss depends on.
+
+    Its gradient is noise of some eps of the others. An optimizer that divides by the gradient's
+    size plus a small number makes steps of up to `lr` of it.
+    """
+    if "eps" not in options:
+        return {}
+    share = min(1.0, 64 * torch.finfo(dtype).eps / max(options["eps"], 1e-300))
+    step = float(options["lr"]) * share
+    found = {}
+    for name in outputs:
+        number = re.fullmatch(r"after_step(\d+)\.compute_keys\.bias", name)
+        if number:
+            found[f"out/{name}"] = step * (int(number[1]) + 1)
+    return found
 
 
 def _optimizer(parameters: Any, options: Arguments) -> Any:
@@ -187,6 +197,7 @@ SYSTEM = System(
     arguments=_arguments,
     to_ours=_to_ours,
     to_official=_to_official,
+    dropped={"revin.*": "unused where use_revin is False"},
     infer=_infer,
     surrogate="series",
     translate=from_keras,
