@@ -13,7 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from surform.hub.pretrained import Pretrained
-from surform.uncertainty.residuals import Residuals, check_levels, order_statistics
+from surform.uncertainty.residuals import (
+    Residuals,
+    check_levels,
+    order_statistics,
+    windows_needed,
+)
 from surform.uncertainty.wrapper import Wrapper, rebuild
 
 __all__ = ["LEVELS", "Conformal", "restored"]
@@ -76,20 +81,22 @@ class Conformal(Wrapper):
         found = Residuals(most)
         training = self.training
         self.eval()
-        with torch.inference_mode():
-            for batch in batches:
-                batch = batch.to(self._device())
-                error = batch.targets - self.model.outputs(batch)
-                if self.scaled:
-                    error = error / self._spread(batch)
-                found.add(error, self.pooled_axes(error.ndim))
-        self.train(training)
+        try:
+            with torch.inference_mode():
+                for batch in batches:
+                    batch = batch.to(self._device())
+                    error = batch.targets - self.model.outputs(batch)
+                    if self.scaled:
+                        error = error / self._spread(batch)
+                    found.add(error, self.pooled_axes(error.ndim))
+        finally:
+            self.train(training)
         windows, errors = found.joined()
-        tail = min(self.levels[0], 1 - self.levels[-1])
-        if windows * tail < 1:
+        needed = windows_needed(self.levels)
+        if windows < needed:
             raise ValueError(
-                f"{windows} windows are too few to calibrate the level {tail:g}: give at least "
-                f"{int(1 / tail) + 1}, or levels nearer to 0.5"
+                f"{windows} windows are too few to calibrate the level {self.levels[0]:g}: give at "
+                f"least {needed}, or levels nearer to 0.5"
             )
         self.residuals = order_statistics(errors, self.levels).to(self._device())
         self.windows = torch.tensor(windows, device=self._device())

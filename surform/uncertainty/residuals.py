@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-__all__ = ["Residuals", "check_levels", "order_statistics"]
+__all__ = ["Residuals", "check_levels", "order_statistics", "windows_needed"]
 
 
 class Residuals:
@@ -70,6 +70,11 @@ def check_levels(levels: Sequence[float]) -> tuple[float, ...]:
             f"levels must increase, lie between 0 and 1 and be symmetric about 0.5, got {levels}"
         )
     return levels
+
+
+def windows_needed(levels: Sequence[float]) -> int:
+    """The fewest windows that have an order statistic for the outermost level."""
+    return math.ceil(1 / levels[0] - 1e-9) - 1
 
 
 def order_statistics(errors: Tensor, levels: Sequence[float]) -> Tensor:

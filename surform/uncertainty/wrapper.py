@@ -25,6 +25,8 @@ class Wrapper(Pretrained):
     def __init__(self, wrapped: Pretrained) -> None:
         # Not Pretrained.__init__: the network belongs to the wrapped model, and is stored there.
         nn.Module.__init__(self)
+        # in the mode of what is wrapped: a module begins in training mode, with dropout at work
+        self.training = wrapped.training
         self.metrics = dict(wrapped.metrics)
         self.protocols = dict(wrapped.protocols)
         self.card = dict(wrapped.card)

@@ -78,6 +78,36 @@ def test_quantiles_increase_and_the_output_stays_the_models():
     assert torch.equal(wrapped(new.inputs, COORDINATES), model(new.inputs, COORDINATES))
 
 
+def test_calibration_leaves_the_mode_alone_and_ignores_dropout():
+    torch.manual_seed(0)
+    net = surform.create_model(
+        "galerkin1d", dim=8, depth=1, heads=1, modes=3, decoder_dim=4, dropout=0.5
+    )
+    model = surrogate()
+    model.net = net
+    model.eval()
+    data = batch(60, model, 0.1, 0)
+    before = model.outputs(data)
+    wrapped = Conformal(model)
+    assert not wrapped.training
+    wrapped.calibrate([data])
+    assert not model.training
+    assert torch.equal(model.outputs(data), before)
+    assert torch.equal(wrapped.calibrate([data]).quantiles(data), wrapped.quantiles(data))
+    wrapped.train()
+    residuals = wrapped.residuals
+    assert torch.equal(wrapped.calibrate([data]).residuals, residuals)  # without dropout
+    assert wrapped.training
+    assert model.training
+
+
+def test_the_fewest_windows_that_will_do():
+    model = surrogate()
+    Conformal(model).calibrate([batch(39, model, 0.1, 0)])
+    with pytest.raises(ValueError, match="38 windows are too few"):
+        Conformal(model).calibrate([batch(38, model, 0.1, 0)])
+
+
 def test_a_calibrated_model_is_saved_and_loaded_like_any_other(tmp_path):
     model = surrogate()
     wrapped = Conformal(model).calibrate([batch(60, model, 0.1, 0)])
@@ -160,7 +190,7 @@ def test_what_cannot_be_is_said_in_one_sentence(tmp_path):
         Conformal(model).quantiles(batch(2, model, 0.1, 0))
     with pytest.raises(ValueError, match="not calibrated"):
         Conformal(model).save_pretrained(tmp_path / "m")
-    with pytest.raises(ValueError, match=r"3 windows are too few .* 0\.025: give at least 41"):
+    with pytest.raises(ValueError, match=r"3 windows are too few .* 0\.025: give at least 39"):
         Conformal(model).calibrate([batch(3, model, 0.1, 0)])
     with pytest.raises(ValueError, match="no windows"):
         Conformal(model).calibrate([])
