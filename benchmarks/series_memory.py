@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from surform.bench.measure import save
+
 _TRAIN = """
 import json, resource, sys, time
 path, cache, steps, batch = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -108,7 +110,8 @@ def main() -> None:
     for name, value in found.items():
         print(f"{name:<24}{value:>12,.3f}")
     if args.json:
-        Path(args.json).write_text(json.dumps(vars(args) | found, indent=2) + "\n")
+        settings = {name: value for name, value in vars(args).items() if name != "json"}
+        save(args.json, [settings | found])
 
 
 if __name__ == "__main__":
