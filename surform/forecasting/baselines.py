@@ -12,31 +12,42 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from surform.data.series_step import Step
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least
 
-__all__ = ["SEASONS", "Naive", "Ridge", "season_of"]
+__all__ = ["Naive", "Ridge", "season_of"]
 
-# Steps in the season that people expect of data with such a time step.
-SEASONS = {
-    "1s": 60,
-    "1min": 60,
-    "5min": 288,
-    "10min": 144,
-    "15min": 96,
-    "30min": 48,
-    "1h": 24,
-    "1D": 7,
-    "1B": 5,
-    "1W": 52,
-    "MS": 12,
-    "QS": 4,
-}
+_SECOND, _DAY = 10**6, 86400 * 10**6
+# (shortest step, season) that people expect of such data, in microseconds, longest step first.
+_SEASONS = (
+    (7 * _DAY, 52 * 7 * _DAY),
+    (_DAY, 7 * _DAY),
+    (300 * _SECOND, _DAY),
+    (15 * _SECOND, 3600 * _SECOND),
+    (_SECOND, 60 * _SECOND),
+)
 
 
 def season_of(step: str) -> int:
-    """Steps per season for a time step such as "1h"; 1 (no season) where none is usual."""
-    return SEASONS.get(step, 1)
+    """Steps per season for a time step such as "1h"; 1 (no season) where none is usual.
+
+    A year of months, quarters or weeks, a week of days, a day of hours or minutes from 5 on, an
+    hour of shorter ones, a minute of seconds; the step must divide it.
+    """
+    if not step:
+        return 1
+    found = Step.parse(step)
+    if found.text == "B":
+        return 5
+    if found.months:
+        return _whole(12, found.months)
+    season = next((season for least, season in _SEASONS if found.micro >= least), found.micro)
+    return _whole(season, found.micro)
+
+
+def _whole(season: int, step: int) -> int:
+    return season // step if season % step == 0 else 1
 
 
 class Naive(nn.Module):

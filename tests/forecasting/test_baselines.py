@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from surform.data.series_step import Step
 from surform.forecasting.baselines import Naive, Ridge, season_of
 from surform.forecasting.dlinear import DLinear, moving_average
 
@@ -61,8 +62,21 @@ def test_dlinear_is_two_linear_maps():
     torch.testing.assert_close(compiled(history), net(history))
 
 
-def test_seasons_follow_the_time_step():
-    assert [season_of(step) for step in ("1h", "15min", "1D", "MS", "7h")] == [24, 96, 7, 12, 1]
+@pytest.mark.parametrize(
+    ("step", "season"),
+    [
+        ("1h", 24), ("2h", 12), ("7h", 1), ("15min", 96), ("5min", 288), ("1min", 60), ("30s", 120),
+        ("10s", 6), ("1s", 60), ("1ms", 1), ("1D", 7), ("2D", 1), ("7D", 52), ("14D", 26), ("B", 5),
+        ("MS", 12), ("ME", 12), ("2MS", 6), ("QE", 4), ("YS", 1), ("", 1),
+    ],
+)  # fmt: skip
+def test_seasons_follow_the_time_step(step, season):
+    assert season_of(step) == season
+
+
+def test_every_step_that_a_table_may_have_has_a_season():
+    for text in ("W", "H", "T", "60min", "24h", "168h", "5QS"):
+        assert season_of(Step.parse(text).text) == season_of(text) >= 1
 
 
 @pytest.mark.fault
