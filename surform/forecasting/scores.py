@@ -46,7 +46,15 @@ class ForecastScores:
 
         Args:
             output: `(B, H, V)`; target: likewise; quantiles: `(levels, B, H, V)`.
+
+        Raises:
+            ValueError: another shape than the targets have, which would be broadcast.
         """
+        if output.shape != target.shape:
+            raise ValueError(
+                f"the forecast has the shape {tuple(output.shape)}, the targets "
+                f"{tuple(target.shape)}: a model is scored on the targets of its training"
+            )
         error = (output - target).double().cpu()
         std = self.std.double().cpu()
         found = {

@@ -50,3 +50,11 @@ def test_the_scale_of_mase_is_the_error_of_the_seasonal_naive_forecast():
 def test_no_windows_is_an_error():
     with pytest.raises(ValueError, match="no windows"):
         ForecastScores(torch.ones(1), torch.ones(1)).means()
+
+
+@pytest.mark.fault
+def test_a_forecast_of_another_shape_is_not_broadcast():
+    scores = ForecastScores(torch.ones(1), torch.ones(1))
+    with pytest.raises(ValueError, match=r"\(2, 3, 4\), the targets \(2, 3, 1\)"):
+        scores.add(torch.zeros(2, 3, 4), torch.zeros(2, 3, 1))
+    assert scores.windows == 0
