@@ -19,8 +19,9 @@ __all__ = ["data_sizes", "filled", "net_arguments"]
 def data_sizes(config: dict[str, Any]) -> Sizes:
     """What the data give, where an option of the network is open; {} where none is.
 
-    An option is open when it is null though its type does not allow that, or when it is required
-    and absent. Only then the data are opened, which a solver may have to make first.
+    An option is open when it is null though its type does not allow that, when it is required and
+    absent, or when the class leaves it to the data: names in its `from_data`, null or absent. Only
+    then the data are opened, which a solver may have to make first.
 
     Raises:
         ValueError: the data cannot be opened, or an option that is null is not theirs to give.
@@ -67,7 +68,7 @@ def net_arguments(config: dict[str, Any]) -> Sizes:
 
 
 def _open(config: dict[str, Any]) -> dict[str, bool]:
-    """The open options, and whether they are merely absent."""
+    """The open options, and whether the data need not give them."""
     net = _net(config)
     if not net:
         return {}
@@ -77,7 +78,10 @@ def _open(config: dict[str, Any]) -> dict[str, bool]:
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        if name not in given:
+        if name in getattr(cls, "from_data", ()):
+            if given.get(name) is None:
+                found[name] = True
+        elif name not in given:
             if parameter.default is parameter.empty:
                 found[name] = True
         elif given[name] is None and not _may_be_none(cls, name, parameter):

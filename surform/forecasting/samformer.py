@@ -34,12 +34,14 @@ class SAMformer(nn.Module):
 
     Args:
         lookback, horizon: steps given and steps forecast.
-        variates: their number; needed with `revin`, which learns a scale and a shift for each.
+        variates: their number; needed with `revin`, which learns a scale and a shift for each. In
+            configurations None stands for what the data give.
         dim: width of queries and keys.
         revin: normalise every history by its own mean and deviation.
     """
 
     covariates: ClassVar[tuple[str, ...]] = ()
+    from_data: ClassVar[tuple[str, ...]] = ("variates",)
 
     @record_arguments
     def __init__(

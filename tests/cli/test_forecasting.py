@@ -110,6 +110,32 @@ def test_a_network_that_is_not_registered_is_named_by_its_user(run: Run) -> None
         assert code == 0, error
 
 
+ANOTHER = {
+    "samformer": (),
+    "card": ("--model.net.dim", "8", "--model.net.depth", "1"),
+    "informer": ("--model.net.dim", "8", "--model.net.heads", "2"),
+    "informer_stack": ("--model.net.dim", "8", "--model.net.heads", "2"),
+    "pathformer": ("--model.net.variates", "null", "--model.net.dim", "4"),
+    "dlinear": (),
+}
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+@pytest.mark.parametrize("name", list(ANOTHER))
+def test_another_network_takes_its_sizes_from_the_table(run: Run, name: str, columns: int) -> None:
+    table = frame(900)
+    table["d"] = table["a"] - table["b"]
+    write(Path("mine.csv"), pd.DataFrame(table, columns=["date", *"abcd"[:columns]]))
+    sizes = ("--model.net.lookback", "null", "--model.net.horizon", "null", *ANOTHER[name])
+    data = ("--data.path", "mine.csv", "--data.lookback", "96", "--data.horizon", "6")
+    words = ("--config", "forecasting/own-csv", *data, "--model.net", name, *sizes)
+    code, _, error = run("fit", *words, "--trainer.max_steps", "2", "--out", "r", "--no_report")
+    assert code == 0, error
+    net = yaml.safe_load(Path("r/config.yaml").read_text())["model"]["init_args"]["net"]
+    assert net["init_args"]["lookback"] == 96
+    assert net["init_args"].get("variates") in (None, columns)
+
+
 def test_the_best_checkpoint_of_a_recipe_is_found(run: Run) -> None:
     recipe = read_config("forecasting/own-csv")
     recipe["data"]["init_args"] |= {"path": "mine.csv", "lookback": 24, "horizon": 6}
