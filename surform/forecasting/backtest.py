@@ -17,6 +17,7 @@ from surform.forecasting.rolling import Fold
 from surform.forecasting.scores import ForecastScores, seasonal_scale
 from surform.uncertainty import Conformal
 from surform.uncertainty.conformal import LEVELS
+from surform.uncertainty.residuals import windows_needed
 
 __all__ = ["Backtest", "Example", "FoldResult", "run_backtest"]
 
@@ -44,6 +45,7 @@ class FoldResult:
     first: str
     last: str
     windows: int
+    validation_windows: int
     scores: dict[str, ForecastScores]
     example: Example
 
@@ -65,6 +67,19 @@ class Backtest:
             place = {"fold": "all", "from": self.folds[0].first, "to": self.folds[-1].last}
             rows.append(place | {"model": name, "windows": scores.windows} | scores.means())
         return rows
+
+    def without_intervals(self) -> str:
+        """Which folds have no intervals and why, as a sentence; "" where all have them."""
+        needed = windows_needed(LEVELS)
+        short = [fold for fold in self.folds if fold.validation_windows < needed]
+        if not short:
+            return ""
+        which = "There are" if len(short) == len(self.folds) else "Some folds have"
+        fewest = min(fold.validation_windows for fold in short)
+        return (
+            f"{which} no intervals: {fewest} validation windows are too few, they need {needed} "
+            "(a longer validation split, or a shorter horizon)."
+        )
 
     def pooled(self) -> dict[str, ForecastScores]:
         """The scores of all folds together, every window alike; contestants of all folds only."""
@@ -105,7 +120,7 @@ def run_backtest(
         open_data: the data of a fold, set up.
         contestants: fitted forecasters of a fold; the first one is shown in examples.
         season: steps per season, of MASE.
-        stride: every which test window counts.
+        stride: steps between two test windows.
     """
     backtest, std = Backtest(), None
     for place, fold in enumerate(folds):
@@ -113,12 +128,13 @@ def run_backtest(
         columns = list(data.description().target_columns)
         if std is None:
             std = data.normalizers()[0].std.expand(len(data.description().variates))[columns]
-        scale = _mase_scale(data, season)[columns]
+        scale = _mase_scale(data, season)
         windows = data.windows("test")
         entered = contestants(fold, data)
         scores = {}
         example = None
         for number, (name, model) in enumerate(entered.items()):
+            model.eval()
             quantiles = _calibrated(model, data, batch_size)
             scores[name] = ForecastScores(std, scale, LEVELS if quantiles else ())
             with torch.inference_mode():
@@ -132,30 +148,32 @@ def run_backtest(
         assert example is not None
         first, last = _period(windows)
         count = len(range(0, len(windows), stride))
-        backtest.folds.append(FoldResult(fold, first, last, count, scores, example))
+        held = len(data.windows("validation"))
+        backtest.folds.append(FoldResult(fold, first, last, count, held, scores, example))
     return backtest
 
 
 def _calibrated(model: Forecaster, data: SeriesData, batch_size: int) -> Conformal | None:
     """The model with conformal quantiles; None where validation windows are too few for them."""
-    if len(data.windows("validation")) * LEVELS[0] < 1:
+    windows = data.windows("validation")
+    if len(windows) < windows_needed(LEVELS):
         return None
-    return Conformal(model).calibrate(batches_of(data.windows("validation"), batch_size))
+    quantiles = Conformal(model)
+    quantiles.eval()  # calibrate goes back to the mode that it found
+    return quantiles.calibrate(batches_of(windows, batch_size))
 
 
 def _mase_scale(data: SeriesData, season: int) -> Tensor:
-    """Mean over the series, weighted by rows, of the seasonal differences of the training rows."""
-    table, variates = data.table, len(data.table.roles.variates)
-    total, count = torch.zeros(variates, dtype=torch.float64), 0
-    for span, rows in zip(table.spans, data.split_rows(), strict=True):
-        first, end = (span.start + row for row in rows["train"])
-        values = torch.from_numpy(table.values[first:end, :variates]).double()
-        if len(values) > season and bool(torch.isfinite(values).all()):
-            total += seasonal_scale(values, season) * len(values)
-            count += len(values)
-    if not count:
-        raise ValueError(f"no series has more than {season} training rows: give a shorter season")
-    return total / count
+    """The `seasonal_scale` of the targets, over the training rows of all series."""
+    table, about = data.table, data.description()
+    spans = [
+        (span.start + first, span.start + end)
+        for span, rows in zip(table.spans, data.split_rows(), strict=True)
+        for first, end in [rows["train"]]
+    ]
+    columns = list(about.target_columns)
+    values = [torch.from_numpy(table.values[first:end, columns]) for first, end in spans]
+    return seasonal_scale(values, season, about.targets)
 
 
 def _period(windows: Any) -> tuple[str, str]:

@@ -19,7 +19,9 @@ class DLinear(nn.Module):
     """Moving average and remainder, each mapped linearly from look-back to horizon.
 
     Zeng, Chen, Zhang, Xu, "Are Transformers Effective for Time Series Forecasting?" (2023),
-    arXiv 2205.13504. The maps are shared by all variates, so their number is free.
+    arXiv 2205.13504. The maps are shared by all variates, so their number is free. It sees the
+    history alone: covariates are taken, so that it can stand beside models that use them, and not
+    looked at.
 
     Args:
         lookback: steps given (L).
@@ -27,7 +29,7 @@ class DLinear(nn.Module):
         kernel: width of the moving average, in steps.
     """
 
-    covariates: ClassVar[tuple[str, ...]] = ()
+    covariates: ClassVar[tuple[str, ...]] = ("known", "static")
 
     @record_arguments
     def __init__(self, *, lookback: int, horizon: int, kernel: int = 25) -> None:
@@ -37,7 +39,13 @@ class DLinear(nn.Module):
         self.trend = nn.Linear(lookback, horizon)
         self.remainder = nn.Linear(lookback, horizon)
 
-    def forward(self, history: Float[Tensor, "b l v"]) -> Float[Tensor, "b h v"]:
+    def forward(
+        self,
+        history: Float[Tensor, "b l v"],
+        *,
+        known: Float[Tensor, "b t k"] | None = None,
+        static: Float[Tensor, "b s"] | None = None,
+    ) -> Float[Tensor, "b h v"]:
         """The forecast, in the units of `history`."""
         series = history.transpose(1, 2)
         trend = moving_average(series, self.kernel)

@@ -49,6 +49,10 @@ def rolling_folds(
 ) -> list[Fold]:
     """Cut the test split into folds.
 
+    Rows are counted from the end of each series. Where series end on different dates, a fold may
+    hence train on rows of one that are later than the test rows of another; where fractions of
+    unequal series begin at different distances, the shortest test split decides.
+
     Args:
         rows: of each series.
         splits: of each series, "train", "validation", "test" -> first row and end.
@@ -58,8 +62,7 @@ def rolling_folds(
             the training split has.
 
     Raises:
-        ValueError: too many folds for the test split, a split that lacks a part, or series whose
-            test splits lie at different distances from their ends.
+        ValueError: too many folds for the test split, or a split that lacks a part.
     """
     if window not in ("expanding", "sliding"):
         raise ValueError(f"window must be 'expanding' or 'sliding', not {window!r}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from surform.uncertainty.scores import covered, interval_score, quantile_crps
@@ -119,16 +120,32 @@ class ForecastScores:
         return {name: total / self.windows for name, total in self.sums.items()}
 
 
-def seasonal_scale(rows: Tensor, season: int) -> Tensor:
-    """`(V,)`: mean |y_t - y_(t - season)| over the rows `(n, V)`, the denominator of MASE.
+def seasonal_scale(
+    series: Sequence[Tensor], season: int, names: Sequence[str] = ()
+) -> Float[Tensor, " v"]:
+    """Mean |y_t - y_(t - season)| over the rows `(n, V)` of all series, the denominator of MASE.
 
-    Hyndman, Koehler, "Another look at measures of forecast accuracy" (2006). A variate that never
-    changes has the scale 1, so that its error stays finite.
+    Hyndman, Koehler, "Another look at measures of forecast accuracy" (2006). Pairs that lack a
+    value are left out. A variate that never changes has the scale 1, so that its error stays
+    finite.
+
+    Args:
+        names: of the variates, for errors.
 
     Raises:
-        ValueError: not more rows than steps in a season.
+        ValueError: a variate has no two values a season apart.
     """
-    if len(rows) <= season:
-        raise ValueError(f"{len(rows)} rows are too few for a season of {season} steps")
-    scale = (rows[season:] - rows[:-season]).abs().mean(0)
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
+    total, count = torch.zeros((2, series[0].shape[1]), dtype=torch.float64)
+    for rows in series:
+        change = (rows[season:].double() - rows[:-season].double()).abs()
+        total += change.nansum(0)
+        count += (~change.isnan()).sum(0)
+    if not bool((count > 0).all()):
+        place = int((count == 0).nonzero()[0])
+        name = names[place] if names else f"variate {place}"
+        longest = max(map(len, series))
+        raise ValueError(
+            f"the training rows, {longest} of a series at most, hold no two values of {name} that "
+            f"are a season of {season} steps apart: give a shorter --season"
+        )
+    return torch.where(total > 0, total / count, torch.ones_like(total))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -41,9 +43,19 @@ def test_quantile_figures():
 
 def test_the_scale_of_mase_is_the_error_of_the_seasonal_naive_forecast():
     rows = torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 1.0], [3.0, 1.0]])
-    torch.testing.assert_close(seasonal_scale(rows, 2), torch.tensor([1.0, 1.0]))
-    with pytest.raises(ValueError, match="4 rows are too few for a season of 4"):
-        seasonal_scale(rows, 4)
+    expected = torch.tensor([1.0, 1.0]).double()
+    torch.testing.assert_close(seasonal_scale([rows], 2), expected)
+    with pytest.raises(ValueError, match="no two values of b that are a season of 4"):
+        seasonal_scale([rows], 4, ["b", "c"])
+
+
+def test_the_scale_of_mase_leaves_out_pairs_with_a_gap_and_series_that_are_short():
+    rows = torch.tensor([[0.0], [1.0], [math.nan], [3.0], [5.0]])
+    short = torch.tensor([[7.0]])
+    found = seasonal_scale([rows, short, rows + 1], 1)
+    torch.testing.assert_close(found, torch.tensor([1.5]).double())
+    with pytest.raises(ValueError, match="no two values of variate 0"):
+        seasonal_scale([rows[:4]], 2 + 2)
 
 
 @pytest.mark.fault
