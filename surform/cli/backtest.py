@@ -55,10 +55,11 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
         "--window",
         choices=("expanding", "sliding"),
         default="expanding",
-        help="training rows of a fold: all before it, or as many as at first (expanding)",
+        help="with --refit, the training rows of a fold: all before it, or as many as at first "
+        "(default: expanding)",
     )
-    add("--refit", action="store_true", help="train the model anew for every fold")
-    add("--stride", type=int, default=1, help="every which test window counts (default: 1)")
+    add("--refit", action="store_true", help="train all models anew for every fold")
+    add("--stride", type=int, default=1, help="steps between two test windows (default: 1)")
     add("--season", type=int, metavar="N", help="steps in a season (default: by the time step)")
     add("--no-dlinear", action="store_true", help="leave out DLinear, which must be trained")
     add(
@@ -72,6 +73,20 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
         args, overrides = parser.parse_known_args(list(argv))
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
+    _check_options(parser, overrides)
     from surform.cli.backtest_run import run
 
     return run(args, overrides)
+
+
+def _check_options(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:
+    """ValueError for an option that neither the command nor a recipe has."""
+    from surform.cli.fit_config import SECTIONS, closest
+
+    own = [text[2:] for action in parser._actions for text in action.option_strings]
+    for word in overrides:
+        name = word[2:].partition("=")[0]
+        first = name.partition(".")[0].rstrip("+")
+        if word.startswith("--") and name and first not in SECTIONS:
+            known = [*SECTIONS, *(text for text in own if len(text) > 1)]
+            raise ValueError(f"unknown option --{name}: {closest(first, known, '--')}")

@@ -8,6 +8,7 @@ import copy
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from rich.table import Table
 
 from surform.cli.fit_check import import_class
 from surform.cli.fit_config import apply_overrides, merge, read_config
-from surform.cli.fit_progress import quiet
-from surform.cli.fit_resume import check_classes, find_checkpoint
+from surform.cli.fit_progress import quiet, show_bar
+from surform.cli.fit_resume import check_classes, disagreements, find_checkpoint, options
 from surform.cli.lightning_cli import resolve, train
 from surform.cli.load import load_any
+from surform.cli.predict import unregistered_net
 from surform.data.atomic import replacing
 from surform.data.series_module import SeriesData
 from surform.data.solvers.progress import progress_bar
@@ -36,6 +38,8 @@ from surform.uncertainty.wrapper import Wrapper
 
 __all__ = ["run"]
 
+# Options of the data that training settled: with another split, test rows may be known already.
+_BOUND = ("split", "normalize", "dtype")
 _SHOWN = ("fold", "model", "windows", "mse", "mae", "mase", "crps", "coverage_90")
 
 
@@ -46,6 +50,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     config, model = _configuration(args, overrides)
     arguments = _series_arguments(config)
     data = SeriesData(**arguments)
+    if model is not None and model.description is not None:
+        data.check(model.description)
     folds = rolling_folds(
         [span.rows for span in data.table.spans],
         data.split_rows(),
@@ -77,7 +83,11 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 class _Entrants:
-    """The forecasters of a fold: the model, trained where it must be, then the simple ones."""
+    """The forecasters of a fold: the model, trained where it must be, then the simple ones.
+
+    All are fitted on the rows before the first fold, or anew for every fold: one that alone kept
+    learning would look better than it is.
+    """
 
     def __init__(
         self,
@@ -87,23 +97,27 @@ class _Entrants:
         season: int,
     ) -> None:
         self.config, self.args, self.model, self.season = config, args, model, season
-        self.linear: Forecaster | None = None
+        self.simple: dict[str, Forecaster] = {}
 
     def __call__(self, fold: Fold, data: SeriesData) -> Mapping[str, Forecaster]:
         if self.model is None or self.args.refit:
             self.model = self._trained(self.config, fold, "model")
-        if not self.args.no_dlinear and (self.linear is None or self.args.refit):
-            self.linear = self._trained(_dlinear(self.config, data), fold, "dlinear")
-        found = {_name(self.config): self.model} | closed_form_baselines(data, self.season)
-        return found | ({} if self.linear is None else {"DLinear": self.linear})
+        if not self.simple or self.args.refit:
+            self.simple = closed_form_baselines(data, self.season)
+            if not self.args.no_dlinear:
+                linear = self._trained(_dlinear(self.config, data), fold, "dlinear")
+                self.simple["DLinear"] = linear
+        return {_name(self.config): self.model} | self.simple
 
     def _trained(self, config: dict[str, Any], fold: Fold, name: str) -> Forecaster:
         config = copy.deepcopy(config)
         config["data"]["init_args"] |= {"split": fold.split, "generate": None}
         folder = self.args.out / f"fold-{fold.number}" / name
+        if not show_bar():  # the lines of several trainings follow one another
+            print(f"{_name(config)}, fold {fold.number}:", file=sys.stderr, flush=True)
         with contextlib.redirect_stdout(io.StringIO()):
             train(config, folder, title=f"{_name(config)}, fold {fold.number}", report=False)
-        return _bare(load_any(str(folder)))
+        return _bare(load_any(str(folder), net=unregistered_net(config)))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -111,6 +125,9 @@ def _check(args: argparse.Namespace) -> None:
         raise ValueError("a backtest needs either --config (a recipe) or --ckpt_path (a run)")
     if args.stride < 1 or (args.season is not None and args.season < 1):
         raise ValueError("--stride and --season must be at least 1")
+    for place in (args.out, *args.out.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"--out {args.out}: {place} is a file, but a folder is written")
     if (args.out / "backtest.json").exists():
         raise ValueError(f"{args.out} holds a backtest already: choose another --out")
 
@@ -130,7 +147,24 @@ def _configuration(
         raise ValueError(f"{args.ckpt_path} does not hold its configuration: use --config")
     check_classes(stored["config"], [apply_overrides({}, overrides)], checkpoint)
     config = resolve(stored["config"], overrides)
-    return config, None if args.refit else _bare(load_any(str(checkpoint)))
+    if args.refit:
+        return config, None
+    _check_unchanged(stored["config"], config, options([apply_overrides({}, overrides)]))
+    return config, _bare(load_any(str(checkpoint), net=unregistered_net(config)))
+
+
+def _check_unchanged(stored: dict[str, Any], config: dict[str, Any], asked: set[str]) -> None:
+    """ValueError with both values where options ask a finished model for what it was not."""
+    found = disagreements(stored, config, ("model", "trainer", "seed_everything"), asked)
+    old, new = (values["data"]["init_args"] for values in (stored, config))
+    found += [(f"data.{n}", old[n], new[n]) for n in _BOUND if n in old and old[n] != new[n]]
+    if found:
+        name, before, now = found[0]
+        raise ValueError(
+            f"{name.replace('.init_args', '')} is {before!r} in the run but {now!r} on the command "
+            "line, and a finished model is backtested as it is: leave it out, or add --refit to "
+            "train anew"
+        )
 
 
 def _bare(model: Any) -> Forecaster:
@@ -172,8 +206,6 @@ def _dlinear(config: dict[str, Any], data: SeriesData) -> dict[str, Any]:
             ],
         },
     }
-    for name in ("known", "static"):  # DLinear sees the history only
-        values["data"]["init_args"][name] = []
     return resolve(values, [])
 
 
@@ -186,13 +218,19 @@ def _how(args: argparse.Namespace, config: Mapping[str, Any], season: int) -> di
         "model": args.ckpt_path or ", ".join(args.config),
         "data": str(config["data"]["init_args"]["path"]),
         "folds": args.folds,
-        "training rows": "as the run had" if args.ckpt_path and not args.refit else args.window,
-        "trained anew for every fold": "yes" if args.refit else "no",
-        "every which window": args.stride,
+        "training": _training(args),
+        "stride between test windows": args.stride,
         "season of MASE and the seasonal forecast": season,
         "standardised by": "the deviations of the first fold's training rows",
         "intervals": "split-conformal, calibrated on the validation rows before each fold",
     }
+
+
+def _training(args: argparse.Namespace) -> str:
+    if args.refit:
+        return f"all models anew for every fold, on {args.window} training rows"
+    first = "the model as it is, the baselines" if args.ckpt_path else "all models"
+    return f"{first} once, on the rows before the first fold"
 
 
 def _write(backtest: Backtest, out: Path, how: Mapping[str, Any]) -> None:
@@ -211,11 +249,15 @@ def _write(backtest: Backtest, out: Path, how: Mapping[str, Any]) -> None:
 
 def _print(backtest: Backtest) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in _SHOWN:
+    rows = list(_rows(backtest))
+    shown = [column for column in _SHOWN if any(column in row for row in rows)]
+    for column in shown:
         table.add_column(column, justify="left" if column in ("fold", "model") else "right")
-    for row in _rows(backtest):
-        table.add_row(*(format_value(row.get(column, "")) for column in _SHOWN))
+    for row in rows:
+        table.add_row(*(format_value(row.get(column, "")) for column in shown))
     Console().print(table)
+    if backtest.without_intervals():
+        print(backtest.without_intervals())
 
 
 def _rows(backtest: Backtest) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from surform.cli.load import load_any
 from surform.registry import names
 from surform.training.task import Task
 
-__all__ = ["predict_file", "predicts_files"]
+__all__ = ["predict_file", "predicts_files", "unregistered_net"]
 
 
 def predicts_files(config: Mapping[str, Any]) -> bool:
@@ -43,7 +43,7 @@ def predict_file(
             f"--{other[0]}: {source} is used as it is; what may be given are --data.path, how the "
             "data are to be read, and --out"
         )
-    model = load_any(_finished(source), net=_unregistered_net(config))
+    model = load_any(_finished(source), net=unregistered_net(config))
     asked = dict(given.get("data") or {})
     path = asked.pop("path", None)
     unknown = [name for name in asked if name not in model.file_options]
@@ -63,7 +63,7 @@ def predict_file(
     return 0
 
 
-def _unregistered_net(config: Mapping[str, Any]) -> Any:
+def unregistered_net(config: Mapping[str, Any]) -> Any:
     """The network of a class that the user vouched for; None for registered ones."""
     arguments = (config.get("model") or {}).get("init_args") or {}
     node = arguments.get("net") or {}

@@ -43,6 +43,8 @@ def write_backtest_report(
     page.section("Scores", "All folds together; every window, step and target counts alike.")
     page.table([{"model": name} | figures for name, figures in means.items()])
     page.table({name: text for name, text in FIGURES.items() if name in means[own]})
+    if backtest.without_intervals():
+        page.section("Intervals", backtest.without_intervals())
     if len(backtest.folds) > 1:
         page.section("Folds").table(_by_fold(backtest), "MSE, standardised.")
     page.section("Error along the horizon")

@@ -7,12 +7,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from surform.cli.main import main
 from surform.data.series_module import SeriesData
 from surform.forecasting.backtest import run_backtest
 from surform.forecasting.contestants import closed_form_baselines
+from surform.forecasting.forecaster import Forecaster
 from surform.forecasting.rolling import rolling_folds
+from tests.forecasting.toys import Plain
 
 SPLIT = {"train": (0, 600), "validation": (600, 700), "test": (700, 860)}
 
@@ -102,6 +105,58 @@ def test_pooled_scores_weigh_every_window_alike(table):
     assert [row["fold"] for row in rows] == [1] * 3 + [2] * 3 + ["all"] * 3
 
 
+def test_one_gap_does_not_take_a_series_out_of_the_scale_of_mase(table, tmp_path):
+    lines = table.read_text().splitlines()
+    lines[101] = lines[101].partition(",")[0] + ",,"
+    path = tmp_path / "gap.csv"
+    path.write_text("\n".join(lines) + "\n")
+    found = run_backtest(
+        folds(count=1),
+        lambda f: data(path, split=f.split, gaps="split"),
+        lambda f, d: closed_form_baselines(d, 24),
+        season=24,
+    )
+    values = data(table).table.values[:600].astype(float)
+    values[100] = np.nan
+    expected = np.nanmean(np.abs(values[24:] - values[:-24]), 0)
+    np.testing.assert_allclose(found.folds[0].scores["naive"].scale, expected, rtol=1e-6)
+
+
+def test_too_few_validation_windows_for_intervals_are_said(table):
+    split = {"train": 600, "validation": 49, "test": 160}
+    rows = {"train": (0, 600), "validation": (600, 649), "test": (649, 809)}
+    for count, said in ((1, True), (0, False)):
+        split["validation"], rows["validation"] = 49 + 1 - count, (600, 650 - count)
+        found = run_backtest(
+            rolling_folds([900], [rows], 1, 12),
+            lambda f: data(table, split=f.split),
+            lambda f, d: closed_form_baselines(d, 24),
+            season=24,
+            stride=10,
+        )
+        assert ("38 validation windows are too few" in found.without_intervals()) == said
+        assert ("crps" in found.pooled()["naive"].means()) != said
+
+
+def test_models_are_scored_in_evaluation_mode(table):
+    torch.manual_seed(0)
+    net = Plain(48, 12, dropout=0.9)
+
+    def entrants(fold, found):
+        model = Forecaster(net)
+        model.fit_to(found.description(), found.normalizers()[0])
+        return {"plain": model.train()}
+
+    def mse():
+        found = run_backtest(
+            folds(count=1), lambda f: data(table, split=f.split), entrants, season=24, stride=20
+        )
+        return found.pooled()["plain"].means()["mse"]
+
+    assert mse() == mse()
+    assert not net.training
+
+
 RECIPE = """
 seed_everything: 1
 model:
@@ -114,6 +169,19 @@ data:
   init_args: {path: PATH, lookback: 48, horizon: 12, split: SPLIT}
 trainer: {max_epochs: 2, accelerator: cpu}
 """
+
+
+def ridge_by_fold(table, refit):
+    """MSE of ridge regression, fitted on the first fold or on each."""
+    kept = {}
+
+    def entrants(fold, found):
+        if refit or not kept:
+            kept.update(closed_form_baselines(found, 24))
+        return dict(kept)
+
+    found = run_backtest(folds(), lambda f: data(table, split=f.split), entrants, season=24)
+    return [fold.scores["ridge"].means()["mse"] for fold in found.folds]
 
 
 @pytest.mark.parametrize("refit", [False, True])
@@ -133,6 +201,11 @@ def test_the_command_trains_scores_and_reports(table, tmp_path, monkeypatch, cap
         assert len(list(csv.DictReader(file))) == len(found["scores"]) == 12
     page = (tmp_path / "bt" / "report.html").read_text()
     assert "Calibration" in page
+    errors = []
+    for fold in (1, 2):
+        rows = [r for r in found["scores"] if r["fold"] == fold and r["model"] == "ridge"]
+        errors.append(rows[0]["mse"])
+    assert errors == pytest.approx(ridge_by_fold(table, refit))
     trained = sorted(path.parent.name for path in (tmp_path / "bt").glob("fold-*/model"))
     assert trained == (["fold-1", "fold-2"] if refit else ["fold-1"])
 
@@ -150,6 +223,30 @@ def test_a_finished_run_is_backtested_as_it_is(table, tmp_path, monkeypatch):
     found = json.loads((tmp_path / "bt" / "backtest.json").read_text())["scores"]
     tested = json.loads((tmp_path / "run" / "test.json").read_text())
     assert found[0]["mse"] == pytest.approx(tested["test/mse/clean"], rel=1e-5)
+
+
+def test_dlinear_stands_beside_a_model_with_covariates(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    lines = table.read_text().splitlines()
+    lines = [f"{line},{rng.random():.3f},3" for line in lines]
+    lines[0] = "date,a,b,price,area"
+    lines += [f"2020-02-07 {hour:02d}:00:00,,,0.5,3" for hour in range(12, 24)]
+    (tmp_path / "more.csv").write_text("\n".join(lines) + "\n")
+    text = RECIPE.replace("PATH", "more.csv")
+    text = text.replace("SPLIT", "{train: 600, validation: 100, test: 160}")
+    text = text.replace("dlinear, init_args: {", "tests.forecasting.toys.Plain, init_args: {")
+    text = text.replace("horizon: 12, split", "horizon: 12, known: [price], static: [area], split")
+    (tmp_path / "own.yaml").write_text(text)
+    assert main(["fit", "-c", "own.yaml", "--trainer.max_epochs", "1", "--out", "run"]) == 0
+    words = ["--model.net", "tests.forecasting.toys.Plain", "--folds", "1", "--stride", "20"]
+    code = main(["backtest", "--ckpt_path", "run", *words, "--out", "bt"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "DLinear, fold 1:" in said.err
+    found = json.loads((tmp_path / "bt" / "backtest.json").read_text())["scores"]
+    names = ["Plain", "naive", "seasonal naive", "ridge", "DLinear"]
+    assert [row["model"] for row in found] == names * 2
 
 
 @pytest.mark.fault
@@ -172,6 +269,67 @@ def test_what_cannot_be_backtested(table, tmp_path, monkeypatch, capsys, words, 
     assert main(["backtest", *words, "--out", "bt"]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "bt").exists()
+
+
+@pytest.fixture
+def finished(table, tmp_path, monkeypatch, capsys):
+    """A run in "run"; returns what the command says to options."""
+    monkeypatch.chdir(tmp_path)
+    text = RECIPE.replace("PATH", str(table))
+    text = text.replace("SPLIT", "{train: 600, validation: 100, test: 160}")
+    (tmp_path / "own.yaml").write_text(text)
+    assert main(["fit", "--config", "own.yaml", "--out", "run", "--no_report"]) == 0
+
+    def backtest(*words):
+        capsys.readouterr()
+        code = main(["backtest", "--ckpt_path", "run", "--no-dlinear", "--out", "bt", *words])
+        return code, capsys.readouterr().err
+
+    return backtest
+
+
+@pytest.mark.fault
+def test_a_finished_run_is_not_asked_for_what_it_was_not(finished, tmp_path, table):
+    narrow = tmp_path / "narrow.csv"
+    rows = [line.rpartition(",")[0] for line in table.read_text().splitlines()]
+    narrow.write_text("\n".join(rows) + "\n")
+    for words, sentence in (
+        (["--data.targets", "[a]"], "trained with targets a, b, "),
+        (["--data.marks", "true"], "trained with marks none, "),
+        (["--data.horizon", "6"], "trained with horizon 12, "),
+        (["--data.path", str(narrow)], "trained with variates a, b, "),
+        (["--model.net.kernel", "7"], "model.net.kernel is 25 in the run but 7 on"),
+        (["--model.loss", "mae"], "as it is: leave it out, or add --refit"),
+        (["--trainer.max_epochs", "9"], "trainer.max_epochs is 2 in the run but 9 on"),
+        (["--data.split", "{train: 0.8, validation: 0.1, test: 0.1}"], "data.split is {'train': 6"),
+        (["--data.split.test", "100"], "data.split is {'train': 600"),
+        (["--data.dtype", "float64"], "data.dtype is 'float32' in the run but"),
+    ):
+        code, error = finished(*words)
+        assert code == 2, words
+        assert sentence in error
+        assert len(error.splitlines()) == 1
+    assert not (tmp_path / "bt").exists()
+
+
+def test_what_was_so_in_the_run_may_be_said_again(finished, table):
+    words = ["--trainer.max_epochs", "2", "--data.path", str(table), "--model.net.kernel", "25"]
+    code, error = finished(*words, "--data.eval_batch_size", "8", "--folds", "1", "--stride", "40")
+    assert code == 0, error
+
+
+@pytest.mark.fault
+def test_options_and_the_folder_are_checked_before_any_work(finished, tmp_path):
+    code, error = finished("--fold", "2")
+    assert code == 2
+    assert "unknown option --fold: did you mean --folds?" in error
+    code, error = finished("--dta.path", "x")
+    assert code == 2
+    assert "unknown option --dta.path: did you mean --data" in error
+    for name in ("own.yaml", "own.yaml/deeper"):
+        code, error = finished("--out", name)
+        assert code == 2
+        assert f"--out {name}: own.yaml is a file" in error
 
 
 @pytest.mark.fault
