@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from surform.data.series_description import SeriesDescription
 from surform.forecasting.backtest import Backtest
-from surform.forecasting.scores import FIGURES
+from surform.forecasting.scores import FIGURES, ForecastScores
 from surform.reports import Number, Page
 from surform.reports.forecasts import forecast_panels
+from surform.reports.look import CYCLE
 from surform.reports.plots import curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["write_backtest_report"]
 
+_IDEAL = "ideal"
 _PANELS = 3  # targets, and folds, drawn
 
 
@@ -47,20 +52,16 @@ def write_backtest_report(
         page.section("Intervals", backtest.without_intervals())
     if len(backtest.folds) > 1:
         page.section("Folds").table(_by_fold(backtest), "MSE, standardised.")
-    page.section("Error along the horizon")
-    steps = np.arange(1, about.horizon + 1)
-    page.figure(
-        curves(
-            {name: (steps, scores.by_step()["mse"]) for name, scores in pooled.items()},
-            xlabel="step of the horizon" + (f" [{about.step}]" if about.step else ""),
-            ylabel="MSE, standardised",
-        ),
-        "Mean over all windows and targets.",
-    )
-    page.table(_by_target(pooled, about), "MSE by target, standardised.")
+    styles = _styles(pooled)
+    page.section("Along the horizon", "Means over all windows and targets.")
+    for name in _shown(means[own]):
+        page.figure(_by_step(pooled, name, about, styles), FIGURES[name])
+    page.section("By target", "Means over all windows and steps.")
+    for name in _shown(means[own]):
+        page.table(_by_target(pooled, name, about), FIGURES[name])
     if pooled[own].levels:
         page.section("Calibration").figure(
-            _calibration(pooled), "Share of values at or below a quantile, over its level."
+            _calibration(pooled, styles), "Share of values at or below a quantile, over its level."
         )
     page.section("Forecasts").figure(_examples(backtest, about), _caption(backtest))
     page.section("How it was made").table(dict(how))
@@ -99,21 +100,66 @@ def _by_fold(backtest: Backtest) -> list[dict[str, Any]]:
     ]
 
 
-def _by_target(pooled: Mapping[str, Any], about: SeriesDescription) -> list[dict[str, Any]]:
-    columns = {name: scores.by_target()["mse"] for name, scores in pooled.items()}
+def _shown(means: Mapping[str, float]) -> list[str]:
+    return [name for name in ("mse", "crps", "coverage_90") if name in means]
+
+
+def _styles(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """One color per contestant, the same in every figure; what would be ideal is grey, dashed."""
+    colors = {name: {"color": CYCLE[place % len(CYCLE)]} for place, name in enumerate(names)}
+    return colors | {_IDEAL: {"color": "#8a8f98", "linestyle": "--"}}
+
+
+def _by_step(
+    pooled: Mapping[str, ForecastScores],
+    figure: str,
+    about: SeriesDescription,
+    styles: Mapping[str, Mapping[str, Any]],
+) -> Figure:
+    steps = np.arange(1, about.horizon + 1)
+    profiles = {name: scores.by_step() for name, scores in pooled.items()}
+    values = {name: found[figure] for name, found in profiles.items() if figure in found}
+    lines = {name: (steps, value) for name, value in values.items()}
+    if figure.startswith("coverage"):
+        lines[_IDEAL] = (steps, [int(figure.rpartition("_")[2]) / 100] * len(steps))
+    return curves(
+        lines,
+        xlabel="step of the horizon" + (f" [{about.step}]" if about.step else ""),
+        ylabel=figure.replace("_90", " of 90 % intervals")
+        if figure.startswith("coverage")
+        else f"{figure.upper()}, standardised",
+        # so that a poor forecast does not squeeze the others into one line
+        logy=not figure.startswith("coverage") and _far_apart(list(values.values())),
+        styles=styles,
+    )
+
+
+def _far_apart(profiles: Sequence[Sequence[float]]) -> bool:
+    means = [float(np.mean(values)) for values in profiles]
+    return min(map(min, profiles)) > 0 and max(means) > 3 * min(means)
+
+
+def _by_target(
+    pooled: Mapping[str, ForecastScores], figure: str, about: SeriesDescription
+) -> list[dict[str, Any]]:
+    profiles = {name: scores.by_target() for name, scores in pooled.items()}
+    columns = {name: found[figure] for name, found in profiles.items() if figure in found}
     return [
         {"target": target} | {name: values[place] for name, values in columns.items()}
         for place, target in enumerate(about.targets)
     ]
 
 
-def _calibration(pooled: Mapping[str, Any]):
-    lines = {"honest": (np.array([0.0, 1.0]), [0.0, 1.0])}
+def _calibration(
+    pooled: Mapping[str, ForecastScores], styles: Mapping[str, Mapping[str, Any]]
+) -> Figure:
+    lines: dict[str, Any] = {}
     for name, scores in pooled.items():
         if scores.levels:
             levels, shares = zip(*scores.calibration(), strict=True)
             lines[name] = (np.array(levels), list(shares))
-    return curves(lines, xlabel="level", ylabel="share of values below")
+    lines[_IDEAL] = (np.array([0.0, 1.0]), [0.0, 1.0])
+    return curves(lines, xlabel="level", ylabel="share of values below", styles=styles)
 
 
 def _examples(backtest: Backtest, about: SeriesDescription):

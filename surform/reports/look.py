@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLORS", "bare", "color", "limits", "look", "map_name"]
+__all__ = ["COLORS", "CYCLE", "bare", "color", "limits", "look", "map_name"]
 
 # One role, one color, in every figure of every report.
 COLORS = {
@@ -23,7 +23,8 @@ COLORS = {
     "training": "#8fa6cc",
     "validation": "#2f5fb3",
 }
-_CYCLE = ["#2f5fb3", "#b3372f", "#1c7f4f", "#b08a3c", "#6b4fa0", "#3a8f9c", "#8a8f98"]
+# Of curves without a role, in their order.
+CYCLE = ["#2f5fb3", "#b3372f", "#1c7f4f", "#b08a3c", "#6b4fa0", "#3a8f9c", "#8a8f98"]
 
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": "white",
@@ -52,7 +53,7 @@ def look() -> Iterator[None]:
     import matplotlib
     from cycler import cycler
 
-    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=_CYCLE)}):
+    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=CYCLE)}):
         yield
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -43,6 +43,7 @@ def curves(
     logy: bool = False,
     bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
     levels: Mapping[str, float] | None = None,
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
     size: tuple[float, float] = (9.6, 3.4),
 ) -> Figure:
     """Lines by name, {name: (x, y)}; names that start with a known role get that role's color.
@@ -50,6 +51,7 @@ def curves(
     Args:
         bands: {name: (low, high)} shaded behind the line of that name.
         levels: {name: y} dotted horizontal lines.
+        styles: {name: matplotlib's words for the line of that name}, such as its color.
     """
     from matplotlib.figure import Figure
 
@@ -59,7 +61,8 @@ def curves(
         for name, (x, y) in lines.items():
             # A line of one point is invisible without a marker.
             mark = "o" if len(np.atleast_1d(np.asarray(x))) == 1 else ""
-            (line,) = axes.plot(x, y, marker=mark, label=name, color=color(name))
+            style = {"marker": mark, "color": color(name), **(styles or {}).get(name, {})}
+            (line,) = axes.plot(x, y, label=name, **style)
             if bands and name in bands:
                 axes.fill_between(x, *bands[name], color=line.get_color(), alpha=0.15, linewidth=0)  # type: ignore[arg-type]
         for name, y in (levels or {}).items():

@@ -11,10 +11,13 @@ import torch
 
 from surform.cli.main import main
 from surform.data.series_module import SeriesData
+from surform.forecasting import backtest_report
 from surform.forecasting.backtest import run_backtest
 from surform.forecasting.contestants import closed_form_baselines
 from surform.forecasting.forecaster import Forecaster
 from surform.forecasting.rolling import rolling_folds
+from surform.reports import format_value
+from surform.reports.plots import curves
 from tests.forecasting.toys import Plain
 
 SPLIT = {"train": (0, 600), "validation": (600, 700), "test": (700, 860)}
@@ -155,6 +158,43 @@ def test_models_are_scored_in_evaluation_mode(table):
 
     assert mse() == mse()
     assert not net.training
+
+
+def test_every_contestant_keeps_its_color_in_all_figures(table, tmp_path, monkeypatch):
+    found = run_backtest(
+        folds(count=1),
+        lambda f: data(table, split=f.split),
+        lambda f, d: closed_form_baselines(d, 24),
+        season=24,
+        stride=10,
+    )
+    drawn = []
+
+    def spy(lines, **options):
+        drawn.append((options, curves(lines, **options)))
+        return drawn[-1][1]
+
+    monkeypatch.setattr(backtest_report, "curves", spy)
+    page = tmp_path / "report.html"
+    about = data(table).description()
+    backtest_report.write_backtest_report(page, found, about, title="waves", how={})
+    assert [options["ylabel"].split()[0] for options, _ in drawn] == [
+        "MSE,", "CRPS,", "coverage", "share"
+    ]  # fmt: skip
+    lines = [line for _, figure in drawn for line in figure.axes[0].lines]
+    colors = {(line.get_label(), line.get_color()) for line in lines}
+    assert len(colors) == len({name for name, _ in colors}) == 4
+    ideal = [line for line in lines if line.get_label() == "ideal"]
+    assert [line.get_linestyle() for line in ideal] == ["--", "--"]
+    assert ideal[0].get_ydata()[0] == 0.9
+    # naive errs by far the most: on a linear axis the others would be one line
+    assert [figure.axes[0].get_yscale() for _, figure in drawn] == [
+        "log", "log", "linear", "linear"
+    ]  # fmt: skip
+    text = page.read_text()
+    for name in ("mse", "crps", "coverage_90"):
+        value = found.pooled()["ridge"].by_target()[name][1]
+        assert format_value(value) in text
 
 
 RECIPE = """

@@ -81,6 +81,14 @@ def test_curves_keep_the_colors_of_their_roles():
     assert axes.lines[2].get_marker() == "o"
 
 
+def test_a_curve_may_have_a_style_of_its_own():
+    lines = {"truth": ([0, 1], [1, 2]), "ideal": ([0, 1], [0, 1])}
+    styles = {"ideal": {"color": "#8a8f98", "linestyle": "--"}}
+    axes = curves(lines, xlabel="x", ylabel="y", styles=styles).axes[0]
+    assert [line.get_linestyle() for line in axes.lines] == ["-", "--"]
+    assert axes.lines[1].get_color() == "#8a8f98" != axes.lines[0].get_color()
+
+
 def test_the_users_matplotlib_settings_survive():
     before = dict(matplotlib.rcParams)
     png(curves({"a": ([0, 1], [0, 1])}, xlabel="x", ylabel="y"))
