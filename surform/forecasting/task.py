@@ -106,6 +106,13 @@ class ForecastTask(Task):
         batches = batches_of(windows, data.eval_batch_size)
         return calibrated.calibrate(batch.to(self.device) for batch in batches)
 
+    def figure_names(self) -> tuple[str, ...]:
+        return (*super().figure_names(), *(f"{name}_physical" for name in self.physical_metrics))
+
+    def protocol_of(self, stage: str) -> str:
+        """Published habits leave out test windows; validation counts all under either protocol."""
+        return self.protocol if stage == "test" else "clean"
+
     def new_evaluation(self) -> Evaluation:
         """Means over all windows: published habits differ in which windows they leave out only."""
         return Evaluation()

@@ -83,7 +83,7 @@ class RunFolder(Callback):
             "best_step": keeper.best_step if keeper else None,
             "seconds": round(self._seconds, 3),
             "parameters": sum(p.numel() for p in pl_module.surrogate.net.parameters()),  # type: ignore[union-attr]
-            "protocol": pl_module.protocol,
+            "protocol": pl_module.protocol_of("validation"),  # type: ignore[operator]
             "metrics": figures,
             "profiles": keeper.best_profiles if keeper else pl_module.profiles,
         } | peak_memory()
@@ -105,7 +105,7 @@ class RunFolder(Callback):
 
     def _export(self, pl_module: LightningModule, figures: dict[str, float]) -> None:
         surrogate: Any = pl_module.exported()  # type: ignore[operator]
-        protocol = pl_module.protocol
+        protocol = pl_module.protocol_of("validation")  # type: ignore[operator]
         surrogate.metrics = {name.removesuffix(f"/{protocol}"): v for name, v in figures.items()}
         surrogate.protocols = dict.fromkeys(surrogate.metrics, protocol)
         command = environment()["command"]

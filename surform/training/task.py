@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -17,6 +19,7 @@ from surform.training.checkpoint import require_same_weights, training_state
 from surform.training.compiling import compile_in_place
 from surform.training.evaluation import Evaluation
 from surform.training.metrics import METRICS
+from surform.training.monitors import check_monitors
 from surform.training.prediction import Prediction
 from surform.training.randomness import seed_step
 from surform.training.schedules import EpochSchedule, OneCycle, Schedule
@@ -98,7 +101,7 @@ class Task(LightningModule):
         return self.predict_batch(batch)
 
     def measure(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
-        """Figures per sample, `(B,)`, by name."""
+        """Figures per sample, `(B,)`, by name: those that `figure_names` announces."""
         return {name: METRICS[name](prediction, batch) for name in self.metrics}
 
     def profile_batch(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
@@ -207,7 +210,15 @@ class Task(LightningModule):
 
     def metric_key(self, stage: str, name: str) -> str:
         """The logged name of a figure: stage/metric/protocol."""
-        return f"{stage}/{name}/{self.protocol}"
+        return f"{stage}/{name}/{self.protocol_of(stage)}"
+
+    def protocol_of(self, stage: str) -> str:
+        """What the figures of a stage are labelled with."""
+        return self.protocol
+
+    def figure_names(self) -> tuple[str, ...]:
+        """The figures of whole splits: what `measure` gives, and the loss."""
+        return (*self.metrics, "loss")
 
     def _sum_over_processes(self, total: Tensor) -> Tensor:
         if self.trainer.world_size == 1:
@@ -226,6 +237,8 @@ class Task(LightningModule):
             surrogate.description = data.description()
         if surrogate.description is not None:
             require_sizes(surrogate.net, surrogate.description.sizes())
+        if stage == "fit":
+            check_monitors(self.trainer, self)
         if self.compile_net:
             compile_in_place(surrogate.net)
 
@@ -263,7 +276,14 @@ class Task(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        if not climbs(optimizer):
+        if climbs(optimizer):
+            return
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
+            # Lightning refuses fused optimizers here, for the sake of a scaler that bfloat16 lacks.
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+        else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def _steps_per_epoch(self) -> int:

@@ -159,6 +159,51 @@ def test_the_best_checkpoint_of_a_recipe_is_found(run: Run) -> None:
     )
 
 
+@pytest.mark.parametrize("fused", ["false", "true"])
+def test_mixed_precision_goes_with_clipped_gradients(run: Run, fused: str) -> None:
+    words = ("--trainer.precision", "bf16-mixed", "--model.optimizer.fused", fused)
+    code, _, error = run("fit", *OWN, *words, "--out", "r", "--no_report")
+    assert code == 0, error
+
+
+def test_the_paper_protocol_stops_early_on_the_same_figure(run: Run) -> None:
+    words = ("--data.protocol", "paper", "--data.drop_last_test", "32")
+    code, _, error = run("fit", *OWN, *words, "--out", "r")
+    assert code == 0, error
+    summary = json.loads(Path("r/summary.json").read_text())
+    assert summary["protocol"] == "clean"
+    assert set(summary["metrics"]) >= {"validation/mse/clean", "validation/mae/clean"}
+    assert surform.load_model("r/model").protocols["validation/mse"] == "clean"
+    code, out, _ = run("test", "--ckpt_path", "r")
+    assert code == 0
+    assert {line.split()[-1] for line in out.splitlines()} == {"paper"}
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--data.split", "{train: 0.6, test: 0.2}"),
+            "EarlyStopping watches 'validation/mse/clean', but the data have no validation split",
+        ),
+        (
+            ("--model.metrics", "[mae]", "--model.monitor", "mae"),
+            "'validation/mse/clean', which is not logged: choose validation/mae/clean",
+        ),
+    ],
+)
+def test_what_callbacks_watch_must_be_there(run: Run, words: tuple[str, ...], message: str) -> None:
+    refused(run("fit", *OWN, *words, "--out", "never"), message)
+    assert not Path("never").exists()
+
+
+def test_training_needs_no_validation(run: Run) -> None:
+    words = ("--data.split", "{train: 0.6, test: 0.2}", "--trainer.callbacks", "null")
+    code, _, error = run("fit", *OWN, *words, "--out", "r")
+    assert code == 0, error
+
+
 def test_several_series_are_forecast_from_one_table(run: Run) -> None:
     write(Path("mine.csv"), panel(north=240, south=200))
     code, _, error = run("fit", *OWN, "--data.id", "shop", "--out", "r", "--no_report")
