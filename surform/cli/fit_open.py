@@ -10,7 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch import LightningDataModule
 
-from surform.cli.fit_check import check_class, explain, import_class
+from surform.cli.fit_check import check_class, explain, import_class, refusal
 from surform.training.sizes import Sizes, size
 
 __all__ = ["data_sizes", "filled", "net_arguments"]
@@ -36,8 +36,11 @@ def data_sizes(config: dict[str, Any]) -> Sizes:
     try:
         parsed = parser.parse_object({"data": copy.deepcopy(node)})
     except ArgumentError as error:
-        raise ValueError(explain(error, config)) from error
-    data = parser.instantiate_classes(parsed)["data"]
+        raise ValueError(refusal(error) or explain(error, config)) from error
+    try:
+        data = parser.instantiate_classes(parsed)["data"]
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(refusal(error) or explain(error, config)) from error
     if not hasattr(data, "description"):
         return {}
     sizes = data.description().sizes()

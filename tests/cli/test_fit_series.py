@@ -34,8 +34,32 @@ def test_a_bad_option_of_the_data_is_one_line(
 ) -> None:
     path = write(tmp_path / "a.csv", hourly_rows())
     line = ["fit", "--config", RECIPE, "--data.path", path, f"--data.{option}", value]
-    assert main(line) == 2
+    assert_one_line(main(line), capsys, message)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data.horizon", "0"), "horizon must be at least 1, got 0"),
+        (("--data.split", "{train: 0.6, validation: 0.4, test: 0.3}"), "split"),
+        (("--data.step", "foo"), "step 'foo': choose 1h"),
+        (("--data.fill", "interpolate"), "fill"),
+        (("--data.protocol", "paper"), "protocol='paper' with drop_last_test=0"),
+    ],
+)
+def test_a_bad_option_of_opened_data_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    path = write(tmp_path / "a.csv", hourly_rows())
+    line = ["fit", "--config", "forecasting/own-csv", "--data.path", path, *words]
+    assert_one_line(main(line), capsys, message)
+
+
+def assert_one_line(code: int, capsys: pytest.CaptureFixture[str], message: str) -> None:
     error = capsys.readouterr().err.strip()
+    assert code == 2, error
     assert message in error
+    assert "Namespace" not in error
     assert len(error.splitlines()) == 1
     assert len(error) < 250
