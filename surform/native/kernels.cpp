@@ -1,4 +1,5 @@
 // The functions that Python calls.
+#include "axis_kernel.h"
 #include "pooling.h"
 
 extern "C" {
@@ -70,5 +71,16 @@ void surform_norm_and_pool_backward(const Pooling* m, const float* moved, const 
                                     const float* dmean, const float* dmeans, const float* outer,
                                     float* du, float* sums) {
   norm_and_pool_backward(*m, moved, dnormal, dmean, dmeans, outer, du, sums);
+}
+
+void surform_axis_kernels(const AxisKernel* m, const float* z, float* queries, float* keys,
+                          float* kernels) {
+  axis_kernels(*m, z, queries, keys, kernels);
+}
+
+void surform_axis_kernels_backward(const AxisKernel* m, const float* z, const float* queries,
+                                   const float* keys, const float* g, float* dz, float* dquery,
+                                   float* dkey) {
+  axis_kernels_backward(*m, z, queries, keys, g, dz, dquery, dkey);
 }
 }

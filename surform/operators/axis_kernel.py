@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.layers.rotary import period, rotary_angles, rotary_frequencies, rotate_halves
+from surform.operators.native_axis_kernel import native_kernels, turns_natively
 
 __all__ = ["AxisKernel"]
 
@@ -60,11 +61,14 @@ class AxisKernel(nn.Module):
         """pooled: bias-free linear features averaged over the other axes; coordinate: physical."""
         hidden, gate = self.gate(self.norm(self.pool(pooled))).chunk(2, dim=-1)
         z = self.reduce(F.gelu(hidden) * gate)
+        angles = self._angles(coordinate) if self.rotary else None
+        if turns_natively(z, self.to_query, self.to_key, self.heads, angles):
+            weights = (self.to_query.weight, self.to_key.weight)
+            return native_kernels(z, *weights, self.heads, self.scaling, angles)
         q = self.to_query(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (b, h, n, d)
         k = self.to_key(z).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        if self.rotary:
-            cos, sin = self._angles(coordinate)
-            q, k = (rotate_halves(x, cos, sin).to(x.dtype) for x in (q, k))
+        if angles is not None:
+            q, k = (rotate_halves(x, *angles).to(x.dtype) for x in (q, k))
         if q.dtype == torch.float16:  # the sums are not normalised and would overflow
             with torch.autocast(q.device.type, enabled=False):
                 return (q.float() * self.scaling) @ k.float().transpose(-2, -1)

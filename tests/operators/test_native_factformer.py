@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surform import attention
 from surform.layers import native
 from surform.operators import latent_marching, mixed_update
+from surform.operators.axis_kernel import AxisKernel
 from surform.operators.factformer import FactFormer2d, FactFormer3d
 from surform.operators.factorized_block import FactorizedBlock
 from surform.operators.out_norm import OUT_NORMS
@@ -107,6 +108,33 @@ def test_recomputed_block(norm):
 @pytest.mark.parametrize("options", [{"periodic": True}, {"latent_dim": 32}], ids=str)
 def test_other_kernels(options):
     compare(block(2, **options), *example((8, 12)))
+
+
+@pytest.mark.parametrize("n", [1, 5, 33, 64])
+@pytest.mark.parametrize("rotary", [True, False], ids=["rotary", "plain"])
+def test_axis_kernel_equals_float64(n, rotary, threads):
+    torch.manual_seed(0)
+    made = AxisKernel(64, 3, 32, 96, 5, rotary=rotary)
+    for linear in (made.to_query, made.to_key):
+        nn.init.normal_(linear.weight, std=0.2)
+    pooled, outer = torch.randn(2, n, 64, requires_grad=True), torch.randn(2, 3, n, n)
+
+    def results(kernel: AxisKernel, dtype: torch.dtype) -> list[Tensor]:
+        y = kernel(pooled.to(dtype), torch.linspace(0, 2, n, dtype=dtype))
+        loss = (y * outer.to(dtype)).sum()
+        return [y, *torch.autograd.grad(loss, [pooled, *kernel.parameters()])]
+
+    found = results(made, torch.float32)
+    exact = results(copy.deepcopy(made).double(), torch.float64)
+    for a, b in zip(found, exact, strict=True):
+        assert (a - b).abs().max() <= 2e-5 * b.abs().max()
+
+
+def test_hooks_of_queries_and_keys_run():
+    made, calls = AxisKernel(64, 2, 32, 64), []
+    made.to_key.register_forward_hook(lambda *a: calls.append("key"))
+    made(torch.randn(1, 6, 64), torch.linspace(0, 1, 6))
+    assert calls == ["key"]
 
 
 def test_residual_and_strided_input(counted):
