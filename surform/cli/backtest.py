@@ -47,9 +47,14 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
         action="append",
         default=[],
         metavar="NAME|FILE",
-        help="a recipe by name or a YAML file; it is trained first",
+        help="a recipe by name or a YAML file; it is trained first, unless --ckpt_path is a model",
     )
-    add("--ckpt_path", metavar="RUN|FILE", help="a finished run, used as it is unless --refit")
+    add(
+        "--ckpt_path",
+        metavar="RUN|FILE|MODEL",
+        help="a finished run, used as it is unless --refit; or a saved model or ensemble, with "
+        "--config for the data",
+    )
     add("--folds", type=int, default=4, help="parts of the test split (default: 4)")
     add(
         "--window",

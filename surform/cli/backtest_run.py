@@ -21,9 +21,10 @@ from surform.cli.fit_config import apply_overrides, merge, read_config
 from surform.cli.fit_progress import quiet, show_bar
 from surform.cli.fit_resume import check_classes, disagreements, find_checkpoint, options
 from surform.cli.lightning_cli import resolve, train
-from surform.cli.load import load_any
+from surform.cli.load import load_any, names_saved_model
 from surform.cli.predict import unregistered_net
 from surform.data.atomic import replacing
+from surform.data.series_description import SeriesDescription
 from surform.data.series_module import SeriesData
 from surform.data.solvers.progress import progress_bar
 from surform.forecasting.backtest import Backtest, run_backtest
@@ -34,7 +35,7 @@ from surform.forecasting.forecaster import Forecaster
 from surform.forecasting.rolling import Fold, rolling_folds
 from surform.reports import format_value
 from surform.training.checkpoint import read_checkpoint
-from surform.uncertainty.wrapper import Wrapper
+from surform.uncertainty import Conformal, DeepEnsemble
 
 __all__ = ["run"]
 
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
         )
     how = _how(args, config, season)
     _write(backtest, args.out, how)
-    title = f"{_name(config)} on {Path(str(data.table.name)).name}"
+    title = f"{entrants.name} on {Path(str(data.table.name)).name}"
     report = write_backtest_report(
         args.out / "report.html", backtest, data.description(), title=title, how=how
     )
@@ -97,6 +98,7 @@ class _Entrants:
         season: int,
     ) -> None:
         self.config, self.args, self.model, self.season = config, args, model, season
+        self.name = _name(config) if model is None else _name_of(model)
         self.simple: dict[str, Forecaster] = {}
 
     def __call__(self, fold: Fold, data: SeriesData) -> Mapping[str, Forecaster]:
@@ -104,10 +106,10 @@ class _Entrants:
             self.model = self._trained(self.config, fold, "model")
         if not self.simple or self.args.refit:
             self.simple = closed_form_baselines(data, self.season)
-            if not self.args.no_dlinear:
+            if not self.args.no_dlinear and self.name != "DLinear":  # not a rival of itself
                 linear = self._trained(_dlinear(self.config, data), fold, "dlinear")
                 self.simple["DLinear"] = linear
-        return {_name(self.config): self.model} | self.simple
+        return {self.name: self.model} | self.simple
 
     def _trained(self, config: dict[str, Any], fold: Fold, name: str) -> Forecaster:
         config = copy.deepcopy(config)
@@ -121,7 +123,13 @@ class _Entrants:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if bool(args.config) == bool(args.ckpt_path):
+    if args.ckpt_path and names_saved_model(args.ckpt_path):
+        if args.refit or not args.config:
+            raise ValueError(
+                f"{args.ckpt_path} is a model without the data of its training: give --config, a "
+                "recipe whose data are taken, and no --refit"
+            )
+    elif bool(args.config) == bool(args.ckpt_path):
         raise ValueError("a backtest needs either --config (a recipe) or --ckpt_path (a run)")
     if args.stride < 1 or (args.season is not None and args.season < 1):
         raise ValueError("--stride and --season must be at least 1")
@@ -140,7 +148,8 @@ def _configuration(
         layers: dict[str, Any] = {}
         for source in args.config:
             layers = merge(layers, read_config(source))
-        return resolve(layers, overrides), None
+        saved = None if args.ckpt_path is None else _saved(args.ckpt_path, overrides)
+        return resolve(layers, overrides), saved
     checkpoint = find_checkpoint(args.ckpt_path, Path("runs"), of_run="best")
     stored = read_checkpoint(checkpoint)["surform_config"]
     if not stored.get("config"):
@@ -151,6 +160,17 @@ def _configuration(
         return config, None
     _check_unchanged(stored["config"], config, options([apply_overrides({}, overrides)]))
     return config, _bare(load_any(str(checkpoint), net=unregistered_net(config)))
+
+
+def _saved(source: str, overrides: list[str]) -> Forecaster:
+    """A model that no run surrounds."""
+    other = next((name for name in apply_overrides({}, overrides) if name != "data"), None)
+    if other:
+        raise ValueError(f"--{other}: {source} is backtested as it is; options are of the data")
+    model = load_any(source)
+    if not isinstance(model.description, SeriesDescription):
+        raise ValueError(f"{source} is no forecaster of described series: a backtest needs one")
+    return _bare(model)
 
 
 def _check_unchanged(stored: dict[str, Any], config: dict[str, Any], asked: set[str]) -> None:
@@ -169,7 +189,7 @@ def _check_unchanged(stored: dict[str, Any], config: dict[str, Any], asked: set[
 
 def _bare(model: Any) -> Forecaster:
     """Without the intervals of its own training: every fold calibrates anew."""
-    while isinstance(model, Wrapper):
+    while isinstance(model, Conformal):
         model = model.wrapped
     return model
 
@@ -211,6 +231,11 @@ def _dlinear(config: dict[str, Any], data: SeriesData) -> dict[str, Any]:
 
 def _name(config: Mapping[str, Any]) -> str:
     return config["model"]["init_args"]["net"]["class_path"].rpartition(".")[2]
+
+
+def _name_of(model: Forecaster) -> str:
+    count = len(model.members) if isinstance(model, DeepEnsemble) else 1
+    return (f"{count} x " if count > 1 else "") + type(model.net).__name__
 
 
 def _how(args: argparse.Namespace, config: Mapping[str, Any], season: int) -> dict[str, Any]:

@@ -230,7 +230,7 @@ def test_the_command_trains_scores_and_reports(table, tmp_path, monkeypatch, cap
     split = "{train: 600, validation: 100, test: 160}"
     text = RECIPE.replace("PATH", str(table)).replace("SPLIT", split)
     (tmp_path / "own.yaml").write_text(text)
-    words = ["backtest", "--config", "own.yaml", "--folds", "2", "--no-dlinear", "--out", "bt"]
+    words = ["backtest", "--config", "own.yaml", "--folds", "2", "--out", "bt"]
     assert main([*words, *(["--refit"] if refit else [])]) == 0
     assert "report: bt/report.html" in capsys.readouterr().out
     found = json.loads((tmp_path / "bt" / "backtest.json").read_text())
@@ -248,6 +248,7 @@ def test_the_command_trains_scores_and_reports(table, tmp_path, monkeypatch, cap
     assert errors == pytest.approx(ridge_by_fold(table, refit))
     trained = sorted(path.parent.name for path in (tmp_path / "bt").glob("fold-*/model"))
     assert trained == (["fold-1", "fold-2"] if refit else ["fold-1"])
+    assert not list((tmp_path / "bt").glob("fold-*/dlinear"))  # the model is one already
 
 
 def test_a_finished_run_is_backtested_as_it_is(table, tmp_path, monkeypatch):
@@ -356,6 +357,42 @@ def test_what_was_so_in_the_run_may_be_said_again(finished, table):
     words = ["--trainer.max_epochs", "2", "--data.path", str(table), "--model.net.kernel", "25"]
     code, error = finished(*words, "--data.eval_batch_size", "8", "--folds", "1", "--stride", "40")
     assert code == 0, error
+
+
+def scores_of(folder):
+    found = json.loads((folder / "backtest.json").read_text())["scores"]
+    return {row["model"]: row["mse"] for row in found if row["fold"] == "all"}
+
+
+def test_saved_models_and_ensembles_are_backtested_on_the_data_of_a_recipe(finished, tmp_path):
+    few = ["--folds", "1", "--stride", "20", "--no-dlinear"]
+    assert finished(*few, "--out", "of-run")[0] == 0
+    words = ["--ckpt_path", "run/model", "--config", "own.yaml", *few]
+    assert main(["backtest", *words, "--out", "of-model"]) == 0
+    assert scores_of(tmp_path / "of-model") == scores_of(tmp_path / "of-run")
+    words = ["fit", "--config", "own.yaml", "--seed_everything", "2", "--no_report", "--out", "two"]
+    assert main(words) == 0
+    assert main(["ensemble", "run", "two", "--out", "both"]) == 0
+    words = ["--ckpt_path", "both", "--config", "own.yaml", *few]
+    assert main(["backtest", *words, "--out", "of-both"]) == 0
+    found = scores_of(tmp_path / "of-both")
+    assert list(found) == ["2 x DLinear", "naive", "seasonal naive", "ridge"]
+    assert found["2 x DLinear"] != scores_of(tmp_path / "of-run")["DLinear"]
+
+
+@pytest.mark.fault
+def test_a_saved_model_needs_data_that_suit_it(finished, tmp_path):
+    data = ("--config", "own.yaml")
+    for words, sentence in (
+        ((), "without the data of its training: give --config"),
+        ((*data, "--refit"), "and no --refit"),
+        ((*data, "--model.net.kernel", "7"), "--model: run/model is backtested as it is"),
+        ((*data, "--data.horizon", "6"), "trained with horizon 12, "),
+    ):
+        code, error = finished("--ckpt_path", "run/model", *words)
+        assert code == 2
+        assert sentence in error
+    assert not (tmp_path / "bt").exists()
 
 
 @pytest.mark.fault
