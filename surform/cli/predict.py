@@ -52,13 +52,16 @@ def predict_file(
         raise ValueError(f"predict has no option --data.{unknown[0]}: {hint}")
     # how the data of training were read, where the command line does not say
     trained = dict((config.get("data") or {}).get("init_args") or {})
-    kept = {n: v for n, v in trained.items() if n in model.file_options and n != "batch_size"}
+    new = ("batch_size", "gaps")  # of no matter to the last rows
+    kept = {n: v for n, v in trained.items() if n in model.file_options and n not in new}
     path = path or trained.get("path")
     if not isinstance(path, str):
         raise ValueError(f"{source} needs a file to predict from: --data.path FILE")
     if args.out is None:
         raise ValueError("predict needs a file to write to: --out FILE")
     out: Path = model.predict_file(path, args.out, **(kept | asked))
+    if model.kind == "series" and not getattr(model, "levels", ()):
+        print("The forecast has no quantiles: the model was saved without.")
     print(f"predictions: {out}")
     return 0
 

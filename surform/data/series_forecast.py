@@ -100,8 +100,8 @@ def _check(table: SeriesTable, span: Span, lookback: int, horizon: int) -> None:
     held = [b - max(a, span.stop - lookback) for a, b in span.segments if b == span.stop]
     if not held or held[0] < lookback:
         raise ValueError(
-            f"the last {lookback} rows of {where} are not complete: a forecast needs them without "
-            "a missing value or gap"
+            f"{_fault(table, span, lookback)}, but a forecast needs the last {lookback} rows of "
+            f"{where} complete: choose fill and fill_limit"
         )
     if not table.roles.known:
         return
@@ -119,3 +119,24 @@ def _check(table: SeriesTable, span: Span, lookback: int, horizon: int) -> None:
             f"{table.name}, {table.place(span.stop + row)}: the known covariate "
             f"{table.roles.known[column]!r} is missing in the future"
         )
+
+
+def _fault(table: SeriesTable, span: Span, lookback: int) -> str:
+    """The last missing value or gap among the last rows of a series."""
+    first = span.stop - lookback
+    missing = np.argwhere(np.isnan(table.values[first : span.stop, : len(table.columns)]))
+    if len(missing):
+        row, column = (int(i) for i in missing[-1])
+        where = f"{table.name}, {table.place(first + row)}, column {table.columns[column]!r}"
+        return f"{where}: a value is missing"
+    row = next(a for a, b in reversed(span.segments) if b == span.stop)
+    if table.times is None:
+        return f"{table.name}, {table.place(row)}: rows are missing before it"
+    between = " and ".join(str(time).replace("T", " ") for time in _seconds(table.times, row))
+    return f"{table.name}: rows are missing between {between} ({table.place(row)})"
+
+
+def _seconds(times: np.ndarray, row: int) -> np.ndarray:
+    """The times before and at a row, without empty fractions."""
+    pair = times[row - 1 : row + 1]
+    return pair.astype("datetime64[s]") if pair.dtype.kind == "M" else pair

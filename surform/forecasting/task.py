@@ -20,6 +20,7 @@ from surform.training.schedules import Halving, Schedule
 from surform.training.task import Task
 from surform.uncertainty import Conformal
 from surform.uncertainty.conformal import LEVELS
+from surform.uncertainty.residuals import windows_needed
 
 __all__ = ["ForecastTask"]
 
@@ -97,10 +98,14 @@ class ForecastTask(Task):
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is None or not self.intervals:
             return self.surrogate
-        if "validation" not in data.split_rows()[0]:
-            return self.surrogate
-        windows = data.windows("validation")
-        if len(windows) * LEVELS[0] < 1:
+        held = "validation" in data.split_rows()[0]
+        windows: Any = data.windows("validation") if held else []
+        needed = windows_needed(LEVELS)
+        if len(windows) < needed:
+            self.remarks.append(
+                f"The model gives no quantiles: of the {needed} validation windows that they are "
+                f"learnt from there are {len(windows)}."
+            )
             return self.surrogate
         calibrated = Conformal(self.surrogate)
         batches = batches_of(windows, data.eval_batch_size)

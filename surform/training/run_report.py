@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["write_report"]
 
 
+_ABOUT = (
+    "Figures are those of the best weights on the whole validation split; the model in the folder "
+    "`model` holds these weights with their normalisation."
+)
+
+
 def write_report(
     folder: Path, title: str, trainer: Trainer, task: Task, summary: dict[str, Any]
 ) -> Path:
@@ -59,10 +65,7 @@ def write_report(
         title=title or name,
         subtitle=f"{name}, {summary['steps']} steps",
         headline=headline,
-        text=(
-            "Figures are those of the best weights on the whole validation split; the model in "
-            "the folder `model` holds these weights with their normalisation."
-        ),
+        text=" ".join([_ABOUT, *task.remarks]),
         metrics=metrics if metrics.is_file() else (),
         results=results,
         sections=sections,

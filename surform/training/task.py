@@ -88,6 +88,7 @@ class Task(LightningModule):
         self.run_seed: int | None = None
         self.protocol = "clean"
         self.profiles: dict[str, dict[str, list[float]]] = {}
+        self.remarks: list[str] = []  # on the model a run leaves behind: printed, and reported
         self._evaluation = self._profiles = Evaluation()
 
     # -- for domains -----------------------------------------------------------------------

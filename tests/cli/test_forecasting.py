@@ -71,7 +71,7 @@ def test_the_network_takes_its_sizes_from_the_table(trained: Path) -> None:
 def test_a_finished_run_forecasts_what_follows(run: Run, trained: Path) -> None:
     code, out, error = run("predict", "--ckpt_path", "r", "--out", "next.csv")
     assert code == 0, error
-    assert out == "predictions: next.csv\n"
+    assert out.endswith("predictions: next.csv\n")
     found = pd.read_csv("next.csv")
     assert found["date"].tolist()[0] == "2024-01-11 00:00:00"
     assert len(found) == 6
@@ -96,6 +96,19 @@ def test_a_checkpoint_forecasts_another_table(run: Run, trained: Path) -> None:
 
     with xr.open_dataset("later.nc") as found:
         assert found["date"].values[0] == np.datetime64("2024-01-13T12")
+
+
+def test_a_hole_long_ago_is_no_obstacle(run: Run, trained: Path) -> None:
+    words = ("predict", "--ckpt_path", "r", "--data.path", "later.csv", "--out", "later.csv.csv")
+    table = frame(300)
+    table.loc[100, "b"] = np.nan
+    write(Path("later.csv"), table.drop(index=range(30, 40)))
+    code, _, error = run(*words)
+    assert code == 0, error
+    refused(run(*words, "--data.gaps", "error"), "later.csv")
+    table.loc[290, "b"] = np.nan
+    write(Path("later.csv"), table)
+    refused(run(*words), "column 'b': a value is missing, but a forecast needs the last 24 rows")
 
 
 def test_a_network_that_is_not_registered_is_named_by_its_user(run: Run) -> None:
@@ -202,6 +215,19 @@ def test_training_needs_no_validation(run: Run) -> None:
     words = ("--data.split", "{train: 0.6, test: 0.2}", "--trainer.callbacks", "null")
     code, _, error = run("fit", *OWN, *words, "--out", "r")
     assert code == 0, error
+
+
+def test_a_model_without_quantiles_says_so(run: Run) -> None:
+    write(Path("mine.csv"), frame(100))
+    code, out, error = run("fit", *OWN, "--data.split", "ratio", "--out", "r")
+    assert code == 0, error
+    said = "The model gives no quantiles: of the 39 validation windows"
+    assert said in out
+    assert said in Path("r/report.html").read_text()
+    code, out, error = run("predict", "--ckpt_path", "r", "--out", "next.csv")
+    assert code == 0, error
+    assert out.startswith("The forecast has no quantiles")
+    assert "a_q0.05" not in pd.read_csv("next.csv").columns
 
 
 def test_several_series_are_forecast_from_one_table(run: Run) -> None:

@@ -199,7 +199,7 @@ def test_nothing_is_overwritten_that_is_no_forecast(tmp_path: Path) -> None:
         (frame(step="2h"), "trained with a time step of 1h, the frame has 2h"),
         (frame(20), "the frame has 20 rows, a forecast needs 24"),
         (frame().drop(columns="date"), "the frame has no column of times"),
-        (frame().drop(index=235), "1 rows are missing between 2024-01-10 18:00:00"),
+        (frame().drop(index=235), "rows are missing between 2024-01-10 18:00:00"),
         (frame().assign(a=[1.0] * 239 + [np.nan]), "column 'a': a value is missing"),
     ],
 )
