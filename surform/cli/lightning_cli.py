@@ -238,7 +238,8 @@ def _fit(
         checkpoint=checkpoint,
     )
     if trainer.is_global_zero:
-        for remark in trainer.lightning_module.remarks:
+        task: Any = trainer.lightning_module
+        for remark in task.remarks:
             print(remark)
         print(f"run folder: {folder}")
         if (folder / "report.html").is_file():

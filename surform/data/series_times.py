@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def parse_times(
 ) -> np.ndarray:
     """Times as datetime64[us] without a zone, or as float64 where they are plain numbers.
 
-    Times with an offset from UTC are turned into UTC; they must all have the same one.
+    Times with an offset from UTC are turned into UTC, each by its own.
 
     Args:
         raw: object (text or `datetime`), datetime64 or numbers, `(rows,)`.
@@ -47,7 +47,8 @@ def parse_times(
             first, or numbers that are not dates.
 
     Raises:
-        ValueError: a missing or unreadable time, or mixed time zones; names row and value.
+        ValueError: a missing or unreadable time, or some with a zone and some without; names row
+            and value.
     """
     if raw.dtype.kind == "M":
         times = raw.astype("datetime64[us]")
@@ -80,16 +81,16 @@ def _from_texts(
             raise ValueError(
                 f"{where}, {place(row)}: {str(value)[:40]!r} is not a time; valid: {valid}"
             ) from None
-    offsets = [moment.utcoffset() for moment in moments]
-    if any(offset != offsets[0] for offset in offsets):
-        row = next(i for i, offset in enumerate(offsets) if offset != offsets[0])
+    zoned = [moment.utcoffset() is not None for moment in moments]
+    if any(zoned) and not all(zoned):
+        row = zoned.index(not zoned[0])
         raise ValueError(
-            f"{where} mixes time zones: {raw[0]!r} at {place(0)}, {raw[row]!r} at {place(row)}; "
-            "write all times in one zone, such as UTC"
+            f"{where} mixes times with and without a zone: {raw[0]!r} at {place(0)}, {raw[row]!r} "
+            f"at {place(row)}; write all times in one zone, such as UTC"
         )
-    shift = offsets[0] or timedelta()
-    naive = [m.replace(tzinfo=None) for m in moments] if offsets[0] is not None else moments
-    return np.array(naive, dtype="datetime64[us]") - np.timedelta64(shift)
+    if any(zoned):
+        moments = [moment.astimezone(UTC).replace(tzinfo=None) for moment in moments]
+    return np.array(moments, dtype="datetime64[us]")
 
 
 def _moment(value: object, time_format: str | None) -> datetime:

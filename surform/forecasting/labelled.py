@@ -221,13 +221,11 @@ def _run(
 def _like(source: Any, found: Forecast) -> Any:
     """The frame, indexed as the source is; of polars where the source is."""
     frame = found.frame()
-    if type(source).__module__.partition(".")[0] == "polars":
-        import polars
-
-        columns = {name: frame[name].to_numpy() for name in frame.columns}
-        if found.id is not None:
-            columns[found.id] = frame[found.id].astype(str).to_list()
-        return polars.DataFrame(columns)
+    library = type(source).__module__.partition(".")[0]
+    if library == "polars":
+        return _like_polars(source, frame, found)
+    if library == "pandas":
+        _restore_kinds(source, frame, found)
     index = getattr(source, "index", None)
     names = [name for name in getattr(index, "names", []) if name is not None]
     kind = type(index).__name__
@@ -237,6 +235,59 @@ def _like(source: Any, found: Forecast) -> Any:
         frame = frame.set_index(found.time).rename_axis(index.name)  # type: ignore[union-attr]
         return frame.to_period(index.freq) if kind == "PeriodIndex" else frame  # type: ignore[union-attr]
     return frame
+
+
+def _like_polars(source: Any, frame: pd.DataFrame, found: Forecast) -> Any:
+    """The frame in polars, names of series and time zone as the source has them."""
+    import polars
+
+    columns: dict[str, Any] = {name: frame[name].to_numpy() for name in frame.columns}
+    given = source.lazy().collect_schema()
+    if found.id is not None:
+        ids = source.lazy().select(polars.col(found.id).unique()).collect()[found.id]
+        columns[found.id] = polars.Series(_originals(frame[found.id], ids), dtype=ids.dtype)
+    result = polars.DataFrame(columns)
+    zone = getattr(given.get(found.time), "time_zone", None)
+    if zone is None:
+        return result
+    time = polars.col(found.time).dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    return result.with_columns(time)
+
+
+def _restore_kinds(source: Any, frame: pd.DataFrame, found: Forecast) -> None:
+    """Give names of series their type and times their zone, as the pandas source has them."""
+    import pandas as pd
+
+    column = None if found.id is None else _pandas_column(source, found.id)
+    if column is not None:
+        frame[found.id] = pd.Series(
+            _originals(frame[found.id], column.unique()), dtype=column.dtype
+        )
+    times = _pandas_column(source, found.time)
+    if times is None and type(source.index).__name__ == "DatetimeIndex":
+        times = source.index  # without a name
+    zone = getattr(getattr(times, "dtype", None), "tz", None)
+    if zone is not None:
+        frame[found.time] = frame[found.time].dt.tz_localize("UTC").dt.tz_convert(zone)
+
+
+def _pandas_column(source: Any, name: str) -> Any:
+    """A column or level of the index; None where there is none of that name."""
+    if name in getattr(source, "columns", ()):
+        return source[name]
+    if name in source.index.names:
+        return source.index.get_level_values(name)
+    return None
+
+
+def _originals(names: Any, values: Any) -> list[Any]:
+    """The values that series are named after: numbers are read as 3 or 3.0."""
+    known = {}
+    for value in values:
+        known[str(value).strip()] = value
+        if isinstance(value, int | np.integer):
+            known[str(float(value))] = value
+    return [known[str(name)] for name in names]
 
 
 def _is_array(source: Any) -> bool:

@@ -103,3 +103,12 @@ def test_calendar_of_a_step() -> None:
     assert Step.parse("7D").calendar == "1W"
     assert Step.parse("10ms").calendar == "1s"
     assert Step.parse("15min").calendar == "15min"
+
+
+def test_every_time_is_turned_into_utc_by_its_own_offset() -> None:
+    local = pd.date_range("2024-03-30", periods=48, freq="1h", tz="Europe/Berlin")
+    texts = np.array([str(time) for time in local], dtype=object)
+    assert len({text[-6:] for text in texts}) == 2
+    found = parse_times(texts, "column time", str)
+    expected = local.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[us]")
+    np.testing.assert_array_equal(found, expected)

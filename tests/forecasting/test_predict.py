@@ -223,3 +223,33 @@ def test_other_units_are_refused() -> None:
 def test_a_model_without_description_says_so() -> None:
     with pytest.raises(ValueError, match="no description of its series"):
         Forecaster(DLinear(lookback=4, horizon=2)).predict(frame())
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_names_of_series_and_zones_keep_their_type(library: str) -> None:
+    table = panel(north=240, south=200)
+    table["shop"] = [{"north": 7, "south": 3}[name] for name in table["shop"]]
+    table["date"] = table["date"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    source: Any = table
+    if library == "polars":
+        polars = pytest.importorskip("polars")
+        times = table["date"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()
+        source = polars.DataFrame(
+            {name: table[name].to_numpy() for name in ["shop", "a", "b", "c"]} | {"date": times}
+        ).with_columns(
+            polars.col("date").dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin")
+        )
+    found = trained(source, id="shop").predict(source)
+    assert found["shop"].to_list() == [7] * HORIZON + [3] * HORIZON
+    assert found["shop"].dtype == source["shop"].dtype
+    first = found["date"].to_list()[0]
+    last = table.loc[table["shop"] == 7, "date"].iloc[-1]
+    assert first == last + pd.Timedelta("1h")
+    assert first.utcoffset() == last.utcoffset()
+
+
+def test_an_index_with_a_zone_comes_back_with_it() -> None:
+    table = frame().set_index("date").tz_localize("UTC").tz_convert("America/New_York")
+    found = trained(table).predict(table)
+    assert str(found.index.dtype) == "datetime64[us, America/New_York]"
+    assert found.index[0] == table.index[-1] + pd.Timedelta("1h")
