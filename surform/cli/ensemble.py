@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     for source in args.members:
         model = load_any(source)
         members.append(model.innermost if isinstance(model, Wrapper) else model)
+    _refuse_twins(args.members, members)
     together = DeepEnsemble(members).eval()
     data = _data_of(args.members[0])
     data.setup("validate")
@@ -45,6 +46,21 @@ def run(args: argparse.Namespace) -> int:
     windows = int(calibrated.windows)
     print(f"{args.out}: {len(members)} members, calibrated on {windows} validation windows")
     return 0
+
+
+def _refuse_twins(sources: list[str], members: list[Any]) -> None:
+    """ValueError where two members have the same weights: they agree without being sure."""
+    import torch
+
+    states = [list(member.net.state_dict().values()) for member in members]
+    for later, state in enumerate(states):
+        for earlier in range(later):
+            other = states[earlier]
+            if len(state) == len(other) and all(map(torch.equal, state, other)):
+                raise ValueError(
+                    f"{sources[earlier]} and {sources[later]} have the same weights: give runs "
+                    "that differ in their seeds"
+                )
 
 
 def _data_of(source: str) -> Any:

@@ -64,3 +64,11 @@ def test_what_cannot_be_joined(runs, capsys):
     assert "at least two members" in capsys.readouterr().err
     assert main(["ensemble", "runs/seed0/model", "runs/seed1/model", "--out", "e"]) == 2
     assert "is no run folder" in capsys.readouterr().err
+
+
+@pytest.mark.fault
+def test_the_same_run_twice_is_refused(runs, capsys, tmp_path):
+    words = ["ensemble", "runs/seed0", "runs/seed1", "runs/seed0", "--out", "twins"]
+    assert main(words) == 2
+    assert "runs/seed0 and runs/seed0 have the same weights" in capsys.readouterr().err
+    assert not (tmp_path / "twins").exists()
