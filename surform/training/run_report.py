@@ -46,8 +46,8 @@ def write_report(
         if n in found
     ]
     headline += [
-        Number("parameters", summary["parameters"]),
-        Number("minutes", summary["seconds"] / 60),
+        Number("parameters", f"{summary['parameters']:,}"),
+        Number(*_duration(summary["seconds"])),
     ]
     results = [
         {
@@ -73,6 +73,11 @@ def write_report(
         environment=environment() | {k: v for k, v in summary.items() if "memory" in k},
         config=yaml.safe_dump(task.config, sort_keys=False) if task.config else "",
     )
+
+
+def _duration(seconds: float) -> tuple[str, str]:
+    """(unit, value): seconds up to two minutes, minutes beyond."""
+    return ("seconds", f"{seconds:.0f}") if seconds < 120 else ("minutes", f"{seconds / 60:,.1f}")
 
 
 def _sections(trainer: Trainer, task: Task) -> list[Section]:

@@ -20,6 +20,7 @@ from surform.training.checkpoints import Checkpoints
 from surform.training.logger import MetricsLogger
 from surform.training.predictions import PredictionWriter
 from surform.training.run_folder import RunFolder
+from surform.training.run_report import _duration
 from tests.training.toy import Decay, Smooth, ToyData, trainer
 
 
@@ -107,6 +108,12 @@ def test_the_exported_model_is_the_best_one(tmp_path: Path) -> None:
     model = surform.load_model(tmp_path / "model", net=Smooth())
     torch.testing.assert_close(model.state_dict(), {k[10:]: v for k, v in best.items()})
     assert set(model.protocols.values()) == {"clean"}
+
+
+def test_times_are_told_as_people_tell_them() -> None:
+    assert _duration(4.49) == ("seconds", "4")
+    assert _duration(125) == ("minutes", "2.1")
+    assert _duration(86400) == ("minutes", "1,440.0")
 
 
 def test_the_report_is_drawn_with_predictions_and_curves(tmp_path: Path) -> None:
