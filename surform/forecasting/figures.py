@@ -27,6 +27,7 @@ def report_sections(
     prediction: Prediction,
     profiles: Profiles,
     labels: Mapping[str, Any],
+    band: tuple[Tensor, Tensor] | None = None,
 ) -> list[Section]:
     """Sections of the report.
 
@@ -35,12 +36,17 @@ def report_sections(
         prediction: their forecasts and targets, physical.
         profiles: what `ForecastTask.profile_batch` gives, averaged over the validation split.
         labels: what the data say of the windows: "last_time", "series".
+        band: lower and upper bounds of 90 % intervals, physical; None without.
     """
-    return [_forecasts(about, batch, prediction, labels), _errors(about, profiles)]
+    return [_forecasts(about, batch, prediction, labels, band), _errors(about, profiles)]
 
 
 def _forecasts(
-    about: SeriesDescription, batch: SeriesBatch, prediction: Prediction, labels: Mapping[str, Any]
+    about: SeriesDescription,
+    batch: SeriesBatch,
+    prediction: Prediction,
+    labels: Mapping[str, Any],
+    band: tuple[Tensor, Tensor] | None,
 ) -> Section:
     count = len(about.targets)
     # the first and the last one, which is what single targets are called after, and between
@@ -54,11 +60,13 @@ def _forecasts(
         units=[about.units.get(name, "1") for name in names],
         titles=[_title(place, batch, labels) for place in range(len(batch))],
         step=about.step,
+        band=None if band is None else (_array(band[0])[..., shown], _array(band[1])[..., shown]),
     )
     more = f", {len(shown)} of {count} targets" if count > len(shown) else ""
+    shaded = "; shaded: 90 % intervals, learnt from this split" if band is not None else ""
     caption = (
         f"Forecasts of {about.horizon} steps at {len(batch)} places of the validation split, in "
-        f"the units of the data{more}."
+        f"the units of the data{more}{shaded}."
     )
     return Section("Forecasts", figures={caption: figure})
 

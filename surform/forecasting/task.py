@@ -78,6 +78,8 @@ class ForecastTask(Task):
             raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
         self.physical_metrics = tuple(physical_metrics)
         self.intervals = intervals
+        self._around: Callable[[Tensor], Tensor] | None = None  # of the calibrated model
+        self._pair = (0, 0)
 
     def predict_batch(self, batch: SeriesBatch) -> Prediction:
         """The standardised forecast, with the network's own penalty in training."""
@@ -109,7 +111,9 @@ class ForecastTask(Task):
             return self.surrogate
         calibrated = Conformal(self.surrogate)
         batches = batches_of(windows, data.eval_batch_size)
-        return calibrated.calibrate(batch.to(self.device) for batch in batches)
+        calibrated.calibrate(batch.to(self.device) for batch in batches)
+        self._around, self._pair = calibrated.around, calibrated.level_pair(0.9)
+        return calibrated
 
     def figure_names(self) -> tuple[str, ...]:
         return (*super().figure_names(), *(f"{name}_physical" for name in self.physical_metrics))
@@ -160,7 +164,11 @@ class ForecastTask(Task):
         if about is None:
             return []
         profiles = self.profiles.get("validation", {})
-        return report_sections(about, batch, self._physical(prediction), profiles, labels)
+        physical, band = self._physical(prediction), None
+        if self._around is not None:
+            bounds = self._around(physical.output)
+            band = (bounds[self._pair[0]], bounds[self._pair[1]])
+        return report_sections(about, batch, physical, profiles, labels, band)
 
     def _physical(self, prediction: Prediction) -> Prediction:
         output, target = (

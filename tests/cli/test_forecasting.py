@@ -223,11 +223,21 @@ def test_a_model_without_quantiles_says_so(run: Run) -> None:
     assert code == 0, error
     said = "The model gives no quantiles: of the 39 validation windows"
     assert said in out
-    assert said in Path("r/report.html").read_text()
+    page = Path("r/report.html").read_text()
+    assert said in page
+    assert "shaded" not in page
     code, out, error = run("predict", "--ckpt_path", "r", "--out", "next.csv")
     assert code == 0, error
     assert out.startswith("The forecast has no quantiles")
     assert "a_q0.05" not in pd.read_csv("next.csv").columns
+
+
+def test_the_report_shows_the_intervals(run: Run) -> None:
+    write(Path("mine.csv"), frame(500))
+    code, out, error = run("fit", *OWN, "--out", "r")
+    assert code == 0, error
+    assert "quantiles" not in out
+    assert "shaded: 90 % intervals" in Path("r/report.html").read_text()
 
 
 def test_several_series_are_forecast_from_one_table(run: Run) -> None:
