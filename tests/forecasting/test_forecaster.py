@@ -11,7 +11,7 @@ import torch
 import surform
 from surform.data.normalizers import Normalizer
 from surform.data.series_batch import SeriesBatch
-from surform.forecasting.dlinear import DLinear
+from surform.forecasting.baselines import Naive
 from surform.forecasting.forecaster import Forecaster
 from tests.forecasting.toys import Balanced, Plain, about, statistics
 
@@ -81,8 +81,8 @@ def test_only_declared_covariates_are_passed_and_they_are_standardised() -> None
 
 @pytest.mark.fault
 def test_covariates_that_a_network_ignores_are_refused() -> None:
-    model = Forecaster(DLinear(lookback=6, horizon=4))
-    with pytest.raises(ValueError, match=r"DLinear takes no `known` covariates \(price\)"):
+    model = Forecaster(Naive(lookback=6, horizon=4))
+    with pytest.raises(ValueError, match=r"Naive takes no `known` covariates \(price\)"):
         model.fit_to(about(known=("price",)), statistics(), statistics(1))
 
 
