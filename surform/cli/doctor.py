@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-    checks = [_python, _packages, _compiler, _native, _threads, _memory, _disk]
+    checks = [_python, _packages, _compiler, _threads, _memory, _disk]
     if not args.quick:
-        checks += [_torch, _imports, _compile, _triton]
+        checks += [_torch, _imports, _native, _compile, _triton]
     faults = 0
     for finding in (finding for check in checks for finding in _guarded(check)):
         faults += finding.state == "fault"

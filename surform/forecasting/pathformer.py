@@ -100,11 +100,11 @@ class Pathformer(nn.Module):
         self,
         history: Float[Tensor, "b l v"],
         *,
-        gate_noise: Sequence[Float[Tensor, "b e"]] | None = None,
+        gate_noise: Sequence[Tensor] | None = None,
     ) -> tuple[Float[Tensor, "b h v"], Float[Tensor, ""]]:
         """The forecast, and what to add to the training loss for unbalanced use of the experts.
 
-        gate_noise: for each layer standard normal numbers to use in training instead of drawn ones.
+        gate_noise: for each layer standard normal numbers (b, experts), instead of drawn ones.
         """
         self._check(history)
         if self.revin is not None:

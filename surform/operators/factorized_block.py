@@ -124,5 +124,5 @@ class FactorizedLayer(nn.Module):
     def forward(
         self, u: Float[Tensor, "b *grid c"], coordinates: Sequence[Float[Tensor, " _"]]
     ) -> Float[Tensor, "b *grid c"]:
-        u, *normed = encoded_norm(u, self.encoding, coordinates, self.block.norm)
-        return self.block(u, coordinates, residual=u, normed=normed)
+        u, normal, means = encoded_norm(u, self.encoding, coordinates, self.block.norm)
+        return self.block(u, coordinates, residual=u, normed=(normal, means))

@@ -14,7 +14,6 @@ def test_a_sound_installation_has_no_faults(capsys):
         "python",
         "packages",
         "C++ compiler",
-        "native kernels",
         "memory",
         "disk",
         "no faults",
