@@ -71,7 +71,7 @@ PROMISED = {
     "duplicate time": "data/test_series_faults.py::test_duplicate_time",
     "unsorted times": "data/test_series_faults.py::test_unsorted_times",
     "missing rows of a series": "data/test_series_faults.py::test_missing_rows",
-    "times with and without a zone": "data/test_series_faults.py::test_times_with_and_without_a_zone",
+    "zones in part": "data/test_series_faults.py::test_times_with_and_without_a_zone",
     "text in numbers": "data/test_series_faults.py::test_text_in_numbers",
     "missing value in a series": "data/test_series_faults.py::test_missing_value",
     "series that is too short": "data/test_series_faults.py::test_series_that_are_too_short",
