@@ -61,7 +61,10 @@ def main(arguments: list[str] | None = None) -> None:
             rows += _compare(name, table, options)
     _print(rows)
     save(
-        RESULTS / "forecasting.json", rows, acceptance=ACCEPTANCE, data=options.path or "generated"
+        RESULTS / "forecasting.json",
+        rows,
+        acceptance=ACCEPTANCE,
+        data=Path(options.path).name if options.path else "generated",
     )
 
 
