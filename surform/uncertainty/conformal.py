@@ -37,8 +37,8 @@ class Conformal(Wrapper):
     Args:
         model: any trained model.
         levels: quantile levels to keep, increasing, symmetric about 0.5.
-        scaled: measure errors in units of the spread of an ensemble (`model.spread`), so that
-            intervals widen where the members disagree.
+        scaled: measure errors in units of the spread of an ensemble (of `model.samples`), so
+            that intervals widen where the members disagree.
     """
 
     kind: ClassVar[str] = "conformal"
@@ -50,7 +50,7 @@ class Conformal(Wrapper):
     ) -> None:
         super().__init__(model)
         self.levels = check_levels(levels)
-        if scaled and not hasattr(model, "spread"):
+        if scaled and not hasattr(model, "samples"):
             raise ValueError(f"scaled=True needs an ensemble, {type(model).__name__} has no spread")
         self.model, self.scaled = model, scaled
         self.register_buffer("residuals", torch.zeros(len(self.levels)))
@@ -85,9 +85,10 @@ class Conformal(Wrapper):
             with torch.inference_mode():
                 for batch in batches:
                     batch = batch.to(self._device())
-                    error = batch.targets - self.model.outputs(batch)
-                    if self.scaled:
-                        error = error / self._spread(batch)
+                    output, spread = self._answer(batch)
+                    error = batch.targets - output
+                    if spread is not None:
+                        error = error / spread
                     found.add(error, self.pooled_axes(error.ndim))
         finally:
             self.train(training)
@@ -108,8 +109,7 @@ class Conformal(Wrapper):
 
     def quantiles(self, batch: Any) -> Tensor:
         """`(levels, B, ...)`: quantiles of what is to come, in physical units."""
-        output = self.model.outputs(batch)
-        return self.around(output, self._spread(batch) if self.scaled else None)
+        return self.around(*self._answer(batch))
 
     def around(self, output: Tensor, spread: Tensor | None = None) -> Tensor:
         """`(levels, B, ...)`: the quantiles about outputs of the model.
@@ -164,9 +164,13 @@ class Conformal(Wrapper):
     def check_statistics(self) -> None:
         self.model.check_statistics()
 
-    def _spread(self, batch: Any) -> Tensor:
-        spread: Tensor = self.model.spread(batch)  # type: ignore[operator]
-        return spread.clamp(min=torch.finfo(spread.dtype).eps)
+    def _answer(self, batch: Any) -> tuple[Tensor, Tensor | None]:
+        """The model's outputs, and the spread where errors are measured in it: one pass."""
+        if not self.scaled:
+            return self.model.outputs(batch), None
+        samples: Tensor = self.model.samples(batch)  # type: ignore[operator]
+        spread = samples.std(0)
+        return samples.mean(0), spread.clamp(min=torch.finfo(spread.dtype).eps)
 
     def _device(self) -> torch.device:
         return self.residuals.device
