@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +25,7 @@ from surform.training.schedules import Constant
 from tests.forecasting.tables import frame
 from tests.forecasting.toys import Balanced, Plain
 from tests.training.toy import trainer
+from tests.training.two_processes import require_same_weights
 
 LOOKBACK, HORIZON = 12, 4
 
@@ -281,21 +278,7 @@ if run.is_global_zero:
 
 @pytest.mark.slow
 def test_two_processes_equal_one_on_the_joint_batch(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"PYTHONPATH": str(root), "MASTER_PORT": str(port)}
-    for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        folder.mkdir()
-        command = [sys.executable, str(script), str(devices), str(folder)]
-        subprocess.run(command, check=True, env=environment, cwd=tmp_path, timeout=500)
-    one, two = (read_checkpoint(tmp_path / n / "end.ckpt")["state_dict"] for n in ("1", "2"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-6, atol=1e-6, msg=name)
+    require_same_weights(SCRIPT, tmp_path)
     figures = [torch.load(tmp_path / n / "figures.pt") for n in ("1", "2")]
     assert figures[0][0] == pytest.approx(figures[1][0], rel=1e-6)
     for name, values in figures[0][1]["validation"].items():

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
-import socket
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,8 +27,7 @@ from surform.training.schedules import Constant
 from surform.training.sharpness import SharpnessAware
 from tests.training.test_resume import Kill, Killed, differences
 from tests.training.toy import Smooth, ToyData, trainer
-
-ROOT = Path(__file__).parents[2]
+from tests.training.two_processes import require_same_weights
 
 
 def sam(params: Any, rho: float = 0.3, adaptive: bool = False) -> SharpnessAware:
@@ -226,20 +221,7 @@ run.save_checkpoint(folder + "/end.ckpt", weights_only=False)
 
 @pytest.mark.slow
 def test_two_processes_equal_one_on_the_joint_batch(tmp_path: Path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MASTER_PORT": str(port)}
-    for devices in (1, 2):
-        folder = tmp_path / str(devices)
-        folder.mkdir()
-        command = [sys.executable, str(script), str(devices), str(folder)]
-        subprocess.run(command, check=True, env=environment, cwd=tmp_path, timeout=500)
-    one, two = (read_checkpoint(tmp_path / n / "end.ckpt")["state_dict"] for n in ("1", "2"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-6, atol=1e-6, msg=name)
+    require_same_weights(SCRIPT, tmp_path)
 
 
 @pytest.mark.fault
