@@ -22,11 +22,14 @@ class SAMformer(nn.Module):
 
     Ilbert et al., "SAMformer: Unlocking the Potential of Transformers in Time Series Forecasting
     with Sharpness-Aware Minimization and Channel-Wise Attention" (ICML 2024), arXiv 2402.10198;
-    official code romilbert/samformer@71f10eaa696f (its PyTorch version; in the TensorFlow version
-    the values have the rank `dim`). Train it with `surform.training.sharpness.SharpnessAware`.
+    official code romilbert/samformer@71f10eaa696f: its PyTorch version, or with `value_dim` the
+    TensorFlow version that the paper's figures come from. Train it with
+    `surform.training.sharpness.SharpnessAware`.
 
     x: history of each variate, normalised by RevIN. A = softmax(Q K^T / sqrt(dim)) between
     variates; forecast = W (x + A V) + b with V of the look-back's length, then RevIN's inverse.
+    With `value_dim`, V has that width and a linear map takes A V to the look-back's length; all
+    maps then begin as that version's do, uniform after Glorot and without bias.
 
     The maps over time run on the standardised history: RevIN's scale and shift, one pair per
     variate, follow them, so that training needs no gradient for the history. Where it costs less,
@@ -37,6 +40,8 @@ class SAMformer(nn.Module):
         variates: their number; needed with `revin`, which learns a scale and a shift for each. In
             configurations None stands for what the data give.
         dim: width of queries and keys.
+        value_dim: width of the values, in the TensorFlow version `dim`; None for the look-back's
+            length.
         revin: normalise every history by its own mean and deviation.
     """
 
@@ -51,10 +56,13 @@ class SAMformer(nn.Module):
         variates: int | None = None,
         *,
         dim: int = 16,
+        value_dim: int | None = None,
         revin: bool = True,
     ) -> None:
         super().__init__()
         at_least(1, lookback=lookback, horizon=horizon, dim=dim)
+        if value_dim is not None:
+            at_least(1, value_dim=value_dim)
         if variates is not None:
             at_least(1, variates=variates)
         elif revin:
@@ -65,8 +73,11 @@ class SAMformer(nn.Module):
         self.revin = RevIN(variates) if revin else None
         self.query = nn.Linear(lookback, dim)
         self.key = nn.Linear(lookback, dim)
-        self.value = nn.Linear(lookback, lookback)
+        self.value = nn.Linear(lookback, value_dim or lookback)
+        self.out = nn.Linear(value_dim, lookback) if value_dim else None
         self.head = nn.Linear(lookback, horizon)
+        if value_dim:
+            self._begin_as_keras_does()
 
     def forward(self, history: Float[Tensor, "b l v"]) -> Float[Tensor, "b h v"]:
         """history, forecast: standardised by the statistics of the training data, or not at all."""
@@ -91,7 +102,14 @@ class SAMformer(nn.Module):
             return direct + _attend(q, k, v)
         weights = (self.query.weight, self.key.weight, self.value.weight)
         q, k, v = self._over_time(x, weights, (self.query.bias, still, self.value.bias))
-        return self.head(self._scaled(x) + _attend(q, k, v))
+        mixed = _attend(q, k, v)
+        return self.head(self._scaled(x) + (mixed if self.out is None else self.out(mixed)))
+
+    def _begin_as_keras_does(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
 
     def _over_time(
         self, x: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]
@@ -117,7 +135,7 @@ class SAMformer(nn.Module):
         Each of the batch's histories saves (l - h) (l + v) in either pass, W V costs h l^2. An
         exported program must hold for every batch, so it does not choose.
         """
-        if torch.compiler.is_exporting() or self.horizon >= self.lookback:
+        if torch.compiler.is_exporting() or self.horizon >= self.lookback or self.out is not None:
             return False
         each = (self.lookback - self.horizon) * (self.lookback + variates)
         return batch * variates * each > self.horizon * self.lookback**2

@@ -121,6 +121,20 @@ def test_without_revin_any_number_of_variates_goes():
     assert net(torch.randn(2, 24, 9)).shape == (2, 3, 9)
 
 
+@pytest.mark.parametrize("revin", [True, False])
+def test_narrow_values_are_full_ones_of_their_rank(revin: bool):
+    narrow = model(value_dim=4, revin=revin).double()
+    for layer in (narrow.query, narrow.value, narrow.out, narrow.head):
+        torch.nn.init.normal_(layer.bias)
+    state = narrow.state_dict()
+    out, shift = state.pop("out.weight"), state.pop("out.bias")
+    state["value.bias"] = out @ state["value.bias"] + shift
+    state["value.weight"] = out @ state["value.weight"]
+    full = model(revin=revin).double()
+    full.load_state_dict(state)
+    torch.testing.assert_close(narrow(x := history().double()), full(x))
+
+
 @pytest.mark.parametrize(
     ("variates", "horizon", "count"), [(7, 96, 328_334), (321, 96, 328_962), (7, 720, 648_446)]
 )
@@ -191,6 +205,7 @@ def test_arguments_are_recorded_and_rebuild_the_model():
         ({"horizon": 2.5}, "horizon is 2.5"),
         ({"variates": 0}, "variates is 0"),
         ({"dim": -1}, "dim is -1"),
+        ({"value_dim": 0}, "value_dim is 0"),
         ({"variates": None}, "variates is None, but must be their number: revin"),
     ],
 )
