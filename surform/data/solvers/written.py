@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from surform.data.checked_file import CheckedFile
 from surform.data.solvers.written_table import TABLES, table_attributes
 
 __all__ = ["open_store", "read_attributes", "write_file", "write_store"]
@@ -26,7 +26,7 @@ def open_store(path: Path) -> xr.Dataset:
 def write_file(parts: Sequence[xr.Dataset], path: Path, attributes: Mapping[str, Any]) -> None:
     """Write the samples of `parts`, one after the other, into one netCDF-4 (HDF5) file."""
     sizes = _sizes(parts)
-    with _Sink(path) as sink, h5netcdf.File(sink, "w") as file:
+    with CheckedFile(path) as sink, h5netcdf.File(sink, "w") as file:
         file.attrs.update(dict(attributes))
         file.dimensions = sizes
         for name, array in parts[0].variables.items():
@@ -37,33 +37,6 @@ def write_file(parts: Sequence[xr.Dataset], path: Path, attributes: Mapping[str,
             for rows, values in _blocks(parts, str(name)):
                 variable[rows] = values
                 sink.check()
-
-
-class _Sink(io.FileIO):
-    """A file that keeps its first error for `check`: HDF5 may crash on errors while closing."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+")
-        self._failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        try:
-            done = 0
-            while done < view.nbytes:
-                done += super().write(view[done:]) or 0
-        except OSError as error:
-            self._failure = self._failure or error
-        return view.nbytes
-
-    def check(self) -> None:
-        """Raise the error that a write met."""
-        if self._failure is not None:
-            raise self._failure
-
-    def __exit__(self, *what: Any) -> None:
-        super().__exit__(*what)
-        self.check()
 
 
 def write_store(parts: Sequence[xr.Dataset], path: Path, attributes: Mapping[str, Any]) -> None:
