@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -32,6 +33,9 @@ class ITransformer(nn.Module):
     Nothing depends on V: the order of the variates does not matter, and a trained network takes
     other numbers of them. Calendar features (`past_marks`) become one token each through the map of
     the variates, as published; without them there are no such tokens.
+
+    Where it costs less, and no dropout lies between, the first layer's projections are made from
+    the series by one matrix. That changes the result by rounding only.
 
     Ours: tokens for covariates known ahead and for static ones, each with weights of its own.
 
@@ -111,8 +115,12 @@ class ITransformer(nn.Module):
         Raises:
             ValueError: another look-back, or covariates that the network was not built for.
         """
-        tokens, scale = self._tokens(history, past_marks, known, static)
-        for layer in self.layers:
+        series, scale = self._series(history, past_marks, known, static)
+        tokens = self._tokens(series, known, static)
+        first = 0
+        if tokens.shape[1] == series.shape[1] and self._merging_pays(tokens):
+            tokens, first = self._first_layer(series, tokens), 1
+        for layer in self.layers[first:]:
             tokens = layer(tokens)
         return self._forecast(tokens, history.shape[2], scale)
 
@@ -128,21 +136,21 @@ class ITransformer(nn.Module):
 
         The N tokens are, in this order: variates, marks, known covariates, static ones.
         """
-        tokens, scale = self._tokens(history, past_marks, known, static)
-        maps = []
+        series, scale = self._series(history, past_marks, known, static)
+        tokens, maps = self._tokens(series, known, static), []
         for layer in self.layers:
             tokens, weights = layer.forward_with_map(tokens)  # type: ignore[operator]
             maps.append(weights)
         return self._forecast(tokens, history.shape[2], scale), maps
 
-    def _tokens(
+    def _series(
         self,
         history: Tensor,
         past_marks: Tensor | None,
         known: Tensor | None,
         static: Tensor | None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """Embedded tokens (B, N, dim), and mean and deviation (B, 1, V) where it normalises."""
+        """Series to embed (B, N, L), and mean and deviation (B, 1, V) where it normalises."""
         self._check(history, past_marks, known, static)
         scale = None
         if self.normalize:
@@ -151,14 +159,38 @@ class ITransformer(nn.Module):
             deviation = (history.square().mean(1, keepdim=True) + _EPS).sqrt()
             history, scale = history / deviation, (mean, deviation)
         series = history if past_marks is None else torch.cat((history, past_marks), 2)
-        tokens = self.embedding(series.transpose(1, 2))
-        more = []
+        return series.transpose(1, 2), scale
+
+    def _tokens(self, series: Tensor, known: Tensor | None, static: Tensor | None) -> Tensor:
+        """(B, N, L) and the covariates -> embedded tokens (B, N + covariates, dim)."""
+        tokens, more = self.embedding(series), []
         if self.known is not None and known is not None:
             more.append(self.known(known))
         if self.static is not None and static is not None:
             more.append(self.static(static[:, None]))
         tokens = torch.cat((tokens, *more), 1) if more else tokens
-        return self.dropout(tokens), scale
+        return self.dropout(tokens)
+
+    def _merging_pays(self, tokens: Tensor) -> bool:
+        """Whether one map from series to queries, keys and values costs less than two.
+
+        Dropout between the two keeps them apart. Each token saves dim - lookback products per
+        output, the map itself costs dim * lookback. An exported program must hold for every batch,
+        so it does not choose.
+        """
+        dropped = self.training and self.dropout.p > 0
+        if dropped or torch.compiler.is_exporting():
+            return False
+        count, dim = tokens.shape[:-1].numel(), tokens.shape[-1]
+        return count * (dim - self.lookback) > dim * self.lookback
+
+    def _first_layer(self, series: Tensor, tokens: Tensor) -> Tensor:
+        """What the first layer makes of the embedded series, its projections made from them."""
+        layer = cast(EncoderLayer, self.layers[0])
+        attention = cast(SelfAttention, layer.attention)
+        weight = attention.qkv.weight @ self.embedding.weight
+        bias = F.linear(self.embedding.bias, attention.qkv.weight, attention.qkv.bias)
+        return layer.finish(tokens, attention.attended(F.linear(series, weight, bias)))
 
     def _forecast(
         self, tokens: Tensor, variates: int, scale: tuple[Tensor, Tensor] | None

@@ -54,7 +54,11 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(inner, dim)
 
     def forward(self, x: Float[Tensor, "b n c"], **options: Any) -> Float[Tensor, "b n c"]:
-        q, k, v = split_heads(self.qkv(x), 3, self.heads)
+        return self.attended(self.qkv(x), **options)
+
+    def attended(self, qkv: Float[Tensor, "b n p"], **options: Any) -> Float[Tensor, "b n c"]:
+        """The output from queries, keys and values side by side, (b, n, 3 * heads * d)."""
+        q, k, v = split_heads(qkv, 3, self.heads)
         return self.out(self._merged(self.attend(q, k, v, **options)))
 
     def forward_with_map(

@@ -44,15 +44,18 @@ class EncoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "b n c"], **options: Any) -> Float[Tensor, "b n c"]:
-        return self._finish(x, self.attention(x, **options))
+        return self.finish(x, self.attention(x, **options))
 
     def forward_with_map(
         self, x: Float[Tensor, "b n c"], **options: Any
     ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b h n n"]]:
         """The output and the attention's weights; needs an attention that shows them."""
         mixed, weights = self.attention.forward_with_map(x, **options)  # type: ignore[operator]
-        return self._finish(x, mixed), weights
+        return self.finish(x, mixed), weights
 
-    def _finish(self, x: Tensor, mixed: Tensor) -> Tensor:
+    def finish(
+        self, x: Float[Tensor, "b n c"], mixed: Float[Tensor, "b n c"]
+    ) -> Float[Tensor, "b n c"]:
+        """The rest of the layer, from its input and what attention made of it."""
         x = self.norm1(x + self.dropout(mixed))
         return self.norm2(x + self.feed_forward(x))

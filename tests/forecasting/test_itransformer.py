@@ -67,6 +67,24 @@ def test_it_is_the_literal_formula(kind, normalize, marks, options):
         torch.testing.assert_close(net(x, past_marks=m), theirs, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_series_are_projected_at_once_where_that_costs_less(training, dropout, monkeypatch):
+    net = model(dim=40, heads=2, dropout=dropout).double().train(training)
+    x = history(40).double()
+    merged: list[bool] = []
+    first = net._first_layer
+    monkeypatch.setattr(net, "_first_layer", lambda *of: merged.append(True) or first(*of))
+    ours = net(x)
+    assert bool(merged) == (not training or dropout == 0)
+    if merged:
+        theirs = literal_forward(net.eval(), x, None)
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-11)
+        found = [torch.autograd.grad(y.square().sum(), [*net.parameters()]) for y in (ours, theirs)]
+        for a, b in zip(*found, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * b.abs().max().item() + 1e-12)
+
+
 @pytest.mark.parametrize(
     ("options", "count"),
     [({"dim": 256}, 841_568), ({"dim": 512, "depth": 3}, 4_833_888)],
