@@ -67,7 +67,15 @@ def filled(config: dict[str, Any], sizes: Sizes) -> dict[str, Any]:
 def net_arguments(config: dict[str, Any]) -> Sizes:
     """The numbers that a complete configuration gives its network."""
     given = _net(config).get("init_args") or {}
-    return {n: v for n, v in given.items() if isinstance(v, int) and not isinstance(v, bool)}
+    return {n: v for n, v in given.items() if _whole(v) or _all_whole(v)}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _all_whole(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_whole, value))
 
 
 def _open(config: dict[str, Any]) -> dict[str, bool]:

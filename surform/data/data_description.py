@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +15,8 @@ class DataDescription:
     The command line, reports and model cards ask here, and know no domain.
     """
 
-    def sizes(self) -> dict[str, int | tuple[str, ...]]:
-        """Arguments of networks that the data fix: a number, or the names that are counted."""
+    def sizes(self) -> Mapping[str, int | tuple[str, ...] | list[int]]:
+        """Arguments of networks that the data fix: numbers, or the names that are counted."""
         return {}
 
     def table(self) -> dict[str, str]:

@@ -23,8 +23,12 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
-def refuse_unreadable(path: str) -> None:
-    """Raise for local paths that are missing, unreadable, or a web page or LFS pointer."""
+def refuse_unreadable(path: str, xml: bool = False) -> None:
+    """Raise for local paths that are missing, unreadable, or a web page or LFS pointer.
+
+    Args:
+        xml: the file is meant to be XML, which is otherwise taken for a web page.
+    """
     if is_url(path):
         return
     if not os.path.exists(path):
@@ -42,7 +46,8 @@ def refuse_unreadable(path: str) -> None:
     if not head:
         raise OSError(f"{path} is empty (0 bytes)")
     start = head.lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
+    pages = (b"<!doctype html", b"<html", *(() if xml else (b"<?xml",)))
+    if start.startswith(pages):
         raise OSError(f"{path} is a web page, not data: the download failed, fetch it again")
     if start.startswith(b"version https://git-lfs"):
         raise OSError(f"{path} is a Git LFS pointer, not data: run `git lfs pull`")

@@ -19,7 +19,7 @@ from surform.data.lazy_arrays import Concatenated, Part, Readable, lazy_variable
 from surform.data.pdebench import is_pdebench, open_pdebench
 from surform.data.the_well import is_the_well, open_the_well
 
-__all__ = ["expand_paths", "is_zarr", "open_fields"]
+__all__ = ["expand_paths", "is_zarr", "open_fields", "open_stored"]
 
 _HDF5 = (".h5", ".hdf5", ".he5", ".nc", ".nc4", ".cdf")
 _HINTS = {
@@ -46,7 +46,7 @@ def open_fields(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
         ValueError: unsupported format, or files that do not fit together.
     """
     paths = expand_paths(path)
-    datasets = [_with_samples(_open_one(p), p) for p in paths]
+    datasets = [_with_samples(open_stored(p), p) for p in paths]
     joined = datasets[0] if len(datasets) == 1 else _join(datasets, paths)
     joined.encoding["files"] = [
         (p, d.sizes["sample"]) for p, d in zip(paths, datasets, strict=True)
@@ -79,7 +79,8 @@ def is_zarr(path: str) -> bool:
     return path.rstrip("/").endswith(".zarr") or os.path.isdir(path)
 
 
-def _open_one(path: str) -> xr.Dataset:
+def open_stored(path: str) -> xr.Dataset:
+    """One Zarr store or HDF5 file, lazily and as it is stored."""
     suffix = Path(path).suffix.lower()
     if not is_zarr(path) and suffix not in _HDF5:
         hint = _HINTS.get(suffix, "")

@@ -64,10 +64,16 @@ class Normalizer(nn.Module):
         self._ready = True
         return self
 
-    def normalize(self, x: Tensor) -> Tensor:
-        """`(x - mean) / (std + eps)`, x in physical units."""
+    def normalize(self, x: Tensor, columns: slice | None = None) -> Tensor:
+        """`(x - mean) / (std + eps)`, x in physical units.
+
+        Args:
+            columns: those of the statistics' last axis that `x` holds; None = all.
+        """
         self._require_statistics()
-        return (x - self.mean) / (self.std + self.eps)
+        if columns is None:
+            return (x - self.mean) / (self.std + self.eps)
+        return (x - self.mean[..., columns]) / (self.std[..., columns] + self.eps)
 
     def denormalize(self, x: Tensor) -> Tensor:
         """`x * (std + eps) + mean`, in physical units."""

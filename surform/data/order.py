@@ -77,11 +77,13 @@ class BatchOrder(DistributedSampler):
             return self.windows // joint
         return min(-(-self.windows // joint), self.windows // self.num_replicas)
 
+    def sequence(self, epoch: int) -> np.ndarray:
+        """All windows in the order in which they are cut into joint batches."""
+        return order(self.seed, epoch, self.windows) if self.training else np.arange(self.windows)
+
     def batches(self, epoch: int) -> Iterator[list[int]]:
         """All batches of this rank in one epoch."""
-        sequence = (
-            order(self.seed, epoch, self.windows) if self.training else np.arange(self.windows)
-        )
+        sequence = self.sequence(epoch)
         ranks, joint = self.num_replicas, self.batch_size * self.num_replicas
         if self._whole:
             ends = np.arange(len(self) * ranks + 1) * (joint // ranks)

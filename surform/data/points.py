@@ -62,7 +62,7 @@ class PointSample:
 
     def tensors(self, dtype: torch.dtype = torch.float32) -> PointSample:
         """The sample as tensors of one type."""
-        return self.map(lambda values: torch.as_tensor(values).to(dtype))
+        return self.map(lambda values: torch.as_tensor(values).to(dtype).contiguous())
 
 
 @dataclass(eq=False)

@@ -26,10 +26,11 @@ class PointsDescription(DataDescription):
         parameters: numbers that hold for a whole sample.
         inputs: columns of every input function, which begin with `coordinates`; further columns
             are its values.
-        units: unit strings ("1" = dimensionless) by name; the value columns of an input function
-            stand under "<input>_<column>".
+        units: unit strings ("1" = dimensionless) by name, where they are known; the value columns
+            of an input function stand under "<input>_<column>".
         weighted: what has quadrature weights: "points", and names of input functions.
         points: smallest and largest number of points of a sample; (0, 0) where unknown.
+        reading: how mesh files were read: "on", "markers", "marker_values" (`PointsSelection`).
         source: provenance: "fingerprint" (sha256), "path", "solver", "version", ...
     """
 
@@ -41,6 +42,7 @@ class PointsDescription(DataDescription):
     units: dict[str, str] = field(default_factory=dict)
     weighted: tuple[str, ...] = ()
     points: tuple[int, int] = (0, 0)
+    reading: dict[str, Any] = field(default_factory=dict)
     source: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -75,18 +77,19 @@ class PointsDescription(DataDescription):
         """The columns of the points: coordinates, then features."""
         return (*self.coordinates, *self.features)
 
-    def unit(self, name: str) -> str:
-        """The unit of a variable; coordinates of input functions have that of the points."""
+    def unit(self, name: str) -> str | None:
+        """The unit of a variable, None where unknown; input functions share the coordinates'."""
         for given, columns in self.inputs.items():
             for column in columns[: len(self.coordinates)]:
                 if name == input_variable(given, column):
                     name = column
-        return self.units.get(name, "1")
+        return self.units.get(name)
 
     def require_match(self, found: PointsDescription, where: str) -> None:
         """Raise unless data described by `found` suit a model that was trained on this.
 
-        Meshes may differ; data may lack what the model is to predict.
+        Meshes may differ; data may lack what the model is to predict. Mesh files know no units:
+        only those that both sides give are compared.
 
         Raises:
             ValueError: other variables, columns or units; `where` names the data.
@@ -109,9 +112,8 @@ class PointsDescription(DataDescription):
                     f"the model was trained with the columns {_listed(columns)} of {name}, {where} "
                     f"has {_listed(found.inputs[name])}"
                 )
-        there = {*found.variables()}
-        for name in (name for name in self.variables() if name in there):
-            self._require_unit(name, self.unit(name), found.unit(name), where)
+        for name in self.units.keys() & found.units.keys():
+            self._require_unit(name, self.units[name], found.units[name], where)
 
     def _require_unit(self, name: str, mine: str, theirs: str, where: str) -> None:
         if same_unit(mine, theirs):
@@ -123,12 +125,11 @@ class PointsDescription(DataDescription):
             f"{advice}"
         )
 
-    def sizes(self) -> dict[str, int | tuple[str, ...] | tuple[int, ...]]:
+    def sizes(self) -> dict[str, int | tuple[str, ...] | list[int]]:
         return {
-            "coordinates": self.coordinates,
             "in_channels": self.columns,
             "parameters": self.parameters,
-            "input_channels": tuple(len(columns) for columns in self.inputs.values()),
+            "input_channels": [len(columns) for columns in self.inputs.values()],
             "out_channels": self.targets,
         }
 
@@ -146,14 +147,14 @@ class PointsDescription(DataDescription):
 
     def roles(self) -> list[tuple[str, str, str]]:
         entries = [
-            (role, name, self.unit(name))
+            (role, name, self.unit(name) or "not given")
             for role in ("coordinates", "features", "parameters", "targets")
             for name in getattr(self, role)
         ]
         for name, columns in self.inputs.items():
             for column in columns:
                 unit = self.unit(input_variable(name, column))
-                entries.append((f"input function {name}", column, unit))
+                entries.append((f"input function {name}", column, unit or "not given"))
         return entries
 
     def summary(self) -> str:

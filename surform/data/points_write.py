@@ -181,7 +181,8 @@ class PointsWriter:
             return {"sample_dimension": dim, "long_name": f"number of rows along {dim}"}
         if name == "weight" or name.removesuffix("_weight") in self.about.inputs:
             return {"long_name": "measure of the mesh that a point stands for"}
-        return {"units": self.about.unit(name)}
+        unit = self.about.unit(name)
+        return {} if unit is None else {"units": unit}
 
 
 def _kind(path: Path) -> str:

@@ -13,7 +13,7 @@ from surform.data.source import FieldSource
 from surform.data.splits import split_samples
 from surform.data.units import same_unit
 
-__all__ = ["SplitSources"]
+__all__ = ["SplitSources", "default_split", "require_other_files"]
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,15 @@ class SplitSources:
         evaluated = replace(selection, target_steps=evaluation_steps)
         main = FieldSource(path, selection)
         if split is None:
-            split = _default_split(main, [name for name in separate if name not in own])
+            others = [name for name in separate if name not in own]
+            split = default_split(main.layout.samples, others, main.name)
         samples = split_samples(split, main.layout.samples, main.name)
         sources = dict.fromkeys(samples, main)
         if evaluated != selection:
             again = FieldSource(path, evaluated)
             sources |= {name: again for name in samples if name != "train"}
         for name, files in own.items():
-            _require_other_files(main.paths, expand_paths(files), name)
+            require_other_files(main.paths, expand_paths(files), name)
             sources[name] = FieldSource(files, evaluated)
             _require_same_problem(main, sources[name], same_grid)
             samples[name] = range(sources[name].layout.samples)
@@ -80,16 +81,17 @@ class SplitSources:
         return self.samples[split]
 
 
-def _default_split(source: FieldSource, names: list[str]) -> dict[str, int]:
-    total = source.layout.samples
+def default_split(total: int, names: list[str], where: str) -> dict[str, int]:
+    """Ten per cent of the samples for each of `names`, at least one; the rest trains."""
     held_out = max(1, round(0.1 * total))
     train = total - held_out * len(names)
     if train < 1:
-        raise ValueError(f"{source.name} has {total} samples, too few for a default split")
+        raise ValueError(f"{where} has {total} samples, too few for a default split")
     return {"train": train, **dict.fromkeys(names, held_out)}
 
 
-def _require_other_files(training: list[str], files: list[str], name: str) -> None:
+def require_other_files(training: list[str], files: list[str], name: str) -> None:
+    """ValueError when a file is both in `path` and in `<name>_path`."""
     shared = {_identity(path) for path in training} & {_identity(path) for path in files}
     if shared:
         raise ValueError(

@@ -14,6 +14,7 @@ from surform.data.atomic import replacing
 from surform.data.layout import Layout
 
 __all__ = [
+    "Moments",
     "VariableStatistics",
     "field_statistics",
     "load_statistics",
@@ -60,7 +61,7 @@ class Reader(Protocol):
 
 
 @dataclass
-class _Moments:
+class Moments:
     """Count, mean and sum of squared deviations, merged as in Chan, Golub & LeVeque (1983)."""
 
     count: int
@@ -68,7 +69,8 @@ class _Moments:
     squares: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray, axis: int | None) -> _Moments:
+    def of(cls, values: np.ndarray, axis: int | None) -> Moments:
+        """Those of `values`, along one axis or over all of them."""
         values = values.astype(np.float64)
         count = values.size if axis is None else values.shape[axis]
         mean = values.mean(axis=axis)
@@ -78,21 +80,23 @@ class _Moments:
             return cls(count, mean, np.dot(flat, flat))
         return cls(count, mean, np.square(values, out=values).sum(axis=axis))
 
-    def merge(self, other: _Moments) -> _Moments:
+    def merge(self, other: Moments) -> Moments:
+        """Those of both sets of values together."""
         count = self.count + other.count
         step = other.mean - self.mean
         mean = self.mean + step * (other.count / count)
         squares = self.squares + other.squares + step**2 * (self.count * other.count / count)
-        return _Moments(count, mean, squares)
+        return Moments(count, mean, squares)
 
-    def over_space(self) -> _Moments:
+    def over_space(self) -> Moments:
         """Pointwise moments as moments of all values."""
-        spread = _Moments.of(self.mean, None)
+        spread = Moments.of(self.mean, None)
         squares = self.squares.sum() + self.count * spread.squares
-        return _Moments(self.count * self.mean.size, spread.mean, squares)
+        return Moments(self.count * self.mean.size, spread.mean, squares)
 
     @property
     def std(self) -> np.ndarray:
+        """The standard deviation, divided by n."""
         return np.sqrt(self.squares / self.count)
 
 
@@ -115,7 +119,7 @@ def field_statistics(
         per_point: also the deviations in time and per grid point (more memory and time).
         progress: called with the fraction that is done.
     """
-    totals: dict[str, _Moments] = {}
+    totals: dict[str, Moments] = {}
     in_time: dict[str, float] = dict.fromkeys(variables, 0.0)
     for done, sample in enumerate(samples, start=1):
         for name in variables:
@@ -135,7 +139,7 @@ def field_statistics(
             pointwise_std=total.std if per_point else None,
         )
     for name in parameters:
-        moments = _Moments.of(reader.read_parameter(name)[np.asarray(samples)], None)
+        moments = Moments.of(reader.read_parameter(name)[np.asarray(samples)], None)
         mean, std = float(moments.mean), float(moments.std)
         point = (np.asarray(mean), np.asarray(std)) if per_point else (None, None)
         statistics[name] = VariableStatistics(mean, std, None, *point)
@@ -158,16 +162,16 @@ def share_statistics(
     return shared
 
 
-def _of_sample(reader: Reader, name: str, sample: int, per_point: bool) -> _Moments:
+def _of_sample(reader: Reader, name: str, sample: int, per_point: bool) -> Moments:
     if name not in reader.layout.timed:
         values = reader.read(name, sample)
-        return _Moments.of(values[None], 0) if per_point else _Moments.of(values, None)
+        return Moments.of(values[None], 0) if per_point else Moments.of(values, None)
     frames = reader.layout.frames
     block = max(1, _BLOCK_BYTES // (8 * int(np.prod(reader.layout.shape_of(name)))))
     total = None
     for start in range(0, frames, block):
         values = reader.read(name, sample, start, min(block, frames - start))
-        found = _Moments.of(values, 0 if per_point else None)
+        found = Moments.of(values, 0 if per_point else None)
         total = found if total is None else total.merge(found)
     assert total is not None  # a layout has at least one frame
     return total

@@ -8,12 +8,13 @@ from torch import nn
 
 __all__ = ["require_sizes", "size"]
 
-Sizes = Mapping[str, int | tuple[str, ...]]
+Size = int | tuple[str, ...] | list[int]
+Sizes = Mapping[str, Size]
 
 
-def size(value: int | tuple[str, ...]) -> int:
-    """The number: names are counted."""
-    return value if isinstance(value, int) else len(value)
+def size(value: Size) -> int | list[int]:
+    """The value of the argument: names are counted, numbers are as they are."""
+    return len(value) if isinstance(value, tuple) else value
 
 
 def require_sizes(net: nn.Module, sizes: Sizes) -> None:
@@ -26,8 +27,12 @@ def require_sizes(net: nn.Module, sizes: Sizes) -> None:
     arguments = net.__dict__.get("arguments", {})
     for name, value in sizes.items():
         asked = arguments.get(name)
-        if asked is not None and asked != size(value):
-            listed = "" if isinstance(value, int) or not value else f" ({', '.join(value)})"
+        if asked is None:
+            continue
+        asked = list(asked) if isinstance(asked, tuple) else asked
+        if asked != size(value):
+            named = isinstance(value, tuple) and value
+            listed = f" ({', '.join(value)})" if named else ""
             raise ValueError(
                 f"the network has {name}={asked}, the data give {size(value)}{listed}: "
                 f"set model.net.{name}, to null for what the data give, or change the data"
