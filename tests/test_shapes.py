@@ -17,10 +17,12 @@ HERE = Path(__file__).parent
 # those that give wrong arguments on purpose.
 PATHS = (
     "attention/test_kernels.py",
+    "attention/test_keysum.py",
     "layers",
     "operators/test_factorized_block.py",
     "hub/test_official_galerkin.py",
     "hub/test_official_factformer.py",
+    "hub/test_official_gnot.py",
     "hub/test_official_card.py",
     "hub/test_official_pathformer.py",
     "hub/test_official_itransformer.py",

@@ -12,6 +12,7 @@ from surform.attention.batch_last import softmax_batch_last
 from surform.attention.dispatch import explain, kernels, kind, kinds, register, use
 from surform.attention.flow import flow
 from surform.attention.fourier import fourier
+from surform.attention.keysum import key_sums, keysum
 from surform.attention.linear import linear
 from surform.attention.normalized import normalized_linear
 from surform.attention.probsparse import probsparse
@@ -23,6 +24,8 @@ __all__ = [
     "flow",
     "fourier",
     "kernels",
+    "key_sums",
+    "keysum",
     "kind",
     "kinds",
     "linear",

@@ -1,0 +1,148 @@
+"""Parts of GNOT: residual maps of points, the gate, and layers in two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from surform.layers.dropout import Dropout
+from surform.layers.tokenwise import tokenwise
+from surform.operators.expert_mixture import ACTIVATIONS, ExpertMixture
+from surform.operators.gnot_attention import CrossAttention, SelfAttention
+
+__all__ = ["GateNet", "Layer", "Octaves", "ResidualMLP"]
+
+
+class ResidualMLP(nn.Module):
+    """Linear, activation; `depth` times y + activation(Linear(y)); Linear."""
+
+    def __init__(
+        self, in_channels: int, dim: int, out_channels: int, depth: int, activation: str = "gelu"
+    ) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation].function
+        self.first = nn.Linear(in_channels, dim)
+        self.hidden = nn.ModuleList(nn.Linear(dim, dim) for _ in range(depth))
+        self.last = nn.Linear(dim, out_channels)
+
+    def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b o"]:
+        y = self.activation(self.first(x))
+        for linear in self.hidden:
+            y = self.activation(linear(y)) + y
+        return self.last(y)
+
+
+class Octaves(nn.Module):
+    """Every channel t as [t, cos(2^k t), sin(2^k t)] with k = -n ... n, channel after channel."""
+
+    frequencies: Tensor
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        frequencies = 2.0 ** torch.arange(-n, n + 1)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.width = 1 + 2 * len(frequencies)
+
+    def forward(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b o"]:
+        t = x.unsqueeze(-1)
+        phases = t * self.frequencies
+        return torch.cat((t, phases.cos(), phases.sin()), dim=-1).flatten(-2)
+
+
+class GateNet(nn.Module):
+    """Logits of the experts at every position: a perceptron with two hidden layers."""
+
+    def __init__(self, space_dim: int, hidden: int, experts: int, activation: str) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation].function
+        self.first = nn.Linear(space_dim, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, experts)
+
+    def forward(self, positions: Float[Tensor, "*b s"]) -> Float[Tensor, "*b m"]:
+        layers = (self.first, self.second)
+        parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
+        width = len(self.first.bias)
+        logits = tokenwise(self._hidden, positions, parameters, self.last.weight, width=width)
+        return logits + self.last.bias
+
+    def _hidden(self, x: Tensor, w: Tensor, b: Tensor, v: Tensor, c: Tensor) -> Tensor:
+        return self.activation(F.linear(self.activation(F.linear(x, w, b)), v, c))
+
+
+class Layer(nn.Module):
+    """Cross attention, feed-forward map, self attention, feed-forward map; all residual.
+
+    In two steps, so that points can be read in pieces: `enter` up to the queries and the key sums
+    of the self attention, `leave` with the sums over the points of all pieces.
+
+    Args:
+        inputs: number of input functions.
+        hidden: width of the feed-forward maps and of the gate.
+        experts: feed-forward maps that a gate mixes, the same gate twice.
+        norm_after: normalise what a feed-forward map gives (GNOT) instead of its input (CGPTNO).
+        dropout: of both attention branches; attention_dropout: inside the self attention.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        inputs: int,
+        hidden: int,
+        *,
+        experts: int = 1,
+        space_dim: int = 0,
+        norm_after: bool = False,
+        activation: str = "gelu",
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm_after = norm_after
+        self.gate = GateNet(space_dim, hidden, experts, activation) if experts > 1 else None
+        self.cross_norm = nn.LayerNorm(dim)
+        self.cross_attention = CrossAttention(dim, heads, inputs)
+        self.self_norm = nn.LayerNorm(dim)
+        self.self_attention = SelfAttention(dim, heads, attention_dropout)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.mixture1 = ExpertMixture(dim, hidden, experts, activation)
+        self.mixture2 = ExpertMixture(dim, hidden, experts, activation)
+        self.dropout = Dropout(dropout)
+
+    def gates(self, positions: Float[Tensor, "b n s"]) -> Float[Tensor, "b n m"] | None:
+        """Shares of the experts at every point; None for a single one, which needs none."""
+        return None if self.gate is None else torch.softmax(self.gate(positions), dim=-1)
+
+    def enter(
+        self,
+        x: Float[Tensor, "b n c"],
+        sums: Sequence[Float[Tensor, "b h d e"]],
+        gates: Float[Tensor, "b n m"] | None = None,
+        mask: Bool[Tensor, "b n"] | None = None,
+        weights: Float[Tensor, "b n"] | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(x, q, sums of these points as keys); sums: those of the input functions."""
+        x = x + self.dropout(self.cross_attention(self.cross_norm(x), sums))
+        x = x + self._mixed(self.mixture1, self.norm1, x, gates)
+        return x, *self.self_attention.project(self.self_norm(x), mask, weights)
+
+    def leave(
+        self,
+        x: Float[Tensor, "b n c"],
+        q: Float[Tensor, "b h n d"],
+        sums: Float[Tensor, "b h d e"],
+        gates: Float[Tensor, "b n m"] | None = None,
+    ) -> Float[Tensor, "b n c"]:
+        """The layer's result; sums: over all points."""
+        x = x + self.dropout(self.self_attention(q, sums))
+        return x + self._mixed(self.mixture2, self.norm2, x, gates)
+
+    def _mixed(
+        self, mixture: ExpertMixture, norm: nn.Module, x: Tensor, gates: Tensor | None
+    ) -> Tensor:
+        return norm(mixture(x, gates)) if self.norm_after else mixture(norm(x), gates)

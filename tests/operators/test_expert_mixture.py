@@ -1,0 +1,107 @@
+"""Mixtures of feed-forward maps: blocks against the plain expression, derivatives, first values."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from surform.operators import expert_mixture
+from surform.operators.expert_mixture import ACTIVATIONS, ExpertMixture
+from surform.operators.gnot_layers import GateNet
+
+
+def mixture(experts, activation="gelu", dtype=torch.float64, dim=5, hidden=7):
+    torch.manual_seed(0)
+    return ExpertMixture(dim, hidden, experts, activation).to(dtype)
+
+
+def shares(rows, experts, dtype=torch.float64):
+    if experts == 1:
+        return None
+    return torch.randn(*rows, experts, dtype=dtype).softmax(-1).requires_grad_()
+
+
+def literally(net, x, gates):
+    """One pair of linear maps after the other."""
+    act, total = net.activation.function, 0
+    for i in range(len(net.up_bias)):
+        hidden = act(nn.functional.linear(x, net.up_weight[i], net.up_bias[i]))
+        y = nn.functional.linear(hidden, net.down_weight[i], net.down_bias[i])
+        total = total + (y if gates is None else gates[..., i : i + 1] * y)
+    return total
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("experts", [1, 3])
+@pytest.mark.parametrize("plain", [False, True])
+def test_values_and_gradients(experts, activation, plain, monkeypatch):
+    if plain:
+        monkeypatch.setattr(expert_mixture, "works_in_blocks", lambda x: False)
+    net, x = mixture(experts, activation), torch.randn(2, 150, 5).double().requires_grad_()
+    gates = shares((2, 150), experts)
+    inputs = [x, *([] if gates is None else [gates]), *net.parameters()]
+    expected = literally(net, x, gates)
+    found = net(x, gates)  # several blocks of at least 64 rows
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    cotangent = torch.randn_like(expected)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, inputs, cotangent),
+        torch.autograd.grad(expected, inputs, cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("experts", [1, 2])
+def test_first_and_second_derivatives_are_right(experts, activation):
+    net, x = mixture(experts, activation, dim=2, hidden=3), torch.randn(3, 2).double()
+    gates = shares((3,), experts)
+
+    def call(x, *gates):
+        return net(x, *gates)
+
+    inputs = (x.requires_grad_(), *([] if gates is None else [gates]))
+    assert torch.autograd.gradcheck(call, inputs)
+    assert torch.autograd.gradgradcheck(call, inputs)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5), (2, 0, 5), (5,), (3, 1, 2, 5)])
+def test_any_number_of_points(shape):
+    net = mixture(2)
+    gates = shares(shape[:-1], 2)
+    found = net(torch.ones(shape, dtype=torch.float64), gates)
+    torch.testing.assert_close(found, literally(net, torch.ones(shape).double(), gates))
+
+
+def test_strided_points_and_gates():
+    net, x = mixture(3), torch.randn(2, 5, 40).double()
+    gates = shares((40, 2), 3)
+    found = net(x.transpose(1, 2), gates.transpose(0, 1))
+    torch.testing.assert_close(
+        found, literally(net, x.transpose(1, 2), gates.transpose(0, 1)), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_parameters_start_as_those_of_linear_maps():
+    torch.manual_seed(1)
+    net, linear = ExpertMixture(64, 256, 2), nn.Linear(64, 256)
+    assert net.up_weight.abs().max() <= 64**-0.5
+    assert net.down_bias.abs().max() <= 256**-0.5
+    for i in range(2):
+        torch.testing.assert_close(net.up_weight[i].std(), linear.weight.std(), rtol=0.05, atol=0)
+
+
+def test_the_gate_is_a_perceptron_with_two_hidden_layers():
+    torch.manual_seed(0)
+    net, x = GateNet(2, 16, 3, "tanh").double(), torch.randn(2, 5000, 2).double()
+    plain = nn.Sequential(net.first, nn.Tanh(), net.second, nn.Tanh(), net.last)
+    torch.testing.assert_close(net(x), plain(x), rtol=1e-12, atol=1e-12)
+    cotangent = torch.randn(2, 5000, 3).double()
+    for mine, theirs in zip(
+        torch.autograd.grad(net(x), [*net.parameters()], cotangent),
+        torch.autograd.grad(plain(x), [*net.parameters()], cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
