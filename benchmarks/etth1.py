@@ -1,8 +1,8 @@
 """Published forecasters trained by their recipes on ETTh1: test errors beside the papers'.
 
 Every run is `surform fit --config forecasting/RECIPE --data.path ETTh1.csv --seed_everything SEED`,
-then `surform test`, one thread each. Finished runs are kept in `runs/etth1` and not repeated, so
-the program may be stopped and started again.
+then `surform test`, one thread each. Finished runs are kept in benchmarks/results/etth1.json and
+not repeated; unfinished ones lie in `runs/etth1` and go on, so the program may be stopped.
 
     python -m benchmarks.etth1 --path ETTh1.csv
     python -m benchmarks.etth1 --path ETTh1.csv --models samformer card --horizons 96 --seeds 3
@@ -18,9 +18,11 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +34,9 @@ from surform.bench.measure import save
 __all__ = ["EXPERIMENTS", "main"]
 
 RUNS = Path("runs") / "etth1"
+RESULT = RESULTS / "etth1.json"
+Runs = dict[tuple[str, int], dict[str, Any]]  # by recipe and seed
+_WRITING = Lock()
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--horizons", nargs="+", type=int)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each recipe (default: 3)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: 1)")
+    parser.add_argument("--again", action="store_true", help="repeat runs that the results hold")
     options = parser.parse_args(arguments)
     chosen = [
         one
@@ -104,15 +110,17 @@ def main(arguments: list[str] | None = None) -> None:
         if one.model in options.models and (not options.horizons or one.horizon in options.horizons)
     ]
     if options.path:
-        path = str(Path(options.path).resolve())
+        path, done = str(Path(options.path).resolve()), set(_runs())
         # all recipes with their first seed, then all with the second: a stopped program shows most
-        wanted = [(one, seed) for seed in range(1, options.seeds + 1) for one in chosen]
+        wanted = [
+            (one, seed)
+            for seed in range(1, options.seeds + 1)
+            for one in chosen
+            if options.again or (one.recipe, seed) not in done
+        ]
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda job: _run(*job, path), wanted))
-    rows = [row for one in chosen if (row := _row(one, options.seeds))]
-    _print(rows)
-    kept = _kept({row["recipe"] for row in rows})
-    save(RESULTS / "etth1.json", sorted(kept + rows, key=lambda row: row["recipe"]))
+            list(pool.map(lambda job: _run(job[0], job[1], path), wanted))
+    _write(_runs(), chosen)
 
 
 def _run(one: Experiment, seed: int, path: str) -> None:
@@ -129,8 +137,7 @@ def _run(one: Experiment, seed: int, path: str) -> None:
         _surform("fit", *start, "--out", str(folder), "--no_report")
     if not (folder / "test.json").exists():
         _surform("test", "--ckpt_path", "best", "--out", str(folder))
-    found = json.loads((folder / "test.json").read_text())
-    print(f"{one.recipe}, seed {seed}: test MSE {found['test/mse/clean']:.4f}", flush=True)
+    print(f"{one.recipe}, seed {seed}: test MSE {_keep(one, seed, folder):.4f}", flush=True)
 
 
 def _surform(*words: str) -> None:
@@ -141,38 +148,59 @@ def _surform(*words: str) -> None:
         raise RuntimeError(f"surform {' '.join(words)} failed: {done.stderr[-1000:]}")
 
 
-def _row(one: Experiment, seeds: int) -> dict[str, Any]:
+def _row(one: Experiment, runs: Runs) -> dict[str, Any]:
     """Means over the finished seeds; {} where there is none."""
-    tested, trained = [], []
-    for seed in range(1, seeds + 1):
-        folder = RUNS / one.recipe / f"seed{seed}"
-        if (folder / "test.json").exists():
-            tested.append(json.loads((folder / "test.json").read_text()))
-            trained.append(json.loads((folder / "summary.json").read_text()))
-    if not tested:
+    found = [run for (recipe, _), run in sorted(runs.items()) if recipe == one.recipe]
+    if not found:
         return {}
-    mse = [found["test/mse/clean"] for found in tested]
+    mse = [run["mse"] for run in found]
     return {
         "recipe": one.recipe,
-        "seeds": len(tested),
+        "seeds": len(found),
         "test mse": round(statistics.mean(mse), 4),
         "lowest": round(min(mse), 4),
         "highest": round(max(mse), 4),
-        "test mae": round(statistics.mean(f["test/mae/clean"] for f in tested), 4),
+        "test mae": round(statistics.mean(run["mae"] for run in found), 4),
         "paper mse": one.paper_mse,
         "paper mae": "" if one.paper_mae != one.paper_mae else one.paper_mae,
         "bound": one.bound,
-        "parameters": trained[0]["parameters"],
-        "epochs": round(statistics.mean(run["epochs"] for run in trained), 1),
-        "seconds": round(statistics.mean(run["seconds"] for run in trained)),
+        "parameters": found[0]["parameters"],
+        "epochs": round(statistics.mean(run["epochs"] for run in found), 1),
+        "seconds": round(statistics.mean(run["seconds"] for run in found)),
     }
 
 
-def _kept(replaced: set[str]) -> list[dict[str, Any]]:
-    """Rows of earlier calls about other recipes."""
-    file = RESULTS / "etth1.json"
-    rows = json.loads(file.read_text())["rows"] if file.exists() else []
-    return [row for row in rows if row["recipe"] not in replaced]
+def _runs() -> Runs:
+    """Every finished run, of this and of earlier calls."""
+    if not RESULT.exists():
+        return {}
+    found = json.loads(RESULT.read_text()).get("runs", [])
+    return {(run["recipe"], run["seed"]): run for run in found}
+
+
+def _keep(one: Experiment, seed: int, folder: Path) -> float:
+    """Write a finished run beside the others; its test MSE."""
+    tested = json.loads((folder / "test.json").read_text())
+    trained = json.loads((folder / "summary.json").read_text())
+    run = {
+        "recipe": one.recipe,
+        "seed": seed,
+        "mse": round(tested["test/mse/clean"], 5),
+        "mae": round(tested["test/mae/clean"], 5),
+        **{name: trained[name] for name in ("parameters", "epochs")},
+        "seconds": round(trained["seconds"]),
+    }
+    with _WRITING:
+        _write({**_runs(), (one.recipe, seed): run})
+    return run["mse"]
+
+
+def _write(runs: Runs, shown: Sequence[Experiment] = ()) -> None:
+    """The results: a row per recipe, for the documentation, and every run."""
+    rows = [row for one in EXPERIMENTS if (row := _row(one, runs))]
+    save(RESULT, rows, runs=[run for _, run in sorted(runs.items())])
+    if shown:
+        _print([row for one in shown if (row := _row(one, runs))])
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
