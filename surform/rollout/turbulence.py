@@ -76,6 +76,10 @@ class FlowStatistics:
         edges: one tensor of bin edges per variable, see `bin_edges`; None leaves histograms out.
         units: of variables and axes, by name; "1" where nothing is said.
 
+    Attributes:
+        sums: all that has been seen, as tensors by name. Those of parts of a flow add up to those
+            of the whole; they may be stored, and set to go on.
+
     Raises:
         ValueError: axes or edges that do not fit.
     """
@@ -103,7 +107,7 @@ class FlowStatistics:
         self.edges = None if edges is None else [edge.double() for edge in edges]
         self.units = dict(units or {})
         self.lengths = {axis: _period(self.coordinates[axis]) for axis in self.homogeneous}
-        self._sums: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor] = {}
 
     def update(self, frames: Tensor) -> None:
         """See frames `(..., *grid, C)`; the leading dims must be the same at every call."""
@@ -121,7 +125,7 @@ class FlowStatistics:
         weights = {name: finite[(..., *[None] * (s.ndim - lead))] for name, s in sums.items()}
         sums = {name: s * weights[name] for name, s in sums.items()} | {"frames": finite.double()}
         for name, added in sums.items():
-            self._sums[name] = self._sums[name] + added if name in self._sums else added
+            self.sums[name] = self.sums[name] + added if name in self.sums else added
 
     def result(self, lead: Sequence[str] = ()) -> xr.Dataset:
         """What has been seen, as labelled arrays.
@@ -134,9 +138,9 @@ class FlowStatistics:
         Args:
             lead: names of the leading dims, to keep them apart; by default they are pooled.
         """
-        if not self._sums:
+        if not self.sums:
             raise ValueError("no frame has been seen")
-        sums, frames = self._sums, self._sums["frames"]
+        sums, frames = self.sums, self.sums["frames"]
         if not lead:
             sums = {name: s.flatten(0, frames.ndim - 1).sum(0) if frames.ndim else s
                     for name, s in sums.items()}  # fmt: skip

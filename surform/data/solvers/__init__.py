@@ -7,6 +7,7 @@ __all__ = ["SOLVERS"]
 # Strings, so that listing the names imports nothing.
 SOLVERS: dict[str, str] = {
     "burgers": "surform.data.solvers.burgers:burgers",
+    "channel": "surform.data.solvers.channel:channel",
     "darcy": "surform.data.solvers.darcy:darcy",
     "darcy_inverse": "surform.data.solvers.darcy_inverse:darcy_inverse",
     "kolmogorov": "surform.data.solvers.kolmogorov:kolmogorov",

@@ -97,11 +97,13 @@ def _run(
         def advance(fraction: float, before: int = before, size: int = len(block)) -> None:
             report((before + fraction * size) / total)
 
-        part = Samples(block, request.seed, device, getattr(torch, request.dtype), advance)
+        dtype, unfinished = getattr(torch, request.dtype), partial.unfinished()
+        part = Samples(block, request.seed, device, dtype, advance, unfinished)
         try:
             with torch.inference_mode():
                 solution = solver(part, **request.parameters)
             partial.write(solution)
+            unfinished.remove()
         except ValueError as error:
             raise ValueError(f"{request.solver}: {error}") from error
     partial.publish()

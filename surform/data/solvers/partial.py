@@ -13,6 +13,7 @@ from surform.data.atomic import publish, replacing
 from surform.data.solvers.request import Request
 from surform.data.solvers.samples import Solution
 from surform.data.solvers.store import consolidate, create_store, write_block
+from surform.data.solvers.unfinished import Unfinished
 from surform.data.solvers.written import open_store, write_file
 from surform.data.solvers.written_table import TABLES, write_table
 
@@ -58,10 +59,17 @@ class Partial:
             )
         group = self._group or zarr.open_group(self._data, mode="r+")
         write_block(group, solution, block, numbers.start)
-        note = json.dumps({"attributes": attributes, "blocks": self.done + 1})
-        with replacing(self._note) as new:
-            new.write_text(note)
+        self._write_note(attributes, self.done + 1)
         self._group, self.done = group, self.done + 1
+
+    def unfinished(self) -> Unfinished:
+        """Where the solver may keep the state of the next block."""
+
+        def begin() -> None:
+            if self.done == 0:
+                self._write_note(self.request.attributes(self.target), 0)
+
+        return Unfinished(self.folder / f"block-{self.done}.safetensors", begin)
 
     def publish(self) -> None:
         """Give the finished output its final name."""
@@ -78,9 +86,13 @@ class Partial:
                     write_file([data], new, attributes)
         shutil.rmtree(self.folder)
 
+    def _write_note(self, attributes: dict[str, Any], blocks: int) -> None:
+        with replacing(self._note) as new:
+            new.write_text(json.dumps({"attributes": attributes, "blocks": blocks}))
+
     def _read_note(self) -> dict[str, Any]:
         try:
             note = json.loads(self._note.read_text())
         except (FileNotFoundError, ValueError):
             return {}
-        return note if self._data.exists() else {}
+        return note if self._data.exists() or note["blocks"] == 0 else {}

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surform.data.solvers.unfinished import Unfinished
+
 __all__ = ["Axis", "Field", "Samples", "Solution"]
 
 
@@ -28,6 +30,7 @@ class Samples:
         device: where the solver computes.
         dtype: `torch.float32` or `torch.float64`.
         progress: called by the solver with the finished fraction of its work, 0 to 1.
+        unfinished: where a solver whose samples take long may keep its state; nowhere by default.
     """
 
     def __init__(
@@ -37,12 +40,14 @@ class Samples:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
         progress: Callable[[float], None] = _silent,
+        unfinished: Unfinished | None = None,
     ) -> None:
         self.indices = indices
         self.seed = seed
         self.device = torch.device(device)
         self.dtype = dtype
         self.progress = progress
+        self.unfinished = unfinished or Unfinished()
         self._generators = [np.random.default_rng([seed, i]) for i in indices]
 
     def __len__(self) -> int:

@@ -49,7 +49,7 @@ def create_store(
 def write_block(group: zarr.Group, solution: Solution, block: range, first: int) -> None:
     """Write the samples `block` into a store whose samples begin at number `first`."""
     for name, field in solution.fields.items():
-        finite = field.values.flatten(1).isfinite().all(1)
+        finite = field.values.reshape(len(block), -1).isfinite().all(1)
         if not bool(finite.all()):
             number = block[int(finite.int().argmin())]
             raise ValueError(f"{name} of sample {number} is not finite: choose a smaller dt")

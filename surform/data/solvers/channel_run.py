@@ -1,0 +1,145 @@
+"""A channel flow on its way: steps, looks at its health, frames, and what is told of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from surform.data.solvers.channel_grid import CoarseGrid
+from surform.data.solvers.channel_modes import Flow
+from surform.data.solvers.channel_start import noisy_start
+from surform.data.solvers.channel_step import ChannelEquation
+from surform.data.solvers.checks import check_finite
+from surform.data.solvers.samples import Axis, Field, Samples, Solution
+
+__all__ = ["COURANT", "ChannelRun"]
+
+COURANT, _STABLE = 1.2, 1.7  # the chosen and the largest Courant numbers of the three stages
+_CHECK = 50  # steps between two looks at the Courant number
+_STILL = 1e-4  # energy of fluctuations over that of the mean, below which there is no turbulence
+
+
+@dataclass
+class ChannelRun:
+    """Steps, looks and frames of one batch."""
+
+    equation: ChannelEquation
+    grid: CoarseGrid
+    samples: Samples
+    warm_up: int
+    per_frame: int
+    frames: int
+    noise: float
+
+    def solution(self) -> Solution:
+        """Run to the end, from the beginning or from where an earlier run was stopped."""
+        total = self.warm_up + self.per_frame * (self.frames - 1)
+        state = self._resume() or self._begin()
+        step, flow = int(state["step"]), _flow(state)
+        velocity, stress, pressure = state["velocity"], state["stress"], state["pressure"]
+        if step == 0 and self.warm_up == 0:
+            self._keep(0, flow, velocity, stress)
+        while step < total:
+            flow, gradient = self.equation.step(flow)
+            step += 1
+            if step > self.warm_up:
+                pressure.add_(gradient.double().cpu(), alpha=1 / (total - self.warm_up))
+            if step % _CHECK == 0 or step == total:
+                self._check(step, flow)
+                self.samples.progress(step / max(1, total))
+            frame, between = divmod(step - self.warm_up, self.per_frame)
+            if frame >= 0 and between == 0:
+                self._keep(frame, flow, velocity, stress)
+            now = partial(_state, step, flow, velocity, stress, pressure)
+            self.samples.unfinished.save(now)
+        return self._labelled(velocity, stress, stress[:, 0] if self.frames == 1 else pressure)
+
+    def _begin(self) -> dict[str, Tensor]:
+        batch, points = len(self.samples), self.grid.points
+        flow = noisy_start(self.equation, self.samples, self.noise)
+        velocity = torch.zeros(3, batch, self.frames, *points, dtype=self.samples.dtype)
+        stress = torch.zeros(batch, self.frames, dtype=torch.float64)
+        return _state(0, flow, velocity, stress, torch.zeros(batch, dtype=torch.float64))
+
+    def _resume(self) -> dict[str, Tensor]:
+        state = self.samples.unfinished.load()
+        names = [name for name in Flow._fields if name in state]
+        return state | {name: state[name].to(self.samples.device) for name in names}
+
+    def _check(self, step: int, flow: Flow) -> None:
+        time, dt = step * self.equation.dt, self.equation.dt
+        check_finite(self.equation.modes.energy(flow), time, dt)
+        courant = float(self.equation.courant(flow).max())
+        if not courant < _STABLE:
+            raise ValueError(
+                f"the Courant number is {courant:.3g} at time {time:.4g}, above {_STABLE}: choose "
+                f"dt below {COURANT * dt / courant:.2g}"
+            )
+        if self.noise and step >= self.warm_up:
+            self._check_turbulence(flow, time)
+
+    def _check_turbulence(self, flow: Flow, time: float) -> None:
+        poloidal, toroidal, mean = self.equation.modes.squares(flow)
+        still = (poloidal + toroidal < _STILL * mean).nonzero()
+        if len(still):
+            number = self.samples.indices[int(still[0])]
+            raise ValueError(
+                f"the turbulence of sample {number} has died out by time {time:.4g}: choose more "
+                "noise, a higher reynolds_tau or a larger channel"
+            )
+
+    def _keep(self, frame: int, flow: Flow, velocity: Tensor, stress: Tensor) -> None:
+        steps = self.warm_up + frame * self.per_frame
+        shift = self.equation.frame * self.equation.dt * steps
+        velocity[:, :, frame] = self.grid.velocity(flow, shift).cpu()
+        stress[:, frame] = self.equation.wall_stress(flow).double().cpu()
+
+    def _labelled(self, velocity: Tensor, stress: Tensor, pressure: Tensor) -> Solution:
+        equation, (nx, _, nz) = self.equation, self.grid.points
+        lengths = equation.modes.lengths
+        step = self.per_frame * equation.dt
+        times = step * torch.arange(self.frames, dtype=torch.float64)
+        u_tau = stress.mean(1).sqrt()
+        since = self.warm_up * equation.dt + times
+        axes = ("time", "x", "y", "z")
+        names = {"u": "velocity along the flow", "v": "velocity across", "w": "spanwise velocity"}
+        velocities = zip(names.items(), velocity, strict=True)
+        scalars = {
+            "u_tau": (u_tau, "friction velocity, mean over the frames"),
+            "reynolds_tau": (u_tau / equation.viscosity, "friction Reynolds number u_tau h/nu"),
+            "viscosity": (torch.full_like(u_tau, equation.viscosity), "kinematic viscosity nu"),
+            "pressure_gradient": (pressure, "-dp/dx over density, mean from first to last frame"),
+        }
+        stresses = Field(stress, ("time",), "wall stress over density, mean of both walls")
+        turnovers = Field(u_tau[:, None] * since, ("time",), "time since the start in h/u_tau")
+        x, z = (torch.arange(n, dtype=torch.float64) / n for n in (nx, nz))
+        y = torch.from_numpy(self.grid.y) + 1
+        unit = "over the laminar centreline velocity"
+        return Solution(
+            fields={
+                **{n: Field(values, axes, f"{text} {unit}") for (n, text), values in velocities},
+                "wall_stress": stresses,
+                "turnovers": turnovers,
+                **{name: Field(values, (), text) for name, (values, text) in scalars.items()},
+            },
+            axes={
+                "time": Axis(times, "time after the spin-up"),
+                "x": Axis(lengths[0] * x, "position along the flow", periodic=True),
+                "y": Axis(y, "distance from the lower wall", periodic=False),
+                "z": Axis(lengths[1] * z, "position along the span", periodic=True),
+            },
+        )
+
+
+def _state(
+    step: int, flow: Flow, velocity: Tensor, stress: Tensor, pressure: Tensor
+) -> dict[str, Tensor]:
+    about = {"velocity": velocity, "stress": stress, "pressure": pressure}
+    return {"step": torch.tensor(step), **flow._asdict(), **about}
+
+
+def _flow(state: dict[str, Tensor]) -> Flow:
+    return Flow(*(state[name] for name in Flow._fields))
