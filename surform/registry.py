@@ -37,6 +37,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
         "fields": "surform.operators.surrogate:FieldSurrogate",
+        "points": "surform.operators.point_surrogate:PointSurrogate",
         "series": "surform.forecasting.forecaster:Forecaster",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
@@ -44,11 +45,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
     # LightningModules: how a domain's batch becomes a prediction
     "tasks": {
         "fields": "surform.operators.task:FieldTask",
+        "points": "surform.operators.point_task:PointTask",
         "series": "surform.forecasting.task:ForecastTask",
     },
     # LightningDataModules
     "data": {
         "fields": "surform.data.fields_module:FieldsData",
+        "points": "surform.data.points_module:PointsData",
         "series": "surform.data.series_module:SeriesData",
     },
     # official code bases whose checkpoints and golden fixtures we read
