@@ -58,7 +58,9 @@ def explain(error: Exception, config: dict[str, Any]) -> str:
 def refusal(error: Exception) -> str | None:
     """What a constructor said, where jsonargparse wraps it because the object may also be None."""
     found = re.search(r"Errors:\s*- (.*?)\s*- Expected a <class 'NoneType'>", str(error), re.S)
-    return " ".join(found.group(1).split()) if found else None
+    if not found or "Parser key" in found.group(1):  # of a type, which `explain` words
+        return None
+    return " ".join(found.group(1).split())
 
 
 def _reason(cause: str) -> str:

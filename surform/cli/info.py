@@ -82,7 +82,14 @@ def run(args: argparse.Namespace) -> int:
 
         show_series(console, args.name)
     elif Path(args.name).exists() or "://" in args.name:
-        _show_data(console, args.name)
+        from surform.data.points_files import holds_points
+
+        if holds_points(args.name):
+            from surform.cli.info_points import show_points
+
+            show_points(console, args.name)
+        else:
+            _show_data(console, args.name)
     else:
         known = [name for table in tables.values() for name in table]
         near = difflib.get_close_matches(args.name, known, n=3)

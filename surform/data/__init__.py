@@ -1,4 +1,4 @@
-"""From files to batches: fields on grids, time series, normalisers, solvers that make data."""
+"""From files to batches: fields, samples on meshes, time series, normalisers, solvers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from surform.data.fields import open_fields
     from surform.data.fields_module import FieldsData
     from surform.data.normalizers import Normalizer
+    from surform.data.points import PointBatch, PointSample
+    from surform.data.points_description import PointsDescription
+    from surform.data.points_files import open_points
+    from surform.data.points_module import PointsData
+    from surform.data.points_write import write_points
     from surform.data.series_batch import SeriesBatch
     from surform.data.series_description import SeriesDescription
     from surform.data.series_module import SeriesData
@@ -20,10 +25,16 @@ __all__ = [
     "FieldsData",
     "FieldsDescription",
     "Normalizer",
+    "PointBatch",
+    "PointSample",
+    "PointsData",
+    "PointsDescription",
     "SeriesBatch",
     "SeriesData",
     "SeriesDescription",
     "open_fields",
+    "open_points",
+    "write_points",
 ]
 
 _HOMES = {
@@ -31,10 +42,16 @@ _HOMES = {
     "FieldsData": "fields_module",
     "FieldsDescription": "description",
     "Normalizer": "normalizers",
+    "PointBatch": "points",
+    "PointSample": "points",
+    "PointsData": "points_module",
+    "PointsDescription": "points_description",
     "SeriesBatch": "series_batch",
     "SeriesData": "series_module",
     "SeriesDescription": "series_description",
     "open_fields": "fields",
+    "open_points": "points_files",
+    "write_points": "points_write",
 }
 
 

@@ -82,9 +82,13 @@ class MeshFile:
         """(kind, corners) of the cells of the highest dimension; those of boundaries are not."""
         return [(block.type, np.asarray(block.data)) for _, block in self._main()]
 
+    def main_blocks(self) -> set[int]:
+        """Numbers of the blocks of cells of the highest dimension."""
+        return {number for number, _ in self._main()}
+
     def boundary(self) -> list[tuple[int, str, np.ndarray]]:
         """(number, kind, corners) of the blocks of cells of lower dimensions."""
-        main = {number for number, _ in self._main()}
+        main = self.main_blocks()
         return [
             (number, block.type, np.asarray(block.data))
             for number, block in enumerate(self.mesh.cells)
@@ -96,7 +100,7 @@ class MeshFile:
         if place == "points":
             arrays = self.mesh.point_data
         else:
-            main = [number for number, _ in self._main()]
+            main = sorted(self.main_blocks())
             arrays = {
                 name: np.concatenate([parts[k] for k in main])
                 for name, parts in self.mesh.cell_data.items()

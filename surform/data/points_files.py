@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from surform.data.faults import is_url
-from surform.data.fields import expand_paths
+from surform.data.faults import is_url, refuse_unreadable
+from surform.data.fields import expand_paths, is_zarr
 from surform.data.mesh_files import MESHES
 from surform.data.points_mesh import MeshPoints
 from surform.data.points_pickle import PickledPoints
@@ -18,6 +18,7 @@ from surform.data.points_xarray import StoredPoints
 __all__ = ["holds_points", "is_mesh", "open_points"]
 
 _PICKLES = (".pkl", ".pickle")
+_STORES = (".h5", ".hdf5", ".nc")
 
 
 def open_points(
@@ -36,6 +37,8 @@ def open_points(
     """
     selection = selection or PointsSelection()
     paths = expand_paths(path)
+    for one in paths:
+        _require_known(one)
     sources: list[PointsSource] = []
     meshes = [one for one in paths if is_mesh(one)]
     if meshes:
@@ -46,6 +49,18 @@ def open_points(
         elif one not in meshes:
             sources.append(StoredPoints(one, selection))
     return sources[0] if len(sources) == 1 else JoinedPoints(sources)
+
+
+def _require_known(path: str) -> None:
+    """FileNotFoundError or ValueError for a path that is not there, or of another format."""
+    if not is_url(path) and not os.path.exists(path):
+        refuse_unreadable(path)
+    suffix = Path(path).suffix.lower()
+    if not is_zarr(path) and suffix not in (*_STORES, *MESHES, *_PICKLES):
+        raise ValueError(
+            f"cannot open {path}: samples on meshes are read from .zarr, "
+            f"{', '.join((*_STORES, *MESHES, *_PICKLES))} and folders of mesh files"
+        )
 
 
 def is_mesh(path: str) -> bool:

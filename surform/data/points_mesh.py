@@ -134,6 +134,7 @@ class MeshPoints(PointsSource):
             inputs=inputs,
             weighted=tuple(weighted) if selection.weights else (),
             reading={
+                "named_coordinates": selection.coordinates is not None,
                 "on": self.on,
                 "markers": selection.markers,
                 "marker_values": list(selection.marker_values),
@@ -189,10 +190,9 @@ def _where_targets_lie(first: MeshFile, selection: PointsSelection) -> Place:
     others = {*(selection.features or ()), selection.markers, *selection.marker_values}
     wanted = set(selection.targets or ())
     if wanted:
-        found = wanted <= at_points
-    else:
-        found = bool(at_points - others)
-    return "points" if found or not first.mesh.cell_data else "cells"
+        on_cells = {*first.mesh.cell_data, *first.columns("cells")} if first.mesh.cell_data else {}
+        return "cells" if not wanted <= at_points and wanted <= {*on_cells} else "points"
+    return "points" if at_points - others or not first.mesh.cell_data else "cells"
 
 
 def _varying(positions: np.ndarray) -> tuple[str, ...]:

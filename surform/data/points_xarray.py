@@ -34,16 +34,20 @@ class StoredPoints(PointsSource):
     Args:
         path: local or an fsspec URL.
         selection: what is read, as what.
+        dataset: used instead of what `path` names, which then is its name in messages.
 
     Raises:
         ValueError: not in the layout, or without a variable that is asked for.
         OSError: the file is missing, truncated or unreadable.
     """
 
-    def __init__(self, path: str, selection: PointsSelection) -> None:
+    def __init__(
+        self, path: str, selection: PointsSelection, dataset: xr.Dataset | None = None
+    ) -> None:
         self.path = self.name = path
         self.fork_safe = not (is_url(path) or is_zarr(path))
         self.in_memory = path.startswith("memory://")
+        self._given = dataset
         self._opened: tuple[int, xr.Dataset] | None = None
         if "point" not in self.dataset.dims:
             found = ", ".join(map(str, self.dataset.dims)) or "none"
@@ -59,6 +63,8 @@ class StoredPoints(PointsSource):
     @property
     def dataset(self) -> xr.Dataset:
         """The file, opened by this process."""
+        if self._given is not None:
+            return self._given
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), open_stored(self.path))
         return self._opened[1]
@@ -86,7 +92,7 @@ class StoredPoints(PointsSource):
         return {name: str(value) for name, value in plain.items() if name not in _OWN}
 
     def paths(self) -> list[str]:
-        return [self.path]
+        return [self.path] if self._given is None else []
 
     def _block(self, samples: range) -> list[PointSample]:
         """Consecutive samples with one read per variable."""

@@ -1,0 +1,432 @@
+"""What can be wrong with samples on meshes: one sentence each, before training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import meshio
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from surform.data import PointsData
+from surform.data.points import PointSample
+from surform.data.points_description import PointsDescription
+from surform.data.points_files import open_points
+from surform.data.points_selection import PointsSelection
+from tests.data.point_files import ABOUT, mesh, mesh_folder, sample, samples, store, write_mesh_file
+
+pytestmark = pytest.mark.fault
+
+
+def read(path: Any, **selection: Any) -> list[PointSample]:
+    source = open_points(path, PointsSelection(**selection))
+    return list(source.read_all(range(len(source))))
+
+
+def one_sentence(error: pytest.ExceptionInfo[BaseException], *words: str) -> None:
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 400
+    for word in words:
+        assert word in text, text
+
+
+# -- stores ----------------------------------------------------------------------------------
+
+
+def changed(tmp_path: Path, change: Callable[[zarr.Group], None]) -> str:
+    path = store(tmp_path / "a.zarr")
+    change(zarr.open_group(path, mode="a"))
+    import shutil
+
+    for name in ("zarr.json",):
+        assert (tmp_path / "a.zarr" / name).exists()
+    data = xr.open_zarr(path, consolidated=False).load()
+    shutil.rmtree(path)
+    data.to_zarr(path, zarr_format=3, consolidated=False)
+    return path
+
+
+def poke(name: str, index: int, value: float) -> Callable[[zarr.Group], None]:
+    def change(group: zarr.Group) -> None:
+        group[name][index] = value  # type: ignore[index]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("u", np.nan, ("a.zarr, sample 1: u is nan at index 2 of targets",)),
+        ("x", np.inf, ("a.zarr, sample 1: x is inf at index 2 of points",)),
+        ("weight", -1.0, ("sample 1: the weight -1 at index 2 is no measure",)),
+        ("weight", np.nan, ("sample 1: the weight nan at index 2 is no measure",)),
+    ],
+)
+def test_numbers_that_are_none(tmp_path: Path, name: str, value: float, words: tuple) -> None:
+    path = changed(tmp_path, poke(name, len(sample(0).points) + 2, value))
+    with pytest.raises(ValueError, match="sample 1") as error:
+        read(path)
+    one_sentence(error, *words)
+
+
+def test_a_parameter_that_is_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sample 3: re is nan") as error:
+        read(changed(tmp_path, poke("re", 3, np.nan)))
+    one_sentence(error)
+
+
+def test_an_input_function_with_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="v is nan at index 1 of input function 'inlet'") as error:
+        read(changed(tmp_path, poke("inlet_v", 1, np.nan)))
+    one_sentence(error, "sample 0")
+
+
+def test_an_empty_input_function(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="input function 'wall' is empty, it needs points"):
+        store(tmp_path / "a.zarr", [emptied()])
+
+    def move(group: zarr.Group) -> None:  # all of sample 1's rows to sample 0
+        group["wall_row_size"][:2] = [8, 0]  # type: ignore[index]
+
+    with pytest.raises(ValueError, match="sample 1: input function 'wall' is empty") as error:
+        read(changed(tmp_path, move))
+    one_sentence(error)
+
+
+def emptied() -> PointSample:
+    found = sample(0)
+    return replace(found, inputs={**found.inputs, "wall": np.empty((0, 2))})
+
+
+def test_a_sample_without_points(tmp_path: Path) -> None:
+    def move(group: zarr.Group) -> None:
+        sizes = group["row_size"][:]  # type: ignore[index]
+        group["row_size"][:2] = [sizes[0] + sizes[1], 0]  # type: ignore[index]
+
+    with pytest.raises(ValueError, match="sample 1 has no points"):
+        read(changed(tmp_path, move))
+
+
+def test_counts_that_do_not_add_up(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"row_size counts .* rows, but there are") as error:
+        read(changed(tmp_path, poke("row_size", 0, 100)))
+    one_sentence(error, "the file is incomplete or was changed")
+
+
+def test_a_truncated_file(tmp_path: Path) -> None:
+    path = Path(store(tmp_path / "a.h5"))
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(OSError, match=r"a\.h5 is truncated") as error:
+        read(str(path))
+    one_sentence(error)
+
+
+def test_a_damaged_chunk_names_its_variable(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.zarr")
+    chunk = tmp_path / "a.zarr" / "p" / "c" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    with pytest.raises(OSError, match=r"cannot read variable p of .*a\.zarr"):
+        read(path)
+
+
+def test_files_that_hold_something_else(tmp_path: Path) -> None:
+    flow = xr.Dataset({"u": (("sample", "time", "x"), np.zeros((2, 3, 4)))})
+    flow.to_zarr(tmp_path / "flow.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(ValueError, match="has no dimension 'point'") as error:
+        read(str(tmp_path / "flow.zarr"))
+    one_sentence(error, "sample, time, x")
+
+
+def test_a_variable_that_is_not_there(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.zarr")
+    for role, name, hint in (
+        ("targets", "U", "has no target 'U': it holds p, u, weight, x, y"),
+        ("parameters", "Re", "has no parameter 'Re'"),
+        ("inputs", "inlets", "has no input function 'inlets': did you mean 'inlet'?"),
+        ("coordinates", "z", "has no coordinate 'z'"),
+        ("features", "level", "has no feature 'level'"),
+    ):
+        with pytest.raises(ValueError, match="has no") as error:
+            read(path, **{role: (name,)})
+        one_sentence(error, hint)
+
+
+def test_roles_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+    def spoil(group: zarr.Group) -> None:
+        group.attrs["roles"] = "coordinates: x, y"
+
+    with pytest.raises(ValueError, match="the attribute `roles` must be JSON"):
+        read(changed(tmp_path, spoil))
+
+
+def test_coordinates_in_another_order_than_in_an_input_function() -> None:
+    with pytest.raises(ValueError, match="must begin with the coordinates y, x") as error:
+        PointsDescription(("y", "x"), ("u",), inputs={"inlet": ("x", "y", "v")})
+    one_sentence(error, "they are x, y, v")
+
+
+def test_coordinates_that_are_asked_for_in_another_order(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'inlet' must begin with the coordinates y, x") as error:
+        read(store(tmp_path / "a.zarr"), coordinates=("y", "x"))
+    one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"parameters": ("u",)}, "the variable 'u' is given twice"),
+        ({"targets": ("u", "u")}, "the variable 'u' is given twice"),
+        ({"targets": ("row_size",)}, "'row_size' is a reserved name"),
+        ({"parameters": ("inlet_weight",)}, "'inlet_weight' is a reserved name"),
+        ({"coordinates": ()}, "at least one coordinate"),
+        ({"weighted": ("outlet",)}, "weights of 'outlet', which is no input function"),
+    ],
+)
+def test_names_that_clash(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(ABOUT, **changes)
+
+
+def test_names_given_twice_on_the_command_line() -> None:
+    with pytest.raises(ValueError, match="targets names 'u' twice"):
+        PointsData("a.zarr", targets=["u", "u"])
+    with pytest.raises(ValueError, match="inputs: give a list of names, got the string 'inlet'"):
+        PointsData("a.zarr", inputs="inlet")  # type: ignore[arg-type]
+
+
+def test_files_with_other_columns_are_not_joined(tmp_path: Path) -> None:
+    first = store(tmp_path / "a.zarr")
+    data = xr.open_zarr(first).load()
+    fewer = data.drop_vars(["p"]).assign_attrs(roles=data.attrs["roles"].replace('"u", "p"', '"u"'))
+    fewer.to_zarr(tmp_path / "b.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(ValueError, match=r"a\.zarr has targets u, p, .*b\.zarr has u") as error:
+        read([first, str(tmp_path / "b.zarr")])
+    one_sentence(error)
+
+
+def test_files_in_other_units_are_not_joined(tmp_path: Path) -> None:
+    first = store(tmp_path / "a.zarr")
+    data = xr.open_zarr(first).load()
+    data["u"].attrs["units"] = "cm s-1"
+    data.to_zarr(tmp_path / "b.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(ValueError, match="u in 'm s-1'") as error:
+        read([first, str(tmp_path / "b.zarr")])
+    one_sentence(error, "'cm s-1': multiply by 0.01")
+
+
+# -- meshes ----------------------------------------------------------------------------------
+
+
+def test_an_unknown_kind_of_cell(tmp_path: Path) -> None:
+    points = mesh().points
+    cells = [("polygon", [np.array([0, 1, 6, 5])])]
+    write_mesh_file(tmp_path / "a.vtu", meshio.Mesh(points, cells, {"p": points[:, 0]}))
+    with pytest.raises(ValueError, match=r"a\.vtu has cells of the kind 'polygon4?'") as error:
+        read(str(tmp_path))
+    one_sentence(error, "with weights set to false")
+
+
+def test_plane_and_solid_meshes_do_not_mix(tmp_path: Path) -> None:
+    folder = mesh_folder(tmp_path, 3, inlet=False)
+    lifted = mesh(3)
+    lifted.points = lifted.points + np.array([0, 0, 1]) * lifted.points[:, :1]
+    write_mesh_file(tmp_path / "case_1.vtu", lifted)
+    with pytest.raises(ValueError, match=r"case_1\.vtu extends in x, y, z, .*case_0") as error:
+        read(folder)
+    one_sentence(error)
+
+
+def test_a_target_that_one_file_lacks(tmp_path: Path) -> None:
+    folder = mesh_folder(tmp_path, 3)
+    other = mesh(2)
+    del other.point_data["p"]
+    write_mesh_file(tmp_path / "case_2.vtu", other)
+    with pytest.raises(ValueError, match=r"case_2\.vtu has no target 'p'") as error:
+        read(folder)
+    one_sentence(error)
+
+
+def test_an_input_function_that_one_sample_lacks(tmp_path: Path) -> None:
+    folder = mesh_folder(tmp_path, 3)
+    (tmp_path / "case_1.inlet.csv").unlink()
+    with pytest.raises(ValueError, match=r"case_1\.vtu has the input functions none, others have"):
+        read(folder)
+
+
+def test_an_input_function_with_other_columns(tmp_path: Path) -> None:
+    folder = mesh_folder(tmp_path, 3)
+    (tmp_path / "case_1.inlet.csv").write_text("x,y,h\n0,0,1\n")
+    with pytest.raises(ValueError, match=r"case_1\.vtu has no column of inlet 'g'"):
+        read(folder)
+    (tmp_path / "case_0.inlet.csv").write_text("x,g\n0,1\n")
+    with pytest.raises(ValueError, match=r"case_0\.vtu has no column of inlet 'y'"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,y,g\n0,0,fast\n", r"case_0\.inlet\.csv, line 2: g is 'fast', not a number"),
+        ("x,y,g\n0,0\n", "line 2 has 2 fields, the header names 3"),
+        ("x,y,x\n0,0,1\n", "names the column 'x' twice"),
+        ("x,y,\n0,0,1\n", "has a column without a name"),
+        ("x,y,g\n", r"case_0\.inlet\.csv is empty: an input function needs points"),
+        ("", r"case_0\.inlet\.csv is empty"),
+        ("x,y,g\n0,0,nan\n", "g is nan at index 0 of input function 'inlet'"),
+    ],
+)
+def test_tables_of_input_functions(tmp_path: Path, text: str, message: str) -> None:
+    folder = mesh_folder(tmp_path, 2)
+    (tmp_path / "case_0.inlet.csv").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        read(folder)
+    one_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,re\ncase_0,1\ncase_1,2\n", "needs a column 'sample' with the names"),
+        ("sample,re\ncase_0,1\n", "has no row for the sample 'case_1'"),
+        ("sample,re\ncase_0,1\ncase_1,2\ncase_0,3\n", "line 4: sample 'case_0' stands there twice"),
+        ("sample,re\ncase_0,1\ncase_1,many\n", "line 3: re is 'many', not a number"),
+    ],
+)
+def test_tables_of_parameters(tmp_path: Path, text: str, message: str) -> None:
+    folder = mesh_folder(tmp_path, 2)
+    (tmp_path / "parameters.csv").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        read(folder)
+    one_sentence(error, "parameters.csv")
+
+
+def test_boundaries_that_are_not_marked(tmp_path: Path) -> None:
+    folder = mesh_folder(tmp_path, 2, inlet=False)
+    with pytest.raises(ValueError, match="has no array 'sides' of markers; its arrays: p, veloc"):
+        read(folder, markers="sides")
+    with pytest.raises(ValueError, match="has no point data 'h', named in marker_values"):
+        read(folder, markers="side", marker_values=("h",))
+    with pytest.raises(ValueError, match="'p' must hold a few whole numbers, one per boundary"):
+        read(folder, markers="p", targets=("velocity",))
+
+
+def test_one_array_that_is_a_vectors_component(tmp_path: Path) -> None:
+    found = mesh()
+    found.point_data["velocity_x"] = found.points[:, 0]
+    write_mesh_file(tmp_path / "a.vtu", found)
+    with pytest.raises(ValueError, match="gives 'velocity_x' twice, as an array and as a compon"):
+        read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<?xml version='1.0'?><VTKFile type='ImageData'></VTKFile>", r"no whole \.vtu file"),
+        (None, r"a\.vtu is no whole \.vtu file"),
+    ],
+)
+def test_files_that_are_no_whole_mesh(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = Path(write_mesh_file(tmp_path / "a.vtu", mesh()))
+    path.write_bytes(path.read_bytes()[:900] if content is None else content)
+    with pytest.raises(OSError, match=message) as error:
+        read(str(path))
+    one_sentence(error)
+
+
+def test_a_mesh_without_data(tmp_path: Path) -> None:
+    write_mesh_file(tmp_path / "a.vtu", mesh(point_data={}, cell_data={}))
+    with pytest.raises(ValueError, match="has no data on its points: there is nothing to predict"):
+        read(str(tmp_path))
+
+
+def test_a_folder_without_meshes(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no file matches .*\*\.vtu"):
+        read(str(tmp_path / "*.vtu"))
+    with pytest.raises(OSError, match="cannot open"):
+        read(str(tmp_path))
+
+
+def test_a_missing_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_mesh_file(tmp_path / "a.vtu", mesh())
+    monkeypatch.setitem(__import__("sys").modules, "meshio", None)
+    with pytest.raises(ImportError, match=r'needs meshio: pip install "surform\[mesh\]"'):
+        read(path)
+
+
+# -- the data module -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"normalize_points": "pointwise"}, "normalize_points='pointwise': choose channel, none"),
+        ({"on": "faces"}, "on='faces': choose auto, points, cells"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"bucket": 0}, "bucket must be at least 1"),
+        ({"marker_values": ["p"]}, "marker_values belong to markers"),
+        ({"dtype": "float16"}, "dtype='float16': choose float32, float64"),
+    ],
+)
+def test_options_that_are_none(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PointsData("a.zarr", **options)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"train": 6, "validation": 0}, "split validation=0 is empty"),
+        ({"train": 0.1, "test": 1}, "split train=0.1 is empty"),
+        ({"train": 5, "test": 2}, "the splits overlap: train 5 \\+ test 2 = 7 samples"),
+        ({"training": 5}, "unknown split 'training'"),
+    ],
+)
+def test_splits_without_samples(tmp_path: Path, split: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PointsData(store(tmp_path / "a.zarr"), split=split).setup("fit")
+
+
+def test_one_file_is_not_both_training_and_test(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match=r"a\.zarr is in both path and test_path"):
+        PointsData(path, test_path=path).setup("fit")
+    with pytest.raises(ValueError, match="test data are given twice: by split and by test_path"):
+        PointsData(path, split={"train": 3, "test": 1}, test_path=path).setup("fit")
+
+
+def test_a_split_that_is_not_there(tmp_path: Path) -> None:
+    data = PointsData(store(tmp_path / "a.zarr"), split={"train": 6})
+    with pytest.raises(ValueError, match="there are no test data: split gives train"):
+        data.test_dataloader()
+
+
+def test_numbers_beyond_float32(tmp_path: Path) -> None:
+    huge = [sample(k, targets=sample(k).targets * 1e40) for k in range(6)]
+    path = store(tmp_path / "a.zarr", huge)
+    with pytest.raises(ValueError, match="sample 0 holds numbers that float32 cannot") as error:
+        PointsData(path).setup("fit")
+    one_sentence(error, "set dtype to float64")
+    PointsData(path, dtype="float64").setup("fit")
+
+
+def test_units_of_unknown_variables(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="units names 'q', which is none of"):
+        PointsData(store(tmp_path / "a.zarr"), units={"q": "m"}).description()
+
+
+def test_workers_for_pickles(tmp_path: Path) -> None:
+    import pickle
+
+    path = tmp_path / "a.pkl"
+    found = [[s.points, s.targets, s.parameters, tuple(s.inputs.values())] for s in samples()]
+    path.write_bytes(pickle.dumps(found))
+    data = PointsData(str(path), workers=1, cache="files")
+    with pytest.raises(ValueError, match="lives in this process: set workers to 0"):
+        data.train_dataloader()
