@@ -43,7 +43,8 @@ def flow_statistics(
     """
     missing = [name for name in variables if name not in dataset]
     if missing:
-        raise ValueError(f"no variable is called {missing[0]!r}: {', '.join(dataset.data_vars)}")
+        names = ", ".join(map(str, dataset.data_vars))
+        raise ValueError(f"no variable is called {missing[0]!r}: {names}")
     array = dataset[list(variables)].to_dataarray("variable")
     lead = [dim for dim in _LEAD if dim in array.dims]
     axes = [str(dim) for dim in array.dims if dim not in (*lead, "variable")]
