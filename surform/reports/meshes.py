@@ -119,18 +119,19 @@ def _triangles(points: np.ndarray) -> Any:
         found = Triangulation(points[:, 0], points[:, 1])
     except (RuntimeError, ValueError):
         return None
-    corners = found.triangles
-    lengths = np.linalg.norm(points[corners] - points[np.roll(corners, 1, axis=1)], axis=-1)
-    nodes = np.concatenate([corners.ravel(), np.roll(corners, 1, axis=1).ravel()])
-    spacing = _medians(nodes, np.tile(lengths.ravel(), 2), len(points))
-    found.set_mask(lengths.max(1) > 3 * spacing[corners].max(1))
+    corners, edges = found.triangles, found.edges
+    spacing = _spacing(edges, np.linalg.norm(np.diff(points[edges], axis=1)[:, 0], axis=-1))
+    sides = np.linalg.norm(points[corners] - points[np.roll(corners, 1, axis=1)], axis=-1)
+    found.set_mask(sides.max(1) > 3.5 * spacing[corners].max(1))
     return found
 
 
-def _medians(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """The lower median of the values of each group; infinite where a group is empty."""
-    order = np.lexsort((values, groups))
-    sizes = np.bincount(groups, minlength=count)
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    middles = np.minimum(starts + np.maximum(sizes - 1, 0) // 2, len(values) - 1)
-    return np.where(sizes > 0, values[order][middles], np.inf)
+def _spacing(edges: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The mean of the three shortest edges at each node; those across a hole are long."""
+    nodes, lengths = edges.T.ravel(), np.tile(lengths, 2)
+    order = np.lexsort((lengths, nodes))
+    nodes, lengths = nodes[order], lengths[order]
+    starts = np.searchsorted(nodes, np.arange(nodes.max() + 1))
+    shortest = np.arange(len(nodes)) - starts[nodes] < 3
+    total = np.bincount(nodes[shortest], lengths[shortest])
+    return total / np.maximum(np.bincount(nodes[shortest]), 1)
