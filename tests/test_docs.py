@@ -105,6 +105,13 @@ def test_the_guide_to_forecasting_runs_from_nothing(
 
 
 @pytest.mark.slow
+def test_the_guide_to_meshes_runs_from_nothing(folder: Path) -> None:
+    run("docs/points.md")
+    assert (folder / "runs/meshes/report.html").is_file()
+    assert len(list((folder / "predicted").glob("*.vtu"))) == 24
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["docs/your-own-data.md", "docs/data.md"])
 def test_the_guides_to_data_run_on_arrays(page: str, folder: Path) -> None:
     random = np.random.default_rng(0)
