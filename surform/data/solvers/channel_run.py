@@ -46,7 +46,7 @@ class ChannelRun:
             flow, gradient = self.equation.step(flow)
             step += 1
             if step > self.warm_up:
-                pressure.add_(gradient.double().cpu(), alpha=1 / (total - self.warm_up))
+                pressure.add_(gradient.double(), alpha=1 / (total - self.warm_up))
             if step % _CHECK == 0 or step == total:
                 self._check(step, flow)
                 self.samples.progress(step / max(1, total))
@@ -55,19 +55,20 @@ class ChannelRun:
                 self._keep(frame, flow, velocity, stress)
             now = partial(_state, step, flow, velocity, stress, pressure)
             self.samples.unfinished.save(now)
-        return self._labelled(velocity, stress, stress[:, 0] if self.frames == 1 else pressure)
+        return self._labelled(velocity, stress, self._mean_gradient(pressure, stress))
 
     def _begin(self) -> dict[str, Tensor]:
         batch, points = len(self.samples), self.grid.points
         flow = noisy_start(self.equation, self.samples, self.noise)
         velocity = torch.zeros(3, batch, self.frames, *points, dtype=self.samples.dtype)
         stress = torch.zeros(batch, self.frames, dtype=torch.float64)
-        return _state(0, flow, velocity, stress, torch.zeros(batch, dtype=torch.float64))
+        pressure = torch.zeros_like(flow.mean[0, 0], dtype=torch.float64)
+        return _state(0, flow, velocity, stress, pressure)
 
     def _resume(self) -> dict[str, Tensor]:
         state = self.samples.unfinished.load()
-        names = [name for name in Flow._fields if name in state]
-        return state | {name: state[name].to(self.samples.device) for name in names}
+        moved = {*Flow._fields, "pressure"}
+        return {n: t.to(self.samples.device) if n in moved else t for n, t in state.items()}
 
     def _check(self, step: int, flow: Flow) -> None:
         time, dt = step * self.equation.dt, self.equation.dt
@@ -96,6 +97,12 @@ class ChannelRun:
         shift = self.equation.frame * self.equation.dt * steps
         velocity[:, :, frame] = self.grid.velocity(flow, shift).cpu()
         stress[:, frame] = self.equation.wall_stress(flow).double().cpu()
+
+    def _mean_gradient(self, pressure: Tensor, stress: Tensor) -> Tensor:
+        if self.frames > 1:
+            return pressure.cpu()
+        given = self.equation.pressure_gradient  # of a single frame; else what balances friction
+        return stress[:, 0] if given is None else torch.full_like(stress[:, 0], given)
 
     def _labelled(self, velocity: Tensor, stress: Tensor, pressure: Tensor) -> Solution:
         equation, (nx, _, nz) = self.equation, self.grid.points
