@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -32,6 +32,7 @@ class _EncoderDecoder(nn.Module):
 
     def __init__(
         self,
+        *,
         lookback: int,
         horizon: int,
         variates: int,
@@ -187,6 +188,12 @@ class _EncoderDecoder(nn.Module):
         return history, past_marks, start, torch.cat((past_marks[:, first:], future_marks), 1)
 
 
+def _alike(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that both constructors have, out of the names that one of them sees."""
+    own = ("self", "__class__", "depth", "depths")
+    return {name: value for name, value in given.items() if name not in own}
+
+
 class Informer(_EncoderDecoder):
     """Forecasts (B, H, V) from (B, L, V) and the calendar features of both.
 
@@ -251,30 +258,7 @@ class Informer(_EncoderDecoder):
         decoder_variates: int | None = None,
         always_draw: bool = False,
     ) -> None:
-        super().__init__(
-            lookback,
-            horizon,
-            variates,
-            marks,
-            label_length,
-            dim,
-            (depth,),
-            decoder_depth,
-            heads,
-            mlp_ratio,
-            dropout,
-            factor,
-            attention,
-            calendar,
-            activation,
-            distil,
-            mix,
-            padding,
-            out_variates,
-            decoder_variates,
-            always_draw,
-            stacked=False,
-        )
+        super().__init__(depths=(depth,), stacked=False, **_alike(locals()))
 
 
 class InformerStack(_EncoderDecoder):
@@ -314,27 +298,4 @@ class InformerStack(_EncoderDecoder):
         decoder_variates: int | None = None,
         always_draw: bool = False,
     ) -> None:
-        super().__init__(
-            lookback,
-            horizon,
-            variates,
-            marks,
-            label_length,
-            dim,
-            depths,
-            decoder_depth,
-            heads,
-            mlp_ratio,
-            dropout,
-            factor,
-            attention,
-            calendar,
-            activation,
-            distil,
-            mix,
-            padding,
-            out_variates,
-            decoder_variates,
-            always_draw,
-            stacked=True,
-        )
+        super().__init__(depths=depths, stacked=True, **_alike(locals()))
