@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.forecasting.pathformer_layer import AdaptiveMultiScale
+from surform.forecasting.pathformer_patches import check_patches, fitting_patches
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least, fraction
 from surform.layers.revin import RevIN
@@ -28,8 +29,11 @@ class Pathformer(nn.Module):
     of one sample work. Tensors inside are (features, time, variates, batch), the batch last.
 
     Args:
-        variates: V, which weights depend on.
-        patch_sizes: for each layer the patch sizes of its experts; all divide the look-back.
+        lookback, horizon, variates: sizes that weights depend on. In configurations null, or
+            nothing, stands for what the data give.
+        patch_sizes: for each layer the patch sizes of its experts; all divide the look-back. None
+            takes the published ones, ((16, 12, 8, 32), (12, 8, 6, 4), (8, 6, 4, 2)), where they do,
+            and the nearest divisors elsewhere.
         top_k: experts that each sample takes; a layer with fewer gives all of them.
         dim: features per number of the series, even; also the heads between patches.
         mlp_ratio: hidden width of the feed-forward blocks over `dim`.
@@ -42,6 +46,7 @@ class Pathformer(nn.Module):
     """
 
     covariates: ClassVar[tuple[str, ...]] = ()
+    from_data: ClassVar[tuple[str, ...]] = ("lookback", "horizon", "variates")
 
     @record_arguments
     def __init__(
@@ -50,7 +55,7 @@ class Pathformer(nn.Module):
         horizon: int = 96,
         variates: int = 7,
         *,
-        patch_sizes: Sequence[Sequence[int]] = ((16, 12, 8, 32), (12, 8, 6, 4), (8, 6, 4, 2)),
+        patch_sizes: Sequence[Sequence[int]] | None = None,
         top_k: int = 2,
         dim: int = 16,
         mlp_ratio: float = 4.0,
@@ -70,7 +75,9 @@ class Pathformer(nn.Module):
             raise ValueError(f"dim = {dim} must be even: attention inside patches has two heads")
         if hidden < 1:
             raise ValueError(f"mlp_ratio = {mlp_ratio} leaves no hidden channel at dim = {dim}")
-        _check_patches(patch_sizes, lookback, top_k)
+        if patch_sizes is None:
+            patch_sizes = fitting_patches(lookback, top_k)
+        check_patches(patch_sizes, lookback, top_k)
         self.lookback, self.variates = lookback, variates
         self.revin = RevIN() if normalize else None
         self.lift = nn.Linear(1, dim)
@@ -137,16 +144,3 @@ class Pathformer(nn.Module):
                 f"the history has shape {tuple(history.shape)}, but this Pathformer was built for "
                 f"(batch, lookback, variates) = (b, {wanted[0]}, {wanted[1]})"
             )
-
-
-def _check_patches(patch_sizes: Sequence[Sequence[int]], lookback: int, top_k: int) -> None:
-    if not patch_sizes:
-        raise ValueError("patch_sizes is empty, but must hold one row of patch sizes per layer")
-    for number, row in enumerate(patch_sizes):
-        where = f"patch_sizes[{number}] = {list(row)}"
-        for size in row:
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1 or lookback % size:
-                raise ValueError(f"{where}: {size!r} does not divide lookback = {lookback}")
-    most = max(len(row) for row in patch_sizes)
-    if most < top_k:
-        raise ValueError(f"no layer has more than {most} experts, but top_k = {top_k}")

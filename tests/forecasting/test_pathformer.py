@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from surform import attention
 from surform.forecasting.pathformer import Pathformer
+from surform.forecasting.pathformer_patches import PUBLISHED, check_patches, fitting_patches
 from surform.recipes import find_recipe, list_recipes
 from tests.forecasting.literal_pathformer import literal_forward
 
@@ -249,6 +250,20 @@ def test_exports_to_plain_operations():
     torch.testing.assert_close(program.module()(x), model(x), rtol=1e-4, atol=1e-4)
 
 
+def test_patch_sizes_that_nobody_named_are_the_published_ones_or_the_nearest_that_fit():
+    for lookback in (96, 192, 672):
+        assert fitting_patches(lookback, 2) == PUBLISHED
+    assert fitting_patches(168, 2) == ((14, 12, 8, 28), (12, 8, 6, 4), (8, 6, 4, 2))
+    for lookback in range(12, 400):
+        sizes = [d for d in range(2, lookback // 2 + 1) if lookback % d == 0]
+        if len(sizes) >= 2:
+            rows = fitting_patches(lookback, 2)
+            assert all(set(row) <= set(sizes) and len(set(row)) == len(row) for row in rows)
+            check_patches(rows, lookback, 2)
+    model = small(patch_sizes=None, lookback=20).eval()
+    assert model(torch.randn(2, 20, 4)).shape == (2, 8, 4)
+
+
 def test_arguments_are_recorded_and_rebuild_the_model():
     model = small(residual=True, batch_norm=True).eval()
     twin = Pathformer(**model.arguments).eval()
@@ -260,7 +275,15 @@ def test_arguments_are_recorded_and_rebuild_the_model():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patch_sizes": ((8, 7),)}, "7 does not divide lookback = 24"),
+        (
+            {"patch_sizes": ((8, 7),)},
+            "7 does not divide lookback = 24; valid are 1, 2, 3, 4, 6, 8, 12, 24, or null",
+        ),
+        ({"patch_sizes": None, "lookback": 97}, "lookback = 97 can be cut into patches of no step"),
+        (
+            {"patch_sizes": None, "lookback": 9, "top_k": 2},
+            "into patches of 3 steps, too few sizes",
+        ),
         ({"patch_sizes": ((8, 0),)}, "0 does not divide"),
         ({"patch_sizes": ((8, 2.0),)}, "2.0 does not divide"),
         ({"patch_sizes": ()}, "patch_sizes is empty"),
