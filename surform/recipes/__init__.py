@@ -26,7 +26,7 @@ def list_recipes() -> dict[str, Path]:
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe, by name ("operators/quickstart", "quickstart") or by path.
+    """The file of a recipe, by name ("forecasting/own-csv", "own-csv") or by path.
 
     Raises:
         FileNotFoundError: neither a file nor a recipe; names the closest recipes, or all.

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+from torch import Tensor
 
 from surform import attention
 from surform.operators.galerkin import GalerkinTransformer1d
@@ -24,14 +25,15 @@ def test_blocks_that_end_in_another_order_leave_nothing_behind():
 
 
 def test_explain_does_not_touch_the_calls_of_other_threads():
-    q, failures, stop = torch.randn(1, 2, 16, 8), [], threading.Event()
+    q, results, stop = torch.randn(1, 2, 16, 8), [], threading.Event()
+    expected = attention.softmax(q, q, q)
 
     def forward() -> None:
         while not stop.is_set():
             try:
-                attention.softmax(q, q, q)
+                results.append(bool(torch.equal(attention.softmax(q, q, q), expected)))
             except Exception as error:
-                failures.append(error)
+                results.append(error)
                 return
 
     thread = threading.Thread(target=forward)
@@ -40,23 +42,41 @@ def test_explain_does_not_touch_the_calls_of_other_threads():
         attention.explain("linear", q, q, q)
     stop.set()
     thread.join()
-    assert not failures
+    assert results
+    assert all(result is True for result in results), results[-1]
 
 
-def _twice(model: torch.nn.Module) -> None:
-    u = torch.randn(1, 12, 1, requires_grad=True)
-    y = model(u, (torch.linspace(0, 1, 12),))
-    (slope,) = torch.autograd.grad(y.sum(), u, create_graph=True)
-    slope.square().sum().backward()
+def _slope(model: torch.nn.Module, u: Tensor) -> Tensor:
+    y = model(u, (torch.linspace(0, 1, 12, dtype=u.dtype),))
+    return torch.autograd.grad(y.sum(), u, create_graph=True)[0]
+
+
+def _twice(model: torch.nn.Module) -> tuple[Tensor, list[Tensor]]:
+    """d|dy/du|^2 by the input and by the parameters."""
+    own = [p for p in model.parameters() if p.requires_grad]
+    u = torch.linspace(-1, 1, 12, dtype=own[0].dtype).sin().view(1, 12, 1).requires_grad_()
+    size = _slope(model, u).square().sum()
+    found = torch.autograd.grad(size, [u, *own], allow_unused=True)
+    return u, [torch.zeros(()) if g is None else g for g in found]
 
 
 @pytest.mark.parametrize("kind", ["galerkin", "linear", "fourier", "softmax"])
 def test_second_derivatives_of_a_model_are_asked_for_from_outside(kind):
-    model = GalerkinTransformer1d(dim=8, depth=1, decoder_dim=4, modes=3, attention=kind)
+    torch.manual_seed(0)
+    model = GalerkinTransformer1d(dim=8, depth=1, decoder_dim=4, modes=3, attention=kind).double()
     with attention.use(second_order=True):
-        _twice(model)
+        u, found = _twice(model.eval())
+        direction = torch.linspace(-1, 1, 12, dtype=torch.float64).cos().view_as(u)
+        sizes = [
+            _slope(model, (u + h * direction).detach().requires_grad_()).square().sum().item()
+            for h in (1e-5, -1e-5)
+        ]
+    exact = (found[0] * direction).sum().item()
+    assert exact == pytest.approx((sizes[0] - sizes[1]) / 2e-5, rel=1e-5)
+    assert abs(exact) > 1e-9
     with attention.use("reference"):
-        _twice(model)
+        _, expected = _twice(model)
+    torch.testing.assert_close(found, expected)
 
 
 def test_second_derivatives_that_nobody_asked_for_are_one_sentence():

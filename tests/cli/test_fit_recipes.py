@@ -14,6 +14,7 @@ from surform.cli.fit_config import read_config
 from surform.cli.lightning_cli import SurformCLI
 from surform.data.fields import open_fields
 from surform.data.solvers.generate import generate
+from surform.data.solvers.options import full_options
 from surform.recipes import find_recipe, list_recipes
 from surform.registry import import_object
 
@@ -70,16 +71,18 @@ def test_the_network_of_a_recipe_fits_its_data(name: str) -> None:
         assert data["target_steps"] >= steps * (rollouts + 1)
 
 
-def test_solver_options_of_the_recipes_exist() -> None:
-    from surform.data.solvers.options import full_options
-
-    for name in RECIPES:
-        options = dict(read_config(name)["data"]["init_args"].get("generate") or {})
-        if options:
-            solver = options.pop("solver")
-            for common in ("samples", "seed", "batch", "dtype"):
-                options.pop(common, None)
-            full_options(solver, options)
+@pytest.mark.parametrize("name", RECIPES)
+def test_solver_options_of_a_recipe_are_taken_as_they_are_written(name: str) -> None:
+    given = dict(read_config(name)["data"]["init_args"].get("generate") or {})
+    if not given:
+        pytest.skip("brings no solver")
+    solver = given.pop("solver")
+    common = {n: given.pop(n) for n in ("samples", "seed", "batch", "dtype") if n in given}
+    assert common["samples"] >= 1
+    found = full_options(solver, given)
+    assert {option: found[option] for option in given} == given
+    with pytest.raises(ValueError, match=f"unknown option of {solver} 'sample'"):
+        full_options(solver, {"sample": 1})
 
 
 def test_the_smoke_recipes_read_what_their_solver_writes(tmp_path: Path) -> None:
@@ -111,6 +114,13 @@ def test_third_parties_add_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("surform.recipes.entry_points", lambda group: [Point])
     assert read_config("toy/small") == {"trainer": {"max_steps": 3}}
+
+
+def test_a_short_name_is_taken_where_one_recipe_has_it() -> None:
+    assert find_recipe("own-csv") == find_recipe("forecasting/own-csv")
+    both = r"'quickstart' could be forecasting/quickstart or operators/quickstart: give the full"
+    with pytest.raises(ValueError, match=both):
+        find_recipe("quickstart")
 
 
 def test_an_unknown_recipe_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from surform.cli.lightning_cli import SurformCLI, resolve
+from surform.cli.lightning_cli import resolve
 from surform.cli.main import main
 from surform.registry import find, names
 from surform.training.checkpoint import load_surrogate, read_checkpoint
@@ -87,8 +87,10 @@ def test_1_override_lets_the_command_line_win(run: Run, trained: Path) -> None:
 
 @pytest.mark.fault
 def test_1_override_does_not_load_weights_into_another_network(run: Run, trained: Path) -> None:
+    before = (trained / "checkpoints" / "last.ckpt").read_bytes()
     words = ("--out", "r", *OURS, "--model.net.dim", "16", "--override")
     refused(run("fit", "--ckpt_path", "last", *words), "net.body.0.weight is (6, 1) there and (16,")
+    assert (trained / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
 def test_1_options_that_a_checkpoint_does_not_know_are_new_defaults(
@@ -105,11 +107,18 @@ def test_1_options_that_a_checkpoint_does_not_know_are_new_defaults(
     refused(run("fit", *words, "--model.ema_decay", "0.5"), "model.ema_decay is None in the")
 
 
-def test_1_lightnings_own_merging_is_off(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert SurformCLI._parse_ckpt_path.__qualname__.startswith("SurformCLI")
+def test_1_lightnings_own_merging_is_off(run: Run, trained: Path) -> None:
     from lightning.pytorch.cli import LightningCLI
 
     assert hasattr(LightningCLI, "_parse_ckpt_path")  # the hook that we switch off still exists
+    path = trained / "checkpoints" / "last.ckpt"
+    stored = torch.load(path, weights_only=True)
+    # what Lightning would take over from a checkpoint, in place of what is asked for
+    stored["hyper_parameters"] = {"monitor": "loss", "_class_path": "fields"}
+    torch.save(stored, path)
+    code, shown, error = run("fit", "--ckpt_path", str(path), *OURS, "--print_config")
+    assert code == 0, error
+    assert yaml.safe_load(shown)["model"]["init_args"]["monitor"] == "relative_l2"
 
 
 def test_1_the_checkpoints_configuration_is_the_default(run: Run, trained: Path) -> None:
@@ -169,12 +178,14 @@ def test_4_open_options_of_the_network_follow_the_data(run: Run) -> None:
 def test_4_only_what_the_data_give_may_be_left_open(run: Run) -> None:
     result = run("fit", "-c", "toy.yaml", "--model.net.dim", "null")
     refused(result, "model.net.dim is null, and the data do not give it (they give in_channels,")
+    assert not Path("runs").exists()
 
 
 @pytest.mark.fault
 def test_4_channels_that_contradict_the_data_are_refused(run: Run) -> None:
     result = run("fit", "-c", "toy.yaml", "--model.net.in_channels", "3", "--no_report")
     refused(result, "in_channels=3, the data give 1 (u)")
+    assert not list(Path().glob("**/*.ckpt"))
 
 
 def test_5_recipes_use_classes_only() -> None:
@@ -206,6 +217,7 @@ def test_7_misspelt_options_are_refused_with_the_closest(
     run: Run, words: tuple[str, ...], message: str
 ) -> None:
     refused(run("fit", "-c", "toy.yaml", *words), message)
+    assert not Path("runs").exists()
 
 
 @pytest.mark.fault
@@ -231,6 +243,7 @@ def test_8_errors_are_one_sentence(run: Run, words: tuple[str, ...], message: st
 def test_8_missing_parts_are_named(run: Run) -> None:
     refused(run("fit"), "there is no model: give a recipe with --config")
     refused(run("fit", "--model", "fields", "--data", "fields"), "model (FieldTask) needs the opt")
+    assert not Path("runs").exists()
 
 
 def test_9_every_option_of_every_registered_class_has_a_type() -> None:
@@ -253,6 +266,7 @@ def test_10_callbacks_are_appended_and_ours_stay(run: Run) -> None:
 def test_11_unknown_top_level_keys_are_refused(run: Run) -> None:
     Path("extra.yaml").write_text("anchors: {a: 1}\n")
     refused(run("fit", "-c", "toy.yaml", "-c", "extra.yaml"), "unknown key 'anchors'")
+    assert not Path("runs").exists()
 
 
 def test_12_registered_names_need_no_import() -> None:
@@ -287,7 +301,9 @@ def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, train
 
 @pytest.mark.fault
 def test_15_a_finished_run_is_not_overwritten(run: Run, trained: Path) -> None:
+    before = {path: path.read_bytes() for path in trained.glob("**/*") if path.is_file()}
     refused(run("fit", "-c", "toy.yaml", "--out", "r"), "r holds a run already")
+    assert {p: p.read_bytes() for p in trained.glob("**/*") if p.is_file()} == before
 
 
 @pytest.mark.fault
@@ -311,6 +327,7 @@ def test_16_last_is_looked_for_in_the_folder_that_is_given(
     words = ("--ckpt_path", "last", "-c", "toy.yaml")
     for out in ("runs/typo", "runs"):
         refused(run(command, *words, "--out", out), f"there is no last checkpoint below {out}")
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["toy"]
 
 
 def test_17_two_runs_without_a_folder_get_one_each(
@@ -341,6 +358,7 @@ def test_18_a_machine_without_the_device_is_told_in_one_sentence(
     run: Run, words: tuple[str, str], message: str
 ) -> None:
     refused(run("fit", "-c", "toy.yaml", *words, "--out", "never"), message)
+    assert not Path("never").exists()
 
 
 @pytest.mark.fault
@@ -349,6 +367,8 @@ def test_two_trainings_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
 
     with writer_lock(tmp_path / "busy" / "run"):
         refused(run("fit", "-c", "toy.yaml", "--out", str(tmp_path / "busy")), "is being written")
+        assert not list((tmp_path / "busy").glob("**/*.ckpt"))
+        assert not (tmp_path / "busy" / "config.yaml").exists()
 
 
 def test_predictions_are_written_from_a_checkpoint(run: Run, trained: Path) -> None:
