@@ -11,8 +11,10 @@ from surform.registry import names
 __all__ = [
     "check_agreement",
     "check_classes",
+    "check_split",
     "disagreements",
     "find_checkpoint",
+    "moved_data",
     "options",
     "run_folder_of",
 ]
@@ -158,6 +160,33 @@ def disagreements(
     known = [n for n in new if n in old or n.replace(".init_args", "") in asked]
     compared = [n for n in dict.fromkeys([*known, *old]) if not n.startswith(_FREE)]
     return [(n, old.get(n), new.get(n)) for n in compared if old.get(n) != new.get(n)]
+
+
+def moved_data(
+    stored: dict[str, Any], given: dict[str, Any], names: tuple[str, ...]
+) -> list[tuple[str, Any, Any]]:
+    """(option, stored value, given value) of options of the data that training settled."""
+    old, new = (((c.get("data") or {}).get("init_args") or {}) for c in (stored, given))
+    return [(f"data.{n}", old[n], new.get(n)) for n in names if n in old and old[n] != new.get(n)]
+
+
+def check_split(stored: dict[str, Any], given: dict[str, Any], override: bool) -> str:
+    """What to say of figures on another split than that of training; "" where it is the same.
+
+    Raises:
+        ValueError: it is another one, and nobody insists: the model may know its rows.
+    """
+    moved = moved_data(stored, given, ("split",))
+    if not moved:
+        return ""
+    name, old, new = moved[0]
+    if not override:
+        raise ValueError(
+            f"{name} is {old!r} in the run but {new!r} on the command line, so that rows which "
+            "were trained on might be evaluated: leave it out, or add --override for figures that "
+            "say so"
+        )
+    return "The split is not that of training: rows that were trained on may be among these."
 
 
 def options(layers: list[dict[str, Any]]) -> set[str]:

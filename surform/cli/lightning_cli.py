@@ -6,6 +6,7 @@ import argparse
 import copy
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,11 +21,13 @@ from lightning.pytorch.cli import LightningCLI
 
 from surform.cli.fit_check import check_names, explain, refusal
 from surform.cli.fit_config import apply_overrides, merge_all, read_config
+from surform.cli.fit_devices import check_strategy, crowded, strategy
 from surform.cli.fit_open import data_sizes, filled, net_arguments
 from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
 from surform.cli.fit_resume import (
     check_agreement,
     check_classes,
+    check_split,
     find_checkpoint,
     options,
     run_folder_of,
@@ -108,6 +111,7 @@ class SurformCLI(LightningCLI):
         )
         own = [] if wanted is False else self.own_loggers
         config["logger"] = [*own, *extra] or False
+        config["strategy"] = strategy(config.get("strategy"))
         if config.get("enable_model_summary") is None:
             config["enable_model_summary"] = False
         if config.get("log_every_n_steps") is None:
@@ -140,6 +144,7 @@ def resolve(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
         base = config
     given = filled(apply_overrides(base, overrides), sizes)
     check_names(given)
+    check_strategy(given.get("trainer") or {})
     return SurformCLI(given, build=False).resolved()
 
 
@@ -175,7 +180,10 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
     if command == "fit":
         with _run_folder(args.out, name, checkpoint) as folder:
             return _fit(args, config, name, folder, checkpoint)
-    return _evaluate(command, args, config, checkpoint)
+    remark = ""
+    if command in ("validate", "test"):
+        remark = check_split(stored.get("config") or {}, config, args.override)
+    return _evaluate(command, args, config, checkpoint, remark)
 
 
 def train(
@@ -209,6 +217,8 @@ def train(
     # Third parties' classes do not record how they were built; saved models need to know.
     vars(cli.model.surrogate.net).setdefault("arguments", net.get("init_args") or {})
     start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
+    if (remark := crowded(cli.trainer)) and not _is_child():
+        print(remark, file=sys.stderr)
     # One process writes a run folder, the first of those that train together.
     with nullcontext() if _is_child() else _owned(folder):
         cli.trainer.fit(cli.model, **start)
@@ -248,7 +258,11 @@ def _fit(
 
 
 def _evaluate(
-    command: str, args: argparse.Namespace, config: dict[str, Any], checkpoint: Path | None
+    command: str,
+    args: argparse.Namespace,
+    config: dict[str, Any],
+    checkpoint: Path | None,
+    remark: str,
 ) -> int:
     run_folder = run_folder_of(Path(str(checkpoint)))
     if command == "predict":
@@ -263,9 +277,13 @@ def _evaluate(
     found = getattr(cli.trainer, command)(cli.model, verbose=False, **start)
     if cli.trainer.is_global_zero:
         figures = found[0] | {"checkpoint": str(checkpoint)}
+        if remark:
+            figures["remark"] = remark
         with replacing((args.out or run_folder) / f"{command}.json") as partial:
             partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         print(table(found[0]))
+        if remark:
+            print(remark)
     return 0
 
 
