@@ -25,6 +25,8 @@ class SeriesBatch:
         future_marks: `(B, H, M)` calendar features of the horizon.
         known: `(B, L + H, K)`, other covariates that are known ahead (prices, holidays).
         static: `(B, S)`, what does not change along a series.
+        scale: `(B, V_out)`, mean change of the targets from row to row in the window's series,
+            where a table holds several: the unit in which their errors are comparable.
         index: `(B,)` int64, the number of each window in its split.
     """
 
@@ -34,6 +36,7 @@ class SeriesBatch:
     future_marks: Tensor | None = None
     known: Tensor | None = None
     static: Tensor | None = None
+    scale: Tensor | None = None
     index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __len__(self) -> int:

@@ -11,9 +11,11 @@ from surform.data.series_fill import FILLS, fill_missing, insert_rows
 from surform.data.series_raw import RawTable
 from surform.data.series_roles import Roles
 from surform.data.series_space import Space
+from surform.data.series_static import static_covariates
 from surform.data.series_step import Step, find_step
 from surform.data.series_table import SeriesTable, Span, blocks_of, sorted_by_series
 from surform.data.series_times import parse_times
+from surform.data.series_zones import local_days
 
 __all__ = ["Cleaning", "build_table"]
 
@@ -62,8 +64,9 @@ def build_table(raw: RawTable, roles: Roles, cleaning: Cleaning, space: Space) -
         raise ValueError(f"{raw.name} has no rows")
     raw, spans = sorted_by_series(raw, roles, space)
     width = len(roles.variates) + len(roles.known)
-    static = _static(raw, roles, spans)
-    times = _times(raw, roles, cleaning)
+    static, names = static_covariates(raw, roles, spans)
+    roles = replace(roles, static=names, texts=())
+    times, zone = _times(raw, roles, cleaning, spans)
     step, positions = _positions(raw, roles, spans, times, cleaning)
     spans = [_without_future(raw, roles, span) for span in spans]
     values = raw.values[:, :width]
@@ -75,7 +78,7 @@ def build_table(raw: RawTable, roles: Roles, cleaning: Cleaning, space: Space) -
         )
         fill_missing(values, spans, positions, cleaning.fill, cleaning.fill_limit)
     table = SeriesTable(
-        raw.name, roles, values, spans, times, step, static, raw.units, raw.attributes, place
+        raw.name, roles, values, spans, times, step, static, raw.units, raw.attributes, place, zone
     )
     table.spans = [_segmented(table, span, positions, cleaning) for span in spans]
     return table
@@ -84,11 +87,18 @@ def build_table(raw: RawTable, roles: Roles, cleaning: Cleaning, space: Space) -
 # -- times -----------------------------------------------------------------------------------
 
 
-def _times(raw: RawTable, roles: Roles, cleaning: Cleaning) -> np.ndarray | None:
+def _times(
+    raw: RawTable, roles: Roles, cleaning: Cleaning, spans: list[Span]
+) -> tuple[np.ndarray | None, str]:
+    """Times in UTC, or by a local clock where they are whole days apart there; and its zone."""
     if roles.time is None:
-        return None
+        return None, ""
     where = f"column {roles.time!r} of {raw.name}"
-    return parse_times(raw.labels[roles.time], where, raw.place, cleaning.time_format)
+    column, zone = raw.labels[roles.time], raw.zones.get(roles.time, "")
+    times = parse_times(column, where, raw.place, cleaning.time_format)
+    pieces = [slice(span.start, span.end) for span in spans]
+    local = local_days(column, times, pieces, zone, cleaning.time_format)
+    return (times, "") if local is None else (local, zone)
 
 
 def _positions(
@@ -168,27 +178,6 @@ def _refuse_gap(
 
 
 # -- values ----------------------------------------------------------------------------------
-
-
-def _static(raw: RawTable, roles: Roles, spans: list[Span]) -> np.ndarray:
-    first = len(roles.variates) + len(roles.known)
-    found = np.empty((len(spans), len(roles.static)))
-    for number, span in enumerate(spans):
-        rows = raw.values[span.start : span.end, first:]
-        found[number] = rows[0]
-        other = ~(rows == rows[0])
-        if other.any():
-            row, column = (int(i) for i in np.argwhere(other)[0])
-            name = roles.static[column]
-            series = f" of series {span.id!r}" if roles.id is not None else ""
-            at = raw.place(span.start + row)
-            if not np.isfinite(rows[row, column]):
-                raise ValueError(f"{raw.name}, {at}: the static covariate {name!r} is missing")
-            raise ValueError(
-                f"{raw.name}, {at}: the static covariate {name!r}{series} is "
-                f"{rows[row, column]:g}, but {rows[0, column]:g} before"
-            )
-    return found
 
 
 def _without_future(raw: RawTable, roles: Roles, span: Span) -> Span:

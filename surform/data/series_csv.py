@@ -7,6 +7,7 @@ import csv
 import gzip
 import lzma
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -25,7 +26,10 @@ __all__ = ["MISSING", "CsvTable"]
 # What stands for "no value", in any case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-nan", "#n/a", "<na>"})
 
-_DELIMITERS = (",", ";", "\t", "|")
+_DELIMITERS = (";", "\t", "|", ",")  # 2020-01-01;1,5 is cut at the semicolon
+_DECIMALS = (".", ",")
+_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_THOUSAND = re.compile(r"[+-]?\d{1,3},\d{3}")
 _BLOCK_FIELDS = 1 << 18
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -38,9 +42,18 @@ class CsvTable:
         delimiter: between the fields; None finds it among comma, semicolon, tab and bar.
         header: whether the first line holds names; None: unless all of it are numbers. Without
             names columns are called "0", "1", ...
+        decimal: mark of decimals, "." or ","; None finds it in the first 200 rows.
     """
 
-    def __init__(self, path: str, delimiter: str | None = None, header: bool | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        delimiter: str | None = None,
+        header: bool | None = None,
+        decimal: str | None = None,
+    ) -> None:
+        if decimal not in (None, *_DECIMALS):
+            raise ValueError(f"decimal={decimal!r}: choose '.' or ','")
         refuse_unreadable(path)
         self.name = path
         self.defaults: dict[str, Any] = {}
@@ -48,8 +61,10 @@ class CsvTable:
         if not head:
             raise ValueError(f"{path} is empty: it has no line of column names")
         self.delimiter = delimiter or _delimiter(head)
-        first, *sample = [row for row in csv.reader(head, delimiter=self.delimiter) if row]
-        self.header = not all(_is_number(v) for v in first) if header is None else header
+        rows = [row for row in csv.reader(head, delimiter=self.delimiter) if row]
+        self.decimal = decimal or _decimal(rows, path)
+        first, *sample = rows
+        self.header = not all(map(self._is_number, first)) if header is None else header
         self.names = (
             tuple(name.strip() for name in first)
             if self.header
@@ -64,7 +79,7 @@ class CsvTable:
         """Names and kinds of the columns, judged by the first 200 rows."""
         columns = zip(*(row for row in self._sample if len(row) == len(self.names)), strict=True)
         found: dict[str, Kind] = dict.fromkeys(self.names, "empty")
-        found.update((n, _kind(v)) for n, v in zip(self.names, columns, strict=False))
+        found.update((n, self._kind(v)) for n, v in zip(self.names, columns, strict=False))
         return found
 
     def read(self, numbers: Sequence[str], labels: Sequence[str], space: Space) -> RawTable:
@@ -146,8 +161,11 @@ class CsvTable:
             return np.empty((len(rows), 0))
         pick = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
         count = len(rows) * len(places)
+        fields: Iterable[str] = chain.from_iterable(map(pick, rows))
+        if self.decimal == ",":
+            fields = map(_with_point, fields)
         try:
-            flat = np.fromiter(map(float, chain.from_iterable(map(pick, rows))), float, count)
+            flat = np.fromiter(map(float, fields), float, count)
         except ValueError:
             flat = np.fromiter(self._slowly(rows, places, done, place), float, count)
         return flat.reshape(len(rows), len(places))
@@ -160,12 +178,39 @@ class CsvTable:
             for column in places:
                 field = row[column].strip()
                 try:
-                    yield float(field) if field.casefold() not in MISSING else np.nan
+                    yield self._number(field) if field.casefold() not in MISSING else np.nan
                 except ValueError:
                     raise ValueError(
                         f"{self.name}, {place(done + number)}, column {self.names[column]!r}: "
-                        f"{field[:40]!r} is not a number{_comma_hint(field)}"
+                        f"{field[:40]!r} is not a number{self._hint(field)}"
                     ) from None
+
+    def _number(self, text: str) -> float:
+        return float(_with_point(text) if self.decimal == "," else text)
+
+    def _is_number(self, text: str) -> bool:
+        try:
+            self._number(text)
+        except ValueError:
+            return text.strip().casefold() in MISSING
+        return True
+
+    def _kind(self, values: Iterable[str]) -> Kind:
+        filled = [v.strip() for v in values if v.strip().casefold() not in MISSING]
+        if not filled:
+            return "empty"
+        # one bad field in a column of numbers is better named than taken for text
+        numbers = sum(map(self._is_number, filled))
+        if 2 * numbers > len(filled):
+            return "number"
+        return "time" if 2 * sum(map(looks_like_time, filled)) > len(filled) else "text"
+
+    def _hint(self, field: str) -> str:
+        if self.decimal == "," and "." in field:
+            return "; decimals have a comma here: write no points, not between thousands either"
+        if self.decimal == "." and _COMMA.fullmatch(field):
+            return "; write decimals with a point, or give decimal: ','"
+        return ""
 
     def _head(self, lines: int) -> list[str]:
         try:
@@ -231,27 +276,33 @@ def _delimiter(head: list[str]) -> str:
     return best
 
 
-def _kind(values: Iterable[str]) -> Kind:
-    filled = [v.strip() for v in values if v.strip().casefold() not in MISSING]
-    if not filled:
-        return "empty"
-    # one bad field in a column of numbers is better named than taken for text
-    numbers = sum(map(_is_number, filled))
-    if 2 * numbers > len(filled):
-        return "number"
-    return "time" if 2 * sum(map(looks_like_time, filled)) > len(filled) else "text"
+def _with_point(field: str) -> str:
+    """As `float` reads it; a point, which a decimal comma rules out, is made unreadable."""
+    return field.replace(".", "x").replace(",", ".")
 
 
-def _is_number(text: str) -> bool:
+def _decimal(rows: Sequence[Sequence[str]], path: str) -> str:
+    """The mark of decimals: the comma where most fields that have one are written with it.
+
+    Raises:
+        ValueError: all of them could be thousands as well.
+    """
+    fields = [field.strip() for row in rows for field in row]
+    commas = [field for field in fields if _COMMA.fullmatch(field)]
+    points = sum(field.count(".") == 1 and _is_float(field) for field in fields)
+    if len(commas) <= points:
+        return "."
+    if all(map(_THOUSAND.fullmatch, commas)):
+        raise ValueError(
+            f"{path}: {commas[0]!r} could be a decimal or thousands: give decimal: ',' for the "
+            "former, and write thousands without a mark"
+        )
+    return ","
+
+
+def _is_float(text: str) -> bool:
     try:
         float(text)
     except ValueError:
-        return text.strip().casefold() in MISSING
+        return False
     return True
-
-
-def _comma_hint(field: str) -> str:
-    whole, comma, part = field.partition(",")
-    if comma and whole.lstrip("-").isdecimal() and part.isdecimal():
-        return "; write decimals with a point"
-    return ""

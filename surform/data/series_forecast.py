@@ -23,6 +23,7 @@ class ForecastWindows(Dataset[SeriesBatch]):
         lookback: steps given.
         horizon: steps to forecast.
         marks: calendar features of `(n,)` times, `(n, M)`; None without.
+        scale: `(series, V_out)` of the batches; None without.
 
     Raises:
         ValueError: a series that is too short, has missing values in its last rows, or lacks known
@@ -35,6 +36,7 @@ class ForecastWindows(Dataset[SeriesBatch]):
         lookback: int,
         horizon: int,
         marks: Callable[[np.ndarray], Tensor] | None = None,
+        scale: Tensor | None = None,
     ) -> None:
         self.table, self.lookback, self.horizon = table, lookback, horizon
         for span in table.spans:
@@ -51,7 +53,7 @@ class ForecastWindows(Dataset[SeriesBatch]):
         if table.roles.known:
             whole = first[:, None] + np.arange(lookback + horizon)
             self._known = torch.from_numpy(table.values[whole, variates:])
-        self._static = None
+        self._static, self._scale = None, scale
         if table.roles.static:
             self._static = torch.from_numpy(table.static.astype(table.values.dtype))
 
@@ -65,6 +67,7 @@ class ForecastWindows(Dataset[SeriesBatch]):
             "future_marks": self._future_marks,
             "known": self._known,
             "static": self._static,
+            "scale": self._scale,
         }
         history = self._history[index]
         targets = history.new_empty(len(index), 0, len(self.table.roles.targets))

@@ -25,6 +25,7 @@ class ColumnTable:
         name: for messages.
         defaults: roles that the source names itself, see `find_roles`.
         kinds: of columns that are given as functions.
+        zones: names of time zones, of columns of times that have one; their arrays are in UTC.
     """
 
     def __init__(
@@ -33,8 +34,9 @@ class ColumnTable:
         name: str,
         defaults: Mapping[str, Any] | None = None,
         kinds: Mapping[str, Kind] | None = None,
+        zones: Mapping[str, str] | None = None,
     ) -> None:
-        self.name, self.defaults = name, dict(defaults or {})
+        self.name, self.defaults, self._zones = name, dict(defaults or {}), dict(zones or {})
         self._columns = {
             key: (lambda value=value: value) if isinstance(value, np.ndarray) else value
             for key, value in columns.items()
@@ -55,7 +57,7 @@ class ColumnTable:
         values = space.empty(rows, len(numbers))
         for number, name in enumerate(numbers):
             values[:, number] = _as_numbers(self._columns[name](), name, self.name)
-        return RawTable(self.name, tuple(numbers), values, texts)
+        return RawTable(self.name, tuple(numbers), values, texts, zones=self._zones)
 
 
 def frame_table(frame: Any) -> ColumnTable | None:
@@ -107,7 +109,9 @@ def _pandas_table(frame: Any) -> ColumnTable:
     names = [str(name) for name in frame.columns]
     _refuse_twice(names, "the frame")
     columns = {n: _pandas_column(frame.iloc[:, i]) for i, n in enumerate(names)}
-    return ColumnTable(columns, "the frame", defaults)
+    zones = {n: getattr(frame.dtypes.iloc[i], "tz", None) for i, n in enumerate(names)}
+    named = {name: str(zone) for name, zone in zones.items() if zone is not None}
+    return ColumnTable(columns, "the frame", defaults, zones=named)
 
 
 def _pandas_column(series: Any) -> np.ndarray:
@@ -126,7 +130,7 @@ def _pandas_column(series: Any) -> np.ndarray:
 
 
 def _polars_table(frame: Any) -> ColumnTable:
-    columns = {}
+    columns, zones = {}, {}
     for name in frame.columns:
         series = frame[name]
         if series.dtype.is_temporal():
@@ -134,12 +138,13 @@ def _polars_table(frame: Any) -> ColumnTable:
             series = (
                 series.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else series
             )
+            zones |= {name: zone} if zone else {}
             columns[name] = series.to_numpy().astype("datetime64[us]")
         elif series.dtype.is_numeric() or str(series.dtype) == "Boolean":
             columns[name] = series.cast(_polars().Float64).to_numpy()
         else:
             columns[name] = np.array(series.to_list(), dtype=object)
-    return ColumnTable(columns, "the frame")
+    return ColumnTable(columns, "the frame", zones=zones)
 
 
 def _polars() -> Any:
@@ -149,7 +154,7 @@ def _polars() -> Any:
 
 
 def _arrow_table(table: Any) -> ColumnTable:
-    from surform.data.series_parquet import arrow_kind, arrow_values
+    from surform.data.series_parquet import arrow_kind, arrow_values, arrow_zones
 
     _refuse_twice(table.column_names, "the table")
     columns = {
@@ -160,7 +165,7 @@ def _arrow_table(table: Any) -> ColumnTable:
         kind = arrow_kind(field.type)
         if kind != "text":  # text may hold times: that shows in its values
             kinds[field.name] = kind
-    return ColumnTable(columns, "the table", kinds=kinds)
+    return ColumnTable(columns, "the table", kinds=kinds, zones=arrow_zones(table.schema))
 
 
 def _refuse_twice(names: Sequence[str], where: str) -> None:

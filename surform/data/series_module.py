@@ -18,6 +18,7 @@ from surform.data.order import BatchOrder
 from surform.data.provision import provide
 from surform.data.series_batch import SeriesBatch
 from surform.data.series_build import Cleaning, build_table
+from surform.data.series_changes import mean_changes, positive_scale
 from surform.data.series_description import SeriesDescription
 from surform.data.series_fingerprint import series_fingerprint
 from surform.data.series_forecast import ForecastWindows
@@ -42,7 +43,8 @@ class SeriesData(L.LightningDataModule):
         lookback: steps given (L).
         horizon: steps forecast (H).
         split: "etth", "ettm", "ratio", or train, validation and test as fractions, numbers of rows
-            or the dates before which they end; see `split_rows`. Each series is split for itself.
+            or the dates before which they end, perhaps with the date of the start; see
+            `split_rows`. Each series is split for itself.
         time: the column of times; None finds it by its name or content.
         time_format: as for `datetime.strptime`, or "s", "ms", "us", "ns" since 1970.
         step: time between rows ("1h", "15min", "MS", ...); None finds it, "" ignores times.
@@ -50,7 +52,8 @@ class SeriesData(L.LightningDataModule):
         variates: columns of the history; None: every column of numbers that is nothing else.
         targets: variates that are forecast; None: all.
         known: covariates that are known ahead; rows behind the last variates may hold them.
-        static: columns that stay the same along a series.
+        static: columns that stay the same along a series; one of text becomes a column per
+            category ("region=north"), 1 or 0.
         marks: calendar features: false, true or "continuous" ([-0.5, 0.5]), or "integer".
         marks_step: the step whose features are used ("h" of daily data: what published code did);
             None: that of the data.
@@ -68,6 +71,7 @@ class SeriesData(L.LightningDataModule):
         generate: `{"solver": name, **options}`: makes `path` first if it does not exist.
         delimiter: between the fields of a text file; None finds it.
         header: whether a text file begins with column names; None finds out.
+        decimal: mark of decimals in a text file, "." or ","; None finds it.
         cache: "memory" holds the table in memory, "files" in a memory-mapped file, "auto" decides
             by size (2 GiB).
         seed: of the shuffling.
@@ -103,6 +107,7 @@ class SeriesData(L.LightningDataModule):
         generate: dict[str, Any] | None = None,
         delimiter: str | None = None,
         header: bool | None = None,
+        decimal: Literal[".", ","] | None = None,
         cache: Literal["auto", "memory", "files"] = "auto",
         seed: int = 0,
         dtype: Literal["float32", "float64"] = "float32",
@@ -147,7 +152,7 @@ class SeriesData(L.LightningDataModule):
         self.normalize, self.dtype = normalize, _DTYPES[dtype]
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.drop_last, self.protocol, self.drop_last_test = drop_last, protocol, drop_last_test
-        self.text = {"delimiter": delimiter, "header": header}
+        self.text = {"delimiter": delimiter, "header": header, "decimal": decimal}
         self.cache: Any = cache
         self.seed = seed
         self._table: SeriesTable | None = None
@@ -264,7 +269,8 @@ class SeriesData(L.LightningDataModule):
                     f"drop_last_test={self.drop_last_test} drops all {len(whole)} test windows"
                 )
             whole = whole[:kept]
-        return SeriesWindows(table, whole, self.lookback, self.horizon, self._table_marks())
+        scale = self._scale() if table.roles.id is not None else None
+        return SeriesWindows(table, whole, self.lookback, self.horizon, self._table_marks(), scale)
 
     def split_rows(self) -> list[dict[str, tuple[int, int]]]:
         """Per series, first row and end of each split, counted from the start of the series."""
@@ -273,7 +279,30 @@ class SeriesData(L.LightningDataModule):
     def forecast_windows(self) -> ForecastWindows:
         """One window per series, its last rows: a data set of `SeriesBatch` without targets."""
         marks = self._calendar if self._mark_names() else None
-        return ForecastWindows(self.table, self.lookback, self.horizon, marks)
+        scale = self._scale(whole=True)
+        return ForecastWindows(self.table, self.lookback, self.horizon, marks, scale)
+
+    def known_rows(self, whole: bool = False) -> list[tuple[int, int]]:
+        """Per series, first row and end in the table of what its size is judged by.
+
+        Its training rows; those before its test rows where it has none of them; all with `whole`.
+        """
+        spans = self.table.spans
+        if whole:
+            return [(span.start, span.stop) for span in spans]
+        return [
+            (span.start + first, span.start + end)
+            for span, rows in zip(spans, self._rows(), strict=True)
+            for first, end in [
+                rows["train"] if rows["train"][1] else (0, rows.get("test", (0, 0))[0])
+            ]
+        ]
+
+    def changes(self, lag: int = 1, whole: bool = False) -> np.ndarray:
+        """`mean_changes` of the targets over the `known_rows`: `(series, V_out)`."""
+        table = self.table
+        columns = [table.roles.variates.index(name) for name in table.roles.targets]
+        return mean_changes(table.values, self.known_rows(whole), lag)[:, columns]
 
     def _rows(self) -> list[dict[str, tuple[int, int]]]:
         """Per series, first row and end of each split."""
@@ -289,6 +318,9 @@ class SeriesData(L.LightningDataModule):
                 for span in table.spans
             ]
         return self._splits
+
+    def _scale(self, whole: bool = False) -> Tensor:
+        return torch.from_numpy(positive_scale(self.changes(whole=whole))).to(self.dtype)
 
     def _window_rows(self, rows: tuple[int, int]) -> tuple[int, int]:
         first, end = rows

@@ -14,7 +14,7 @@ from surform.data.series_raw import Kind, RawTable
 from surform.data.series_space import Space
 from surform.data.series_times import looks_like_time
 
-__all__ = ["ParquetTable", "arrow_kind", "arrow_values"]
+__all__ = ["ParquetTable", "arrow_kind", "arrow_values", "arrow_zones"]
 
 _BATCH_VALUES = 1 << 18  # what fits into the cache while it is laid out by rows
 
@@ -73,7 +73,10 @@ class ParquetTable:
             file.close()
         found = {name: np.concatenate(parts) for name, parts in texts.items()}
         attributes = {k.removeprefix("surform:"): v for k, v in self._metadata.items()}
-        return RawTable(self.name, tuple(numbers), values, found, attributes=attributes)
+        zones = arrow_zones(self._schema)
+        return RawTable(
+            self.name, tuple(numbers), values, found, attributes=attributes, zones=zones
+        )
 
     def _open(self) -> Any:
         parquet = require_extra("pyarrow.parquet", "tables", f"reading {self.name}")
@@ -114,6 +117,12 @@ def arrow_kind(data_type: Any) -> Kind:
         return "empty"
     checks = (types.is_floating, types.is_integer, types.is_decimal, types.is_boolean)
     return "number" if any(check(data_type) for check in checks) else "text"
+
+
+def arrow_zones(schema: Any) -> dict[str, str]:
+    """The time zones of the columns that have one."""
+    zones = {field.name: getattr(field.type, "tz", None) for field in schema}
+    return {name: str(zone) for name, zone in zones.items() if zone is not None}
 
 
 def arrow_values(column: Any) -> np.ndarray:

@@ -32,6 +32,7 @@ class RawTable:
         units: unit strings where the source has them.
         attributes: provenance where the source has it.
         place: where a row stands in the source ("line 12").
+        zones: names of the time zones of columns of times, where the source has them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RawTable:
     units: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
     place: Callable[[int], str] = numbered_row
+    zones: dict[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from surform.data.faults import closest
 from surform.data.series_raw import Kind
 
-__all__ = ["Roles", "find_roles"]
+__all__ = ["Roles", "find_roles", "text_column"]
 
 _TIME_NAMES = ("date", "time", "timestamp", "ds", "datetime")
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns of a table by what they are for; `time` and `id` are None where there is none."""
+    """The columns of a table by what they are for; `time` and `id` are None where there is none.
+
+    `texts` are columns of text behind static covariates: "region" stands for one covariate per
+    category, "region=north" for one of them.
+    """
 
     time: str | None
     id: str | None
@@ -23,16 +27,26 @@ class Roles:
     targets: tuple[str, ...]
     known: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> tuple[str, ...]:
         """The columns read as numbers: variates, known, static."""
-        return (*self.variates, *self.known, *self.static)
+        static = (name for name in self.static if text_column(name, self.texts) is None)
+        return (*self.variates, *self.known, *static)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The columns of times and names."""
-        return tuple(name for name in (self.time, self.id) if name is not None)
+        """The columns of times, names and categories."""
+        return tuple(name for name in (self.time, self.id, *self.texts) if name is not None)
+
+
+def text_column(name: str, texts: Container[str]) -> str | None:
+    """The column of text that a static covariate is made from; None for one of numbers."""
+    if name in texts:
+        return name
+    column, equals, _ = name.partition("=")
+    return column if equals and column in texts else None
 
 
 def find_roles(
@@ -58,23 +72,31 @@ def find_roles(
         variates: columns of the history; None: all numbers that are nothing else.
         targets: which of them are forecast; None: all.
         known: covariates known ahead.
-        static: covariates constant along a series.
+        static: covariates constant along a series, numbers or categories: a column of text, or
+            one of its categories as "column=category".
         timed: whether a table without a time column is an error.
 
     Raises:
         ValueError: an unknown column, one with two roles, text where numbers are needed.
     """
+    text = [name for name, kind in kinds.items() if kind == "text"]
+    indicated = [name for name in static if name not in kinds and text_column(name, text)]
+    columns = [text_column(name, text) for name in static if name in indicated or name in text]
+    texts = tuple(dict.fromkeys(column for column in columns if column is not None))
     for role, names in (
         ("time", [time]), ("id", [id]), ("variate", variates), ("known covariate", known),
         ("static covariate", static),
     ):  # fmt: skip
         for name in names or ():
-            if name is not None and name not in kinds:
+            if name is not None and name not in kinds and name not in indicated:
                 raise ValueError(f"{where} has no {role} {name!r}: {closest(name, kinds)}")
     if time is None:
         time = _time_column(kinds, where, {*known, *static, *(variates or ()), id}, timed)
     taken = {time: "time", id: "id"}
-    for role, names in (("variates", variates or ()), ("known", known), ("static", static)):
+    fixed = [name for name in static if name not in indicated and name not in texts]
+    for role, names in (
+        ("variates", variates or ()), ("known", known), ("static", (*fixed, *texts)),
+    ):  # fmt: skip
         for name in names:
             if name in taken:
                 raise ValueError(
@@ -84,7 +106,7 @@ def find_roles(
     if variates is None:
         variates = _all_numbers(kinds, where, taken)
     for name in (*variates, *known, *static):
-        if kinds[name] in ("text", "time"):
+        if text_column(name, texts) is None and kinds[name] in ("text", "time"):
             raise ValueError(f"column {name!r} of {where} holds {kinds[name]}, not numbers")
     targets = tuple(variates) if targets is None else tuple(targets)
     for name in targets:
@@ -92,9 +114,10 @@ def find_roles(
             raise ValueError(f"{where} has no target {name!r}: {closest(name, variates)}")
     if not targets:
         raise ValueError(f"no column of {where} is to be forecast: targets is empty")
-    if len(set(targets)) != len(targets):
-        raise ValueError(f"targets names a column twice: {', '.join(targets)}")
-    return Roles(time, id, tuple(variates), targets, tuple(known), tuple(static))
+    for role, names in (("targets", targets), ("static", static)):
+        if len(set(names)) != len(names):
+            raise ValueError(f"{role} names a column twice: {', '.join(names)}")
+    return Roles(time, id, tuple(variates), targets, tuple(known), tuple(static), texts)
 
 
 def _time_column(

@@ -35,6 +35,7 @@ def open_table(
     delimiter: str | None = None,
     header: bool | None = None,
     time: str | None = None,
+    decimal: str | None = None,
 ) -> TableReader:
     """A reader of `source`, which is looked at and not yet read.
 
@@ -45,6 +46,7 @@ def open_table(
         delimiter: of text files; None finds it.
         header: whether a text file begins with column names; None finds out.
         time: the axis of time of NetCDF, Zarr and xarray; None finds it.
+        decimal: mark of decimals in text files; None finds it.
 
     Raises:
         ValueError: an unknown kind of source.
@@ -52,7 +54,7 @@ def open_table(
         ImportError: a library that it takes is not installed.
     """
     if isinstance(source, str | os.PathLike):
-        return _open_path(os.fspath(source), delimiter, header, time)
+        return _open_path(os.fspath(source), delimiter, header, time, decimal)
     if type(source).__module__.partition(".")[0] == "xarray":
         return XarrayTable(source, "the dataset", time)
     if isinstance(source, np.ndarray) or type(source).__module__.partition(".")[0] == "torch":
@@ -69,13 +71,13 @@ def is_series_file(path: str) -> bool:
 
 
 def _open_path(
-    path: str, delimiter: str | None, header: bool | None, time: str | None
+    path: str, delimiter: str | None, header: bool | None, time: str | None, decimal: str | None
 ) -> TableReader:
     suffix = _suffix(path)
     if path in NAMED and not os.path.exists(path):
         return open_named(path)
     if suffix in _TEXT:
-        return CsvTable(path, delimiter, header)
+        return CsvTable(path, delimiter, header, decimal)
     if suffix in _PARQUET:
         return ParquetTable(path)
     if suffix in _ARRAYS:

@@ -10,7 +10,7 @@ from surform.data.splits import SPLITS
 
 __all__ = ["check_split", "split_rows"]
 
-_ORIGIN = "origin"
+_ORIGIN, _START = "origin", "start"
 
 # 12, 4 and 4 months of 30 days; what lies behind them is not used.
 _PUBLISHED = {"etth": (8640, 2880, 2880), "ettm": (34560, 11520, 11520)}
@@ -29,7 +29,9 @@ def check_split(split: str | Mapping[str, float | str]) -> None:
     if _ORIGIN in split:
         return _check_origin(split)
     for name, amount in split.items():
-        if name not in SPLITS:
+        if name == _START and not isinstance(amount, str):
+            raise ValueError(f"split {name}={amount!r}: give a date, beside other dates")
+        if name not in (*SPLITS, _START):
             raise ValueError(f"unknown split {name!r}: choose {', '.join(SPLITS)}")
         if isinstance(amount, bool) or not isinstance(amount, int | float | str):
             raise ValueError(f"split {name}={amount!r}: give {_VALID}")
@@ -62,7 +64,8 @@ def split_rows(
 
     Args:
         split: "etth", "ettm", "ratio", or "train", "validation", "test" -> a count of rows, a
-            fraction of them, or the date before which the split ends. With "origin", a count of
+            fraction of them, or the date before which the split ends; beside dates "start" -> the
+            date from which rows are trained on. With "origin", a count of
             rows from the end of the series, all are counts around that row: test rows after it,
             validation rows before it, training rows before those (0: all that there are).
         rows: of the series.
@@ -85,8 +88,11 @@ def split_rows(
         return _around_origin(split, rows, where)  # type: ignore[arg-type]
     names = [name for name in SPLITS if name in split]
     amounts = [split[name] for name in names]
+    begin = 0
     if isinstance(amounts[0], str):
-        ends = _ends_of_dates(dict(zip(names, map(str, amounts), strict=True)), times, where)
+        dates = {name: str(split[name]) for name in (_START, *names) if name in split}
+        ends = _ends_of_dates(dates, times, where)
+        begin = ends.pop(0) if _START in split else 0
     elif isinstance(amounts[0], float):
         # 0.7 + 0.1 + 0.2 is a little less than 1
         ends = [int(part * rows + 1e-6) for part in np.cumsum(amounts).tolist()]  # type: ignore[arg-type]
@@ -95,7 +101,7 @@ def split_rows(
         if ends[-1] > rows:
             parts = " + ".join(f"{n} {c}" for n, c in zip(names, amounts, strict=True))
             raise ValueError(f"split: {parts} = {ends[-1]} rows, but {where} has {rows}")
-    starts = [0, *ends[:-1]]
+    starts = [begin, *ends[:-1]]
     return {n: (a, b) for n, a, b in zip(names, starts, ends, strict=True)}
 
 

@@ -52,6 +52,7 @@ class SeriesTable:
         units: of the columns, where the source has them.
         attributes: provenance, where the source has it.
         place: where a row stands in the source.
+        zone: the time zone whose clock shows `times`; "" of UTC, and where none is named.
     """
 
     name: str
@@ -64,6 +65,7 @@ class SeriesTable:
     units: dict[str, str] = field(default_factory=dict)
     attributes: dict[str, str] = field(default_factory=dict)
     place: Callable[[int], str] = str
+    zone: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 
-__all__ = ["looks_like_time", "parse_times"]
+__all__ = ["EPOCHS", "looks_like_time", "moment_of", "parse_times"]
 
-_EPOCHS = ("s", "ms", "us", "ns")
+EPOCHS = ("s", "ms", "us", "ns")
 
 _YEAR_FIRST = re.compile(
     r"(?P<year>\d{4})[-/.](?P<month>\d{1,2})(?:[-/.](?P<day>\d{1,2}))?"
@@ -62,7 +62,7 @@ def parse_times(
         raw = raw.astype(str).astype(object)
     if raw.dtype.kind not in "OUS":
         raise ValueError(f"{where} holds {raw.dtype}, not times; valid: {_VALID}")
-    if time_format in _EPOCHS:
+    if time_format in EPOCHS:
         return _since_epoch(_numbers(raw, where, place), time_format)
     if time_format is None and _all_numbers(raw):
         return _numbers(raw, where, place)
@@ -75,7 +75,7 @@ def _from_texts(
     moments: list[datetime] = []
     for row, value in enumerate(raw.tolist()):
         try:
-            moments.append(_moment(value, time_format))
+            moments.append(moment_of(value, time_format))
         except (ValueError, OverflowError):
             valid = f"the form {time_format!r}" if time_format else _VALID
             raise ValueError(
@@ -93,7 +93,8 @@ def _from_texts(
     return np.array(moments, dtype="datetime64[us]")
 
 
-def _moment(value: object, time_format: str | None) -> datetime:
+def moment_of(value: object, time_format: str | None = None) -> datetime:
+    """The time of one row, with its offset where it has one; ValueError where it is none."""
     if isinstance(value, datetime):
         if value != value:  # pandas' NaT is a datetime
             raise ValueError(value)
@@ -150,7 +151,7 @@ def _numbers(raw: np.ndarray, where: str, place: Callable[[int], str]) -> np.nda
 
 
 def _since_epoch(numbers: np.ndarray, unit: str) -> np.ndarray:
-    if unit not in _EPOCHS:
+    if unit not in EPOCHS:
         raise ValueError(f"time_format {unit!r} of times that are numbers: choose s, ms, us or ns")
     if numbers.dtype.kind == "f":  # whole part first: float seconds of today resolve 0.2 us only
         micro = np.round(numbers * {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}[unit])

@@ -41,6 +41,7 @@ class SeriesWindows(Dataset[SeriesBatch]):
         lookback: steps given.
         horizon: steps forecast.
         marks: `(rows, M)` calendar features of the table.
+        scale: `(series, V_out)` of the batches; None without.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class SeriesWindows(Dataset[SeriesBatch]):
         lookback: int,
         horizon: int,
         marks: Tensor | None = None,
+        scale: Tensor | None = None,
     ) -> None:
         self.table, self.starts = table, starts.astype(np.int64)
         self.lookback, self.horizon = lookback, horizon
@@ -58,7 +60,7 @@ class SeriesWindows(Dataset[SeriesBatch]):
         self._values = windowed(torch.from_numpy(table.values), lookback + horizon)
         self._marks = None if marks is None else windowed(marks, lookback + horizon)
         self._span_starts = np.array([span.start for span in table.spans])
-        self._static = _static(table)
+        self._static, self._scale = _static(table), scale
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -71,13 +73,15 @@ class SeriesWindows(Dataset[SeriesBatch]):
         values = self._values.index_select(0, rows)
         variates, steps = self._variates, self.lookback
         marks = None if self._marks is None else self._marks.index_select(0, rows)
+        number = torch.from_numpy(self.series(index))
         return SeriesBatch(
             history=values[:, :steps, :variates],
             targets=values[:, steps:, self._targets],
             past_marks=None if marks is None else marks[:, :steps],
             future_marks=None if marks is None else marks[:, steps:],
             known=values[..., variates:] if self.table.roles.known else None,
-            static=None if self._static is None else self._static[self.series(index)],
+            static=None if self._static is None else self._static[number],
+            scale=None if self._scale is None else self._scale[number],
             index=torch.from_numpy(index),
         )
 
@@ -99,6 +103,14 @@ class SeriesWindows(Dataset[SeriesBatch]):
         if self.table.times is not None:
             found["last_time"] = self.table.times[self.starts[index] + self.lookback - 1]
         return found
+
+    def period(self) -> tuple[np.generic, np.generic] | None:
+        """The first and the last time that is forecast in any window; None without times."""
+        times = self.table.times
+        if times is None:
+            return None
+        first = self.starts + self.lookback
+        return times[first].min(), times[first + self.horizon - 1].max()
 
     def future_times(self, windows: Sequence[int] | Tensor) -> np.ndarray:
         """`(B, H)` times of the targets: datetime64[us], numbers, or steps ahead without times."""

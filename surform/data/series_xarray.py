@@ -38,13 +38,15 @@ class XarrayTable:
     def __init__(
         self, dataset: xr.Dataset | xr.DataArray, name: str, time: str | None, ordered: bool = True
     ) -> None:
+        self.single = isinstance(dataset, xr.DataArray)
         if isinstance(dataset, xr.DataArray):
             dataset = dataset.to_dataset(name=str(dataset.name or "u"))
         self.dataset, self.name, self._ordered = dataset, name, ordered
         dims = [str(dim) for dim in dataset.sizes]
         self.time = time if time in dims else _time_axis(dataset, name)
         self.series = next((d for d in _SERIES if d in dims and d != self.time), None)
-        self._columns = self._find_columns()
+        # column -> its variable and its place among the points of that variable
+        self.columns = self._find_columns()
         self.defaults: dict[str, Any] = {"time": self.time}
         if self.series is not None and dataset.sizes[self.series] > 1:
             self.defaults["id"] = self.series
@@ -56,7 +58,7 @@ class XarrayTable:
             kinds[self.time] = "time"
         if "id" in self.defaults:
             kinds[self.defaults["id"]] = "text"
-        for name in self._columns:
+        for name in self.columns:
             kinds[name] = "number"
         return kinds
 
@@ -80,7 +82,6 @@ class XarrayTable:
     # -- parts -------------------------------------------------------------------------------
 
     def _find_columns(self) -> dict[str, tuple[str, int]]:
-        """Column -> its variable and its place among the points of that variable."""
         timed = [str(n) for n, v in self.dataset.data_vars.items() if v.dtype.kind in "fiub"]
         timed = timed if self._ordered else sorted(timed)
         several = sum(self.time in self.dataset[n].dims for n in timed) > 1
@@ -101,7 +102,7 @@ class XarrayTable:
     def _wanted(self, numbers: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
         wanted: dict[str, list[tuple[int, int]]] = {}
         for column, name in enumerate(numbers):
-            variable, place = self._columns[name]
+            variable, place = self.columns[name]
             wanted.setdefault(variable, []).append((column, place))
         return wanted
 
@@ -136,7 +137,7 @@ class XarrayTable:
         return np.array([str(i) for i in range(self.dataset.sizes[self.series])], object)
 
     def _units(self, numbers: Sequence[str]) -> dict[str, str]:
-        found = {n: self.dataset[self._columns[n][0]].attrs.get("units") for n in numbers}
+        found = {n: self.dataset[self.columns[n][0]].attrs.get("units") for n in numbers}
         return {name: str(unit) for name, unit in found.items() if unit is not None}
 
 
@@ -155,7 +156,7 @@ def _labels(dataset: xr.Dataset, name: str, others: list[Any], several: bool) ->
         return [name]
     if len(others) == 1 and others[0] in dataset.coords:
         points = dataset[others[0]].values
-        if points.dtype.kind in "OUS":
+        if points.dtype.kind in "OUST":
             return [f"{name}_{p}" if several else str(p) for p in points.tolist()]
     count = math.prod(dataset.sizes[d] for d in others)
     return [f"{name}_{i}" for i in range(count)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from surform.data.series_splits import check_split, split_rows
@@ -14,6 +15,23 @@ def test_rows_around_an_origin():
     assert found == {"train": (0, 60), "validation": (60, 70), "test": (70, 85)}
     sliding = split_rows(split | {"train": 40}, 100, "t")
     assert sliding["train"] == (20, 60)
+
+
+def test_rows_before_the_date_of_the_start_are_not_trained_on():
+    times = np.datetime64("2020-01-01", "h") + np.arange(240)
+    split = {"start": "2020-01-02", "train": "2020-01-05", "test": "2020-02-01"}
+    check_split(split)
+    found = split_rows(split, 240, "a", times.astype("datetime64[us]"))
+    assert found == {"train": (24, 96), "test": (96, 240)}
+    for wrong, words in (
+        ({"start": 3}, "split start=3: give a date"),
+        ({"start": "2020-01-02", "train": 0.5}, "mixes counts, fractions and dates"),
+        ({"start": "soon"}, "start='soon' is not a date"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check_split(split | wrong)
+    with pytest.raises(ValueError, match="not in order: 2020-01-06, 2020-01-05"):
+        split_rows(split | {"start": "2020-01-06"}, 240, "a", times)
 
 
 @pytest.mark.fault
