@@ -33,6 +33,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "samformer": "surform.forecasting.samformer:SAMformer",
         "pathformer": "surform.forecasting.pathformer:Pathformer",
         "dlinear": "surform.forecasting.dlinear:DLinear",
+        "quantiles": "surform.forecasting.quantiles:Quantiles",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -72,6 +73,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "mse": "surform.training.losses:MeanSquaredError",
         "mae": "surform.training.losses:MeanAbsoluteError",
         "signal_decay": "surform.training.losses:SignalDecay",
+        "quantile": "surform.training.quantile_loss:QuantileLoss",
     },
 }
 

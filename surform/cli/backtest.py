@@ -74,6 +74,12 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
         metavar="FOLDER",
         help="folder of backtest.json, backtest.csv and report.html (default: backtest)",
     )
+    add(
+        "--out_forecasts",
+        type=Path,
+        metavar="FILE",
+        help="all forecasts as a table, .parquet or .csv, a row per model, origin, step, variate",
+    )
     try:
         args, overrides = parser.parse_known_args(list(argv))
     except SystemExit as stop:  # --help

@@ -9,7 +9,8 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from rich.table import Table
 from surform.cli.fit_check import import_class
 from surform.cli.fit_config import apply_overrides, merge, read_config
 from surform.cli.fit_progress import quiet, show_bar
-from surform.cli.fit_resume import check_classes, disagreements, find_checkpoint, options
+from surform.cli.fit_resume import (
+    check_classes,
+    disagreements,
+    find_checkpoint,
+    moved_data,
+    options,
+)
 from surform.cli.lightning_cli import resolve, train
 from surform.cli.load import load_any, names_saved_model
 from surform.cli.predict import unregistered_net
@@ -31,6 +38,7 @@ from surform.forecasting.backtest import Backtest, run_backtest
 from surform.forecasting.backtest_report import write_backtest_report
 from surform.forecasting.baselines import season_of
 from surform.forecasting.contestants import closed_form_baselines
+from surform.forecasting.forecast_table import check_table, forecast_table
 from surform.forecasting.forecaster import Forecaster
 from surform.forecasting.rolling import Fold, rolling_folds
 from surform.reports import format_value
@@ -41,6 +49,10 @@ __all__ = ["run"]
 
 # Options of the data that training settled: with another split, test rows may be known already.
 _BOUND = ("split", "normalize", "dtype")
+_COUNTED = (
+    "folds are counted in rows from the end of each series, which have no dates: where series end "
+    "at different times, what is later in one may be known when another is forecast."
+)
 _SHOWN = ("fold", "model", "windows", "mse", "mae", "mase", "crps", "coverage_90")
 
 
@@ -53,16 +65,12 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     data = SeriesData(**arguments)
     if model is not None and model.description is not None:
         data.check(model.description)
-    folds = rolling_folds(
-        [span.rows for span in data.table.spans],
-        data.split_rows(),
-        args.folds,
-        data.horizon,
-        args.window,
-    )
+    folds = _folds(args, data)
     season = args.season or season_of(data.description().step)
     entrants = _Entrants(config, args, model, season)
-    with progress_bar(f"backtest: {len(folds)} folds") as progress:
+    targets = data.description().targets
+    kept = forecast_table(args.out_forecasts, targets) if args.out_forecasts else nullcontext(None)
+    with progress_bar(f"backtest: {len(folds)} folds") as progress, kept as keep:
         backtest = run_backtest(
             folds,
             lambda fold: SeriesData(**(arguments | {"split": fold.split, "generate": None})),
@@ -71,16 +79,35 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
             stride=args.stride,
             batch_size=data.eval_batch_size,
             progress=progress,
+            **({} if keep is None else {"keep": keep}),
         )
-    how = _how(args, config, season)
+    how = _how(args, config, season) | _about_series(backtest, data)
     _write(backtest, args.out, how)
     title = f"{entrants.name} on {Path(str(data.table.name)).name}"
     report = write_backtest_report(
         args.out / "report.html", backtest, data.description(), title=title, how=how
     )
     _print(backtest)
+    _print_series(backtest, data, args.out)
+    if args.out_forecasts:
+        print(f"forecasts: {args.out_forecasts}")
     print(f"report: {report}")
     return 0
+
+
+def _folds(args: argparse.Namespace, data: SeriesData) -> list[Fold]:
+    spans, times = data.table.spans, data.table.times
+    pieces = []
+    if times is not None and data.table.dates:
+        pieces = [times[span.start : span.stop] for span in spans]
+    return rolling_folds(
+        [span.rows for span in spans],
+        data.split_rows(),
+        args.folds,
+        data.horizon,
+        args.window,
+        pieces,
+    )
 
 
 class _Entrants:
@@ -136,6 +163,8 @@ def _check(args: argparse.Namespace) -> None:
     for place in (args.out, *args.out.parents):
         if place.exists() and not place.is_dir():
             raise ValueError(f"--out {args.out}: {place} is a file, but a folder is written")
+    if args.out_forecasts is not None:
+        check_table(args.out_forecasts)
     if (args.out / "backtest.json").exists():
         raise ValueError(f"{args.out} holds a backtest already: choose another --out")
 
@@ -176,8 +205,7 @@ def _saved(source: str, overrides: list[str]) -> Forecaster:
 def _check_unchanged(stored: dict[str, Any], config: dict[str, Any], asked: set[str]) -> None:
     """ValueError with both values where options ask a finished model for what it was not."""
     found = disagreements(stored, config, ("model", "trainer", "seed_everything"), asked)
-    old, new = (values["data"]["init_args"] for values in (stored, config))
-    found += [(f"data.{n}", old[n], new[n]) for n in _BOUND if n in old and old[n] != new[n]]
+    found += moved_data(stored, config, _BOUND)
     if found:
         name, before, now = found[0]
         raise ValueError(
@@ -251,6 +279,22 @@ def _how(args: argparse.Namespace, config: Mapping[str, Any], season: int) -> di
     }
 
 
+def _about_series(backtest: Backtest, data: SeriesData) -> dict[str, str]:
+    """What is different with several series, for the last table of the report."""
+    if not backtest.series:
+        return {}
+    found = {
+        "standardised by": "the deviations of each series' training rows in the first fold",
+        "means": "over all windows, steps and targets: a series counts by its windows",
+        "borders of the folds": "at the same dates in all series",
+    }
+    if not data.table.dates:
+        found["borders of the folds"] = _COUNTED
+    if backtest.without_windows():
+        found["series without a window"] = ", ".join(backtest.without_windows())
+    return found
+
+
 def _training(args: argparse.Namespace) -> str:
     if args.refit:
         return f"all models anew for every fold, on {args.window} training rows"
@@ -258,15 +302,35 @@ def _training(args: argparse.Namespace) -> str:
     return f"{first} once, on the rows before the first fold"
 
 
+def _print_series(backtest: Backtest, data: SeriesData, out: Path) -> None:
+    if not backtest.series:
+        return
+    count, never = len(backtest.series), backtest.without_windows()
+    print(f"{count} series, each window counts alike; series by series: {out / 'series.csv'}")
+    if never:
+        more = f" and {len(never) - 5} more" if len(never) > 5 else ""
+        print(f"without a window in any fold: {', '.join(never[:5])}{more}")
+    if not data.table.dates and len({span.rows for span in data.table.spans}) > 1:
+        print(_COUNTED[0].upper() + _COUNTED[1:])
+
+
 def _write(backtest: Backtest, out: Path, how: Mapping[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows = backtest.table()
     steps = {name: scores.by_step() for name, scores in backtest.pooled().items()}
     values = {"settings": how, "scores": rows, "by_step": steps}
+    by_series = backtest.series_table()
+    if by_series:
+        values["by_series"] = by_series
+        _write_rows(out / "series.csv", by_series)
     with replacing(out / "backtest.json") as partial:
         partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    _write_rows(out / "backtest.csv", rows)
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with replacing(out / "backtest.csv") as partial, open(partial, "w", newline="") as file:
+    with replacing(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

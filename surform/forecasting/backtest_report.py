@@ -23,6 +23,7 @@ __all__ = ["write_backtest_report"]
 
 _IDEAL = "ideal"
 _PANELS = 3  # targets, and folds, drawn
+_SERIES = 30  # rows of the table of series
 
 
 def write_backtest_report(
@@ -42,10 +43,12 @@ def write_backtest_report(
     pooled = backtest.pooled()
     own, others = next(iter(pooled)), list(pooled)[1:]
     means = {name: scores.means() for name, scores in pooled.items()}
+    several = bool(backtest.series)
     page = Page(title, f"Rolling-origin backtest: {_spans(backtest)}")
     best = min(others, key=lambda name: means[name]["mse"]) if others else None
     page.headline(_headline(means, own, best))
-    page.section("Scores", "All folds together; every window, step and target counts alike.")
+    weighed = "All folds together; every window, step and target counts alike"
+    page.section("Scores", f"{weighed}{', so a series by its windows' * several}.")
     page.table([{"model": name} | figures for name, figures in means.items()])
     page.table({name: text for name, text in FIGURES.items() if name in means[own]})
     if backtest.without_intervals():
@@ -56,6 +59,8 @@ def write_backtest_report(
     page.section("Along the horizon", "Means over all windows and targets.")
     for name in _shown(means[own]):
         page.figure(_by_step(pooled, name, about, styles), FIGURES[name])
+    if several:
+        _add_series(page, backtest, own)
     page.section("By target", "Means over all windows and steps.")
     for name in _shown(means[own]):
         page.table(_by_target(pooled, name, about), FIGURES[name])
@@ -76,7 +81,8 @@ def _headline(means: Mapping[str, Mapping[str, float]], own: str, best: str | No
         note = f"than {best}, the best baseline"
         word = "less error" if gain >= 0 else "more error"
         numbers.append(Number(word, f"{abs(gain):.1%}", note, good=gain > 0))
-    numbers.append(Number("MASE", figures["mase"], "1 = seasonal naive, in sample"))
+    if "mase" in figures:
+        numbers.append(Number("MASE", figures["mase"], "1 = seasonal naive, in sample"))
     if "coverage_90" in figures:
         honest = abs(figures["coverage_90"] - 0.9) <= 0.05
         numbers.append(
@@ -160,6 +166,37 @@ def _calibration(
             lines[name] = (np.array(levels), list(shares))
     lines[_IDEAL] = (np.array([0.0, 1.0]), [0.0, 1.0])
     return curves(lines, xlabel="level", ylabel="share of values below", styles=styles)
+
+
+def _add_series(page: Page, backtest: Backtest, own: str) -> None:
+    """Series by series, the hardest first, and the means in which every series counts alike."""
+    rows = backtest.series_table()
+    figure = "mase" if any("mase" in row for row in rows) else "mse"
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if figure in row:
+            place = found.setdefault(row["series"], {"series": row["series"]})
+            place["windows"] = row["windows"]
+            place[row["model"]] = row[figure]
+            if row["model"] == own and "coverage_90" in row:
+                place["coverage of 90 %"] = row["coverage_90"]
+    ordered = sorted(found.values(), key=lambda place: -place[own])
+    text = f"{figure.upper()} of all folds, of {own} and of the others"
+    if len(ordered) > _SERIES:
+        text += f"; the {_SERIES} series on which {own} does worst of {len(ordered)}"
+    page.section("By series", f"{text}.").table(ordered[:_SERIES])
+    alike = [
+        {"model": model}
+        | {
+            name: float(
+                np.mean([row[name] for row in rows if row["model"] == model and name in row])
+            )
+            for name in FIGURES
+            if any(name in row for row in rows if row["model"] == model)
+        }
+        for model in dict.fromkeys(row["model"] for row in rows)
+    ]
+    page.table(alike, "Means over series, each counting alike, whatever its windows.")
 
 
 def _examples(backtest: Backtest, about: SeriesDescription):

@@ -28,6 +28,7 @@ def report_sections(
     profiles: Profiles,
     labels: Mapping[str, Any],
     band: tuple[Tensor, Tensor] | None = None,
+    learnt: str = "",
 ) -> list[Section]:
     """Sections of the report.
 
@@ -37,8 +38,9 @@ def report_sections(
         profiles: what `ForecastTask.profile_batch` gives, averaged over the validation split.
         labels: what the data say of the windows: "last_time", "series".
         band: lower and upper bounds of 90 % intervals, physical; None without.
+        learnt: what they are learnt from.
     """
-    return [_forecasts(about, batch, prediction, labels, band), _errors(about, profiles)]
+    return [_forecasts(about, batch, prediction, labels, band, learnt), _errors(about, profiles)]
 
 
 def _forecasts(
@@ -47,6 +49,7 @@ def _forecasts(
     prediction: Prediction,
     labels: Mapping[str, Any],
     band: tuple[Tensor, Tensor] | None,
+    learnt: str,
 ) -> Section:
     count = len(about.targets)
     # the first and the last one, which is what single targets are called after, and between
@@ -63,7 +66,7 @@ def _forecasts(
         band=None if band is None else (_array(band[0])[..., shown], _array(band[1])[..., shown]),
     )
     more = f", {len(shown)} of {count} targets" if count > len(shown) else ""
-    shaded = "; shaded: 90 % intervals, learnt from this split" if band is not None else ""
+    shaded = f"; shaded: 90 % intervals, {learnt}" if band is not None else ""
     caption = (
         f"Forecasts of {about.horizon} steps at {len(batch)} places of the validation split, in "
         f"the units of the data{more}{shaded}."

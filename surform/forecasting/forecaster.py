@@ -25,7 +25,8 @@ class Forecaster(Pretrained):
         net: a registered forecaster, `net(history, **covariates) -> (B, H, V)` in standardised
             units; it gets the covariates that its class names in `covariates`, no others. It may
             give the target variates only. A network with a loss of its own (a balance of experts)
-            has `forecast_and_penalty(history, **covariates) -> (forecast, scalar)` as well.
+            has `forecast_and_penalty(history, **covariates) -> (forecast, scalar)` as well. One
+            with an attribute `levels` gives quantiles `(levels, B, H, V)`.
     """
 
     kind: ClassVar[str] = "series"
@@ -33,7 +34,7 @@ class Forecaster(Pretrained):
         "forecast = model.predict(frame)  # a pandas.DataFrame (or a file) in, one out"
     )
     file_options: ClassVar[tuple[str, ...]] = (
-        *("batch_size", "time", "time_format", "id", "delimiter", "header"),
+        *("batch_size", "time", "time_format", "id", "delimiter", "header", "decimal"),
         *("fill", "fill_limit", "gaps", "levels"),
     )
     description: SeriesDescription | None
@@ -110,23 +111,50 @@ class Forecaster(Pretrained):
         )
         return self.denormalize_targets(output)
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Of the quantiles that the network gives; () for one that gives none."""
+        return tuple(getattr(self.net, "levels", ()))
+
     def normalized(
         self, history: Float[Tensor, "b l v"], **covariates: Tensor | None
     ) -> Float[Tensor, "b h o"]:
         """As `forward`, but standardised with the statistics of the training rows."""
-        forecast = self.net(self.normalizer.normalize(history), **self._for_net(covariates))
-        return self._targets_of(forecast).to(history.dtype)
+        return self.central(self._answer(history, covariates)[0])
 
     def normalized_and_penalty(
         self, history: Float[Tensor, "b l v"], **covariates: Tensor | None
-    ) -> tuple[Float[Tensor, "b h o"], Tensor | None]:
-        """`normalized`, beside what the network adds to the training loss of its own accord."""
-        if not hasattr(self.net, "forecast_and_penalty"):
-            return self.normalized(history, **covariates), None
-        forecast, penalty = self.net.forecast_and_penalty(  # type: ignore[operator]
-            self.normalizer.normalize(history), **self._for_net(covariates)
-        )
-        return self._targets_of(forecast).to(history.dtype), penalty
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the network gives, standardised, a forecast `(B, H, V)` or, where it has `levels`,
+        quantiles `(levels, B, H, V)`; beside what it adds to the training loss of its own accord.
+        """
+        return self._answer(history, covariates, training=True)
+
+    def normalized_quantiles(
+        self, history: Float[Tensor, "b l v"], **covariates: Tensor | None
+    ) -> Float[Tensor, "q b h o"]:
+        """Quantiles, standardised; for networks that have `levels`."""
+        return self._answer(history, covariates)[0]
+
+    def central(self, found: Tensor) -> Float[Tensor, "b h o"]:
+        """The forecast among what the network gives: of quantiles the median."""
+        return found[self.levels.index(0.5)] if self.levels else found
+
+    def quantiles(self, batch: SeriesBatch) -> Float[Tensor, "q b h o"]:
+        """Physical quantiles of what is to come, in the order of `levels`, which must not be ()."""
+        found = self.normalized_quantiles(batch.history, **batch.covariates())
+        return self.denormalize_targets(found)
+
+    def _answer(
+        self, history: Tensor, covariates: dict[str, Tensor | None], training: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """The network's own output, its targets, and its penalty in training where it has one."""
+        given = self.normalizer.normalize(history), self._for_net(covariates)
+        if training and hasattr(self.net, "forecast_and_penalty"):
+            found, penalty = self.net.forecast_and_penalty(given[0], **given[1])  # type: ignore[operator]
+        else:
+            found, penalty = self.net(given[0], **given[1]), None
+        return self._targets_of(found).to(history.dtype), penalty
 
     def normalize_targets(self, targets: Float[Tensor, "b h o"]) -> Float[Tensor, "b h o"]:
         """Standardised targets, from physical ones."""
@@ -145,6 +173,14 @@ class Forecaster(Pretrained):
     def outputs(self, batch: SeriesBatch) -> Float[Tensor, "b h o"]:
         """The physical forecast of a batch of windows."""
         return self(batch.history, **batch.covariates())
+
+    def error_scale(self, batch: SeriesBatch) -> Float[Tensor, "b 1 o"] | None:
+        """How much the targets of each window's series change from row to row, where that is given.
+
+        Tables of several series give it (see `SeriesBatch.scale`): small and large ones are then
+        measured alike.
+        """
+        return None if batch.scale is None else batch.scale[:, None]
 
     def predict(self, source: Any, **options: Any) -> Any:
         """Forecast what follows the last row of every series; see `surform.forecasting.labelled`.

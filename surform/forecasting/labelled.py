@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from surform.data.series_forecast import ForecastWindows
 from surform.data.series_module import SeriesData
 from surform.data.series_sources import open_table
 from surform.data.units import same_unit
+from surform.forecasting.labelled_arrays import is_array, like_arrays
 from surform.hub.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["Forecast", "forecast", "predict"]
-
-_ARRAY_FILES = (".nc", ".nc4", ".h5", ".hdf5", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class Forecast:
         quantiles: level -> `(series, H, V)`, where the model knows how sure it is.
         units: of the targets, where they are known.
         time, id: names of the columns of times and of series names.
+        zone: the time zone whose clock shows `times`; "" of UTC, or where there is none.
     """
 
     targets: tuple[str, ...]
@@ -49,6 +48,7 @@ class Forecast:
     units: dict[str, str] = field(default_factory=dict)
     time: str = "step"
     id: str | None = None
+    zone: str = ""
 
     def columns(self) -> dict[str, np.ndarray]:
         """One flat column per target and quantile (`OT`, `OT_q0.05`), series after series."""
@@ -64,7 +64,13 @@ class Forecast:
         import pandas as pd
 
         keys = {} if self.id is None else {self.id: np.repeat(self.series, self.times.shape[1])}
-        return pd.DataFrame(keys | {self.time: self.times.ravel()} | self.columns())
+        frame = pd.DataFrame(keys | {self.time: self.times.ravel()} | self.columns())
+        if self.zone:
+            first = np.ones(len(frame), bool)  # of two equal times by the clock
+            frame[self.time] = frame[self.time].dt.tz_localize(
+                self.zone, ambiguous=first, nonexistent="shift_forward"
+            )
+        return frame
 
     def dataset(self) -> xr.Dataset:
         """One variable per target over ([series,] time); quantiles beside it as `OT_quantiles`."""
@@ -99,7 +105,7 @@ def predict(
     levels: Sequence[float] | None = None,
     batch_size: int = 256,
     **reading: Any,
-) -> pd.DataFrame | xr.Dataset:
+) -> pd.DataFrame | xr.Dataset | xr.DataArray:
     """Forecast the horizon after the last row of every series of a table.
 
     Args:
@@ -108,18 +114,21 @@ def predict(
         levels: quantiles to give, of those that the model knows; None: all, if it knows any.
         batch_size: series in one call of the network.
         reading: how to read the table where it is not found: `time`, `time_format`, `id`, `fill`,
-            `fill_limit`, `gaps`, `delimiter`, `header` as in `SeriesData`. By default the columns
-            of times and names are those of training.
+            `fill_limit`, `gaps`, `delimiter`, `header`, `decimal` as in `SeriesData`. By
+            default the columns of times and names are those of training.
 
     Returns:
-        A pandas frame, a row per series and step; for polars and xarray sources, and for NetCDF
-        and Zarr, what they are. Columns that the model does not know are left out.
+        A pandas frame, a row per series and step; polars for polars. For xarray sources, NetCDF and
+        Zarr the variables that are forecast, over their own dimensions and coordinates: a DataArray
+        for one, unless quantiles stand beside it. What the model does not know is left out.
 
     Raises:
         ValueError: missing columns, another time step or unit, too few or incomplete last rows.
     """
     found = forecast(model, source, levels=levels, batch_size=batch_size, **reading)
-    return found.dataset() if _is_array(source) else _like(source, found)
+    if not is_array(source):
+        return _like(source, found)
+    return like_arrays(found, source, reading.get("time"))
 
 
 def forecast(
@@ -154,6 +163,7 @@ def forecast(
         units={name: unit for name, unit in about.units.items() if name in about.targets},
         time=roles.time or "step",
         id=roles.id,
+        zone=windows.table.zone,
     )
 
 
@@ -169,7 +179,7 @@ def _levels(model: Pretrained, asked: Sequence[float] | None) -> Sequence[float]
 
 def _windows(about: SeriesDescription, source: Any, reading: dict[str, Any]) -> ForecastWindows:
     """The last rows of every series, checked to be what the model was trained on."""
-    text = {n: reading[n] for n in ("delimiter", "header", "time") if n in reading}
+    text = {n: reading[n] for n in ("delimiter", "header", "decimal", "time") if n in reading}
     columns = open_table(source, **text).kinds()
     trained = about.source
     known: dict[str, Any] = {n: trained[n] for n in ("time", "id") if trained.get(n) in columns}
@@ -241,6 +251,8 @@ def _like_polars(source: Any, frame: pd.DataFrame, found: Forecast) -> Any:
     """The frame in polars, names of series and time zone as the source has them."""
     import polars
 
+    if found.zone:
+        frame[found.time] = frame[found.time].dt.tz_convert("UTC").dt.tz_localize(None)
     columns: dict[str, Any] = {name: frame[name].to_numpy() for name in frame.columns}
     given = source.lazy().collect_schema()
     if found.id is not None:
@@ -268,7 +280,8 @@ def _restore_kinds(source: Any, frame: pd.DataFrame, found: Forecast) -> None:
         times = source.index  # without a name
     zone = getattr(getattr(times, "dtype", None), "tz", None)
     if zone is not None:
-        frame[found.time] = frame[found.time].dt.tz_localize("UTC").dt.tz_convert(zone)
+        moments = frame[found.time] if found.zone else frame[found.time].dt.tz_localize("UTC")
+        frame[found.time] = moments.dt.tz_convert(zone)
 
 
 def _pandas_column(source: Any, name: str) -> Any:
@@ -288,9 +301,3 @@ def _originals(names: Any, values: Any) -> list[Any]:
         if isinstance(value, int | np.integer):
             known[str(float(value))] = value
     return [known[str(name)] for name in names]
-
-
-def _is_array(source: Any) -> bool:
-    if isinstance(source, str | os.PathLike):
-        return os.fspath(source).rstrip("/").lower().endswith(_ARRAY_FILES)
-    return type(source).__module__.partition(".")[0] == "xarray"

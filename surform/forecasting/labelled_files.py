@@ -9,6 +9,7 @@ from typing import Any
 from surform.data.atomic import refuse_folder, replacing
 from surform.data.outputs import check_output, check_store
 from surform.forecasting.labelled import Forecast, forecast
+from surform.forecasting.labelled_arrays import is_array, like_arrays
 from surform.hub.pretrained import Pretrained
 
 __all__ = ["predict_file"]
@@ -24,8 +25,9 @@ def predict_file(
 
     Args:
         source: path or URL of a table.
-        out: `.csv`, `.parquet` (one row per series and step), `.nc` or `.zarr` (one variable per
-            target). An older forecast there is replaced, the source never.
+        out: `.csv`, `.parquet` (one row per series and step), `.nc` or `.zarr` (the variables of
+            the source where it holds arrays, else one per target). An older forecast there is
+            replaced, the source never.
         options: of `surform.forecasting.labelled.predict`.
 
     Raises:
@@ -43,20 +45,29 @@ def predict_file(
         _require_pyarrow()
     found = forecast(model, source, **options)
     with replacing(path) as partial:
-        _write(found, partial, path.suffix, _provenance(model, source))
+        if path.suffix in (".nc", ".zarr"):
+            arrays = is_array(source)
+            dataset = like_arrays(found, source, options.get("time")) if arrays else found.dataset()
+            _write_arrays(dataset.assign_attrs(_provenance(model, source)), partial, path.suffix)
+        else:
+            _write_rows(found, partial, path.suffix)
     return path
 
 
-def _write(found: Forecast, path: Path, suffix: str, attributes: dict[str, str]) -> None:
+def _write_rows(found: Forecast, path: Path, suffix: str) -> None:
     if suffix == ".csv":
         found.frame().to_csv(path, index=False)
-    elif suffix == ".parquet":
-        found.frame().to_parquet(path, index=False)
-    elif suffix == ".nc":
-        found.dataset().assign_attrs(attributes).to_netcdf(path, engine="h5netcdf")
     else:
-        dataset = found.dataset().assign_attrs(attributes)
-        dataset.to_zarr(path, consolidated=False, zarr_format=3)  # type: ignore[call-overload]
+        found.frame().to_parquet(path, index=False)
+
+
+def _write_arrays(dataset: Any, path: Path, suffix: str) -> None:
+    if suffix == ".nc":
+        dataset.to_netcdf(path, engine="h5netcdf")
+    else:
+        # names of fixed width have no place in the format's third version
+        names = {n: c.astype(object) for n, c in dataset.coords.items() if c.dtype.kind in "UT"}
+        dataset.assign_coords(names).to_zarr(path, consolidated=False, zarr_format=3)
 
 
 def _provenance(model: Pretrained, source: str) -> dict[str, str]:

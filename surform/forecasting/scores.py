@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from surform.uncertainty.scores import covered, interval_score, quantile_crps
 
-__all__ = ["FIGURES", "ForecastScores", "seasonal_scale"]
+__all__ = ["FIGURES", "ForecastScores"]
 
 # name -> what it is, for tables and reports
 FIGURES = {
     "mse": "mean squared error, standardised",
     "mae": "mean absolute error, standardised",
-    "mase": "mean absolute error over that of the seasonal naive forecast on the training rows",
+    "mase": "mean absolute error over that of the seasonal naive forecast on the training rows of "
+    "the same series",
     "crps": "continuous ranked probability score of the quantiles, standardised",
     "coverage_80": "share of values inside the 80 % interval",
     "coverage_90": "share of values inside the 90 % interval",
@@ -28,11 +28,12 @@ FIGURES = {
 
 @dataclass
 class ForecastScores:
-    """Means over windows, kept per horizon step and target, in float64.
+    """Means over windows, kept per horizon step and target, and per series, in float64.
 
     Args:
-        std: `(V,)` standard deviations of the targets' training rows, in physical units.
-        scale: `(V,)` the targets' `seasonal_scale`, in physical units.
+        std: `(S, V)` or `(V,)`: what errors of each series are divided by, in physical units.
+        scale: likewise, the denominator of MASE (Hyndman, Koehler, "Another look at measures of
+            forecast accuracy", 2006); NaN where a series has none, whose windows MASE leaves out.
         levels: levels of the quantiles; empty without quantiles.
     """
 
@@ -41,12 +42,26 @@ class ForecastScores:
     levels: Sequence[float] = ()
     windows: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)
+    series_sums: dict[str, Tensor] = field(default_factory=dict)
+    series_counts: dict[str, Tensor] = field(default_factory=dict)
 
-    def add(self, output: Tensor, target: Tensor, quantiles: Tensor | None = None) -> None:
+    def __post_init__(self) -> None:
+        self.std = torch.atleast_2d(self.std.double().cpu())
+        self.scale = torch.atleast_2d(self.scale.double().cpu())
+
+    def add(
+        self,
+        output: Tensor,
+        target: Tensor,
+        quantiles: Tensor | None = None,
+        series: Tensor | None = None,
+    ) -> None:
         """Take a batch in physical units.
 
         Args:
             output: `(B, H, V)`; target: likewise; quantiles: `(levels, B, H, V)`.
+            series: `(B,)` number of the series that each window lies in; None: the only one.
 
         Raises:
             ValueError: another shape than the targets have, which would be broadcast.
@@ -56,19 +71,32 @@ class ForecastScores:
                 f"the forecast has the shape {tuple(output.shape)}, the targets "
                 f"{tuple(target.shape)}: a model is scored on the targets of its training"
             )
+        if series is None:
+            series = torch.zeros(len(output), dtype=torch.int64)
         error = (output - target).double().cpu()
-        std = self.std.double().cpu()
-        found = {
-            "mse": (error / std).square(),
-            "mae": (error / std).abs(),
-            "mase": error.abs() / self.scale.double().cpu(),
-        }
+        std, scale = self.std[series][:, None], self.scale[series][:, None]  # (B, 1, V)
+        scaled = error.abs() / scale
+        there = ~scale.isnan().expand_as(error)
+        self._add("mse", (error / std).square(), series)
+        self._add("mae", (error / std).abs(), series)
+        self._add("mase", torch.where(there, scaled, 0.0), series, there)
         if quantiles is not None:
-            found |= self._of_quantiles(quantiles.double().cpu() / std, target.double().cpu() / std)
-        for name, values in found.items():
-            total = values.sum(0)
-            self.sums[name] = self.sums[name] + total if name in self.sums else total
+            found = self._of_quantiles(quantiles.double().cpu() / std, target.double().cpu() / std)
+            for name, values in found.items():
+                self._add(name, values, series)
         self.windows += len(error)
+
+    def _add(self, name: str, values: Tensor, series: Tensor, there: Tensor | None = None) -> None:
+        there = torch.ones_like(values) if there is None else there.to(values)
+        for totals, own, part in (
+            (self.sums, self.series_sums, values),
+            (self.counts, self.series_counts, there),
+        ):
+            total = part.sum(0)
+            totals[name] = totals[name] + total if name in totals else total
+            if name not in own:
+                own[name] = total.new_zeros(len(self.std))
+            own[name].index_add_(0, series, part.flatten(1).sum(1))
 
     def _of_quantiles(self, quantiles: Tensor, target: Tensor) -> dict[str, Tensor]:
         found = {"crps": quantile_crps(quantiles, target, self.levels)}
@@ -99,53 +127,67 @@ class ForecastScores:
         Raises:
             ValueError: no window was added.
         """
-        return {n: float(t.mean()) for n, t in self._averages().items() if n in FIGURES}
+        self._require_windows()
+        return {
+            name: float(total.sum() / self.counts[name].sum())
+            for name, total in self.sums.items()
+            if name in FIGURES and bool(self.counts[name].any())
+        }
 
     def calibration(self) -> list[tuple[float, float]]:
         """(level, share of values at or below that quantile): equal for honest quantiles."""
-        means = self._averages()
-        return [(level, float(means[f"below_{level:g}"].mean())) for level in self.levels]
+        return [
+            (level, float(self.sums[name].sum() / self.counts[name].sum()))
+            for level in self.levels
+            for name in [f"below_{level:g}"]
+        ]
 
     def by_step(self) -> dict[str, list[float]]:
         """Means over windows and targets, per horizon step."""
-        return {n: t.mean(1).tolist() for n, t in self._averages().items() if n in FIGURES}
+        return self._along(1)
 
     def by_target(self) -> dict[str, list[float]]:
         """Means over windows and steps, per target."""
-        return {n: t.mean(0).tolist() for n, t in self._averages().items() if n in FIGURES}
+        return self._along(0)
 
-    def _averages(self) -> dict[str, Tensor]:
+    def by_series(self) -> list[dict[str, float]]:
+        """Per series its means over windows, steps and targets; {} where it has no windows."""
+        figures = [name for name in self.sums if name in FIGURES]
+        return [
+            {
+                name: float(self.series_sums[name][place] / self.series_counts[name][place])
+                for name in figures
+                if self.series_counts[name][place] > 0
+            }
+            for place in range(len(self.std))
+        ]
+
+    def series_windows(self) -> list[int]:
+        """How many windows of each series were scored."""
+        each = self.counts["mse"].numel()
+        return [round(count / each) for count in self.series_counts["mse"].tolist()]
+
+    def _along(self, axis: int) -> dict[str, list[float]]:
+        self._require_windows()
+        return {
+            name: (total.sum(axis) / self.counts[name].sum(axis)).tolist()
+            for name, total in self.sums.items()
+            if name in FIGURES and bool(self.counts[name].any())
+        }
+
+    def _require_windows(self) -> None:
         if not self.windows:
             raise ValueError("there are no windows to score")
-        return {name: total / self.windows for name, total in self.sums.items()}
 
-
-def seasonal_scale(
-    series: Sequence[Tensor], season: int, names: Sequence[str] = ()
-) -> Float[Tensor, " v"]:
-    """Mean |y_t - y_(t - season)| over the rows `(n, V)` of all series, the denominator of MASE.
-
-    Hyndman, Koehler, "Another look at measures of forecast accuracy" (2006). Pairs that lack a
-    value are left out. A variate that never changes has the scale 1, so that its error stays
-    finite.
-
-    Args:
-        names: of the variates, for errors.
-
-    Raises:
-        ValueError: a variate has no two values a season apart.
-    """
-    total, count = torch.zeros((2, series[0].shape[1]), dtype=torch.float64)
-    for rows in series:
-        change = (rows[season:].double() - rows[:-season].double()).abs()
-        total += change.nansum(0)
-        count += (~change.isnan()).sum(0)
-    if not bool((count > 0).all()):
-        place = int((count == 0).nonzero()[0])
-        name = names[place] if names else f"variate {place}"
-        longest = max(map(len, series))
-        raise ValueError(
-            f"the training rows, {longest} of a series at most, hold no two values of {name} that "
-            f"are a season of {season} steps apart: give a shorter --season"
-        )
-    return torch.where(total > 0, total / count, torch.ones_like(total))
+    @classmethod
+    def joined(cls, parts: Sequence[ForecastScores]) -> ForecastScores:
+        """Several together, every window alike; figures that all of them have."""
+        names = [n for n in parts[0].sums if all(n in part.sums for part in parts)]
+        first = parts[0]
+        found = cls(first.std, first.scale, first.levels if "crps" in names else ())
+        found.windows = sum(part.windows for part in parts)
+        for table in ("sums", "counts", "series_sums", "series_counts"):
+            mine = getattr(found, table)
+            for name in names:
+                mine[name] = torch.stack([getattr(part, table)[name] for part in parts]).sum(0)
+        return found

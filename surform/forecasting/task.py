@@ -16,6 +16,7 @@ from surform.training.evaluation import Evaluation
 from surform.training.losses import MeanSquaredError
 from surform.training.metrics import METRICS
 from surform.training.prediction import Prediction
+from surform.training.quantile_loss import QuantileLoss
 from surform.training.schedules import Halving, Schedule
 from surform.training.task import Task
 from surform.uncertainty import Conformal
@@ -44,7 +45,8 @@ class ForecastTask(Task):
             mean something where all targets share one unit.
         monitor: the metric by which the best checkpoint is chosen.
         intervals: let the model that the run leaves behind forecast quantiles, too: conformal
-            ones, from its errors on the validation windows.
+            ones, from its errors on the validation windows. A network that gives quantiles keeps
+            its own.
     """
 
     predicts: ClassVar[Literal["windows", "files"]] = "files"
@@ -76,29 +78,45 @@ class ForecastTask(Task):
         unknown = [name for name in physical_metrics if name not in METRICS]
         if unknown:
             raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
+        if isinstance(loss, QuantileLoss) != bool(self.surrogate.levels):
+            raise ValueError(
+                f"the loss is {type(loss).__name__} and the network {type(net).__name__}: the loss "
+                "quantile and the network quantiles go together (--model.loss quantile, "
+                "--model.net quantiles --model.net.base NAME)"
+            )
         self.physical_metrics = tuple(physical_metrics)
         self.intervals = intervals
-        self._around: Callable[[Tensor], Tensor] | None = None  # of the calibrated model
-        self._pair = (0, 0)
+        self._around: Callable[..., Tensor] | None = None  # of the calibrated model
 
     def predict_batch(self, batch: SeriesBatch) -> Prediction:
         """The standardised forecast, with the network's own penalty in training."""
         history, covariates = batch.history, batch.covariates()
+        model, levels = self.surrogate, self.surrogate.levels
+        target = model.normalize_targets(batch.targets)
         if self.training:
-            output, penalty = self.surrogate.normalized_and_penalty(history, **covariates)
+            found, penalty = model.normalized_and_penalty(history, **covariates)
+        elif levels:
+            found, penalty = model.normalized_quantiles(history, **covariates), None
         else:
-            output, penalty = self.surrogate.normalized(history, **covariates), None
-        target = self.surrogate.normalize_targets(batch.targets)
-        return Prediction(output, target, penalty=penalty)
+            found, penalty = model.normalized(history, **covariates), None
+        return Prediction(
+            model.central(found),
+            target,
+            penalty=penalty,
+            quantiles=found if levels else None,
+            levels=levels,
+        )
 
     def predict_step(self, batch: SeriesBatch, batch_idx: int) -> Tensor:
         """The forecast in physical units."""
         return self.surrogate.outputs(batch)
 
     def exported(self) -> Forecaster | Conformal:
-        """The forecaster with intervals, as its errors on the validation windows have them."""
+        """The forecaster with intervals, as its errors on the validation windows have them; one
+        that was trained to give quantiles as it is.
+        """
         data: Any = getattr(self.trainer, "datamodule", None)
-        if data is None or not self.intervals:
+        if data is None or not self.intervals or self.surrogate.levels:
             return self.surrogate
         held = "validation" in data.split_rows()[0]
         windows: Any = data.windows("validation") if held else []
@@ -112,7 +130,7 @@ class ForecastTask(Task):
         calibrated = Conformal(self.surrogate)
         batches = batches_of(windows, data.eval_batch_size)
         calibrated.calibrate(batch.to(self.device) for batch in batches)
-        self._around, self._pair = calibrated.around, calibrated.level_pair(0.9)
+        self._around = calibrated.around
         return calibrated
 
     def figure_names(self) -> tuple[str, ...]:
@@ -164,11 +182,18 @@ class ForecastTask(Task):
         if about is None:
             return []
         profiles = self.profiles.get("validation", {})
-        physical, band = self._physical(prediction), None
+        physical, bounds = self._physical(prediction), None
+        levels, learnt = self.surrogate.levels, "learnt from this split"
         if self._around is not None:
-            bounds = self._around(physical.output)
-            band = (bounds[self._pair[0]], bounds[self._pair[1]])
-        return report_sections(about, batch, physical, profiles, labels, band)
+            bounds = self._around(physical.output, self.surrogate.error_scale(batch))
+            levels = LEVELS
+        elif levels and prediction.quantiles is not None:
+            bounds = self.surrogate.denormalize_targets(prediction.quantiles)
+            learnt = "learnt in training"
+        band = None
+        if bounds is not None and {0.05, 0.95} <= set(levels):
+            band = (bounds[levels.index(0.05)], bounds[levels.index(0.95)])
+        return report_sections(about, batch, physical, profiles, labels, band, learnt)
 
     def _physical(self, prediction: Prediction) -> Prediction:
         output, target = (

@@ -71,6 +71,12 @@ class Pretrained(nn.Module):
         """Axes of outputs of so many dimensions along which errors are alike (a grid's, say)."""
         return ()
 
+    def error_scale(self, batch: Any) -> Tensor | None:
+        """What errors of each sample are measured in, to compare samples of unlike size; broadcasts
+        against outputs. None: the units of the data.
+        """
+        return None
+
     def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
         """Predict from a file into a labelled file, all or nothing; returns its path.
 

@@ -20,12 +20,16 @@ class Prediction:
         weight: optional non-negative weights of the squared terms; broadcasts against `output`
             (quadrature weights, masks).
         penalty: what the network adds to the training loss of its own accord, a scalar.
+        quantiles: `(levels, B, ..., C)` where the network gives them; `output` is the median.
+        levels: of the quantiles.
     """
 
     output: Tensor
     target: Tensor
     weight: Tensor | None = None
     penalty: Tensor | None = None
+    quantiles: Tensor | None = None
+    levels: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.output.shape != self.target.shape:

@@ -39,6 +39,8 @@ class Conformal(Wrapper):
         levels: quantile levels to keep, increasing, symmetric about 0.5.
         scaled: measure errors in units of the spread of an ensemble (of `model.samples`), so
             that intervals widen where the members disagree.
+        relative: measure errors in the unit that comes with each sample (`model.error_scale`), so
+            that series of any size may be pooled. `calibrate` sets it where batches bring one.
     """
 
     kind: ClassVar[str] = "conformal"
@@ -46,13 +48,17 @@ class Conformal(Wrapper):
     windows: Tensor
 
     def __init__(
-        self, model: Pretrained, levels: Sequence[float] = LEVELS, scaled: bool = False
+        self,
+        model: Pretrained,
+        levels: Sequence[float] = LEVELS,
+        scaled: bool = False,
+        relative: bool = False,
     ) -> None:
         super().__init__(model)
         self.levels = check_levels(levels)
         if scaled and not hasattr(model, "samples"):
             raise ValueError(f"scaled=True needs an ensemble, {type(model).__name__} has no spread")
-        self.model, self.scaled = model, scaled
+        self.model, self.scaled, self.relative = model, scaled, relative
         self.register_buffer("residuals", torch.zeros(len(self.levels)))
         self.register_buffer("windows", torch.zeros((), dtype=torch.int64))
 
@@ -64,6 +70,7 @@ class Conformal(Wrapper):
         return super().settings() | {
             "levels": list(self.levels),
             "scaled": self.scaled,
+            "relative": self.relative,
             "shape": list(self.residuals.shape[1:]),
         }
 
@@ -85,10 +92,11 @@ class Conformal(Wrapper):
             with torch.inference_mode():
                 for batch in batches:
                     batch = batch.to(self._device())
-                    output, spread = self._answer(batch)
+                    self.relative = not self.scaled and self.model.error_scale(batch) is not None
+                    output, unit = self._answer(batch)
                     error = batch.targets - output
-                    if spread is not None:
-                        error = error / spread
+                    if unit is not None:
+                        error = error / unit
                     found.add(error, self.pooled_axes(error.ndim))
         finally:
             self.train(training)
@@ -111,19 +119,21 @@ class Conformal(Wrapper):
         """`(levels, B, ...)`: quantiles of what is to come, in physical units."""
         return self.around(*self._answer(batch))
 
-    def around(self, output: Tensor, spread: Tensor | None = None) -> Tensor:
+    def around(self, output: Tensor, unit: Tensor | None = None) -> Tensor:
         """`(levels, B, ...)`: the quantiles about outputs of the model.
 
         Args:
             output: `(B, ...)`, physical.
-            spread: of the ensemble's members, likewise; needed where errors are `scaled`.
+            unit: what errors are multiples of, where they are `scaled` (the spread of the
+                ensemble's members) or `relative`; broadcasts against the outputs.
 
         Raises:
-            ValueError: outputs of another shape than in calibration.
+            ValueError: outputs of another shape than in calibration, or no unit.
         """
         self.require_calibration()
-        if self.scaled and spread is None:
-            raise ValueError("errors were calibrated in units of the spread: give it")
+        if (self.scaled or self.relative) and unit is None:
+            what = "the spread" if self.scaled else "the scale of each series"
+            raise ValueError(f"errors were calibrated in units of {what}: give it")
         if self.residuals.ndim != output.ndim:
             raise ValueError(
                 f"calibrated on outputs of {self.residuals.ndim} axes, these have {output.ndim}"
@@ -135,7 +145,9 @@ class Conformal(Wrapper):
                     f"calibrated for outputs of {tuple(self.residuals.shape[1:])}, these are "
                     f"{tuple(output.shape[1:])}: predict as many steps as in calibration"
                 )
-        return output + (moved if spread is None else moved * spread)
+        if self.scaled or self.relative:
+            moved = moved * unit.to(output)  # type: ignore[union-attr]
+        return output + moved
 
     def interval(self, batch: Any, coverage: float = 0.9) -> tuple[Tensor, Tensor]:
         """(lower, upper), each `(B, ...)`, that cover the truth with this probability."""
@@ -165,9 +177,10 @@ class Conformal(Wrapper):
         self.model.check_statistics()
 
     def _answer(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """The model's outputs, and the spread where errors are measured in it: one pass."""
+        """The model's outputs, and what errors are measured in, if anything: one pass."""
         if not self.scaled:
-            return self.model.outputs(batch), None
+            unit = self.model.error_scale(batch) if self.relative else None
+            return self.model.outputs(batch), unit
         samples: Tensor = self.model.samples(batch)  # type: ignore[operator]
         spread = samples.std(0)
         return samples.mean(0), spread.clamp(min=torch.finfo(spread.dtype).eps)
@@ -182,8 +195,9 @@ def restored(
     levels: Sequence[float],
     scaled: bool,
     shape: Sequence[int],
+    relative: bool = False,
 ) -> Conformal:
     """The model whose `settings` these are, before its tensors are loaded."""
-    model = Conformal(rebuild(net, wraps), levels, scaled)
+    model = Conformal(rebuild(net, wraps), levels, scaled, relative)
     model.residuals = torch.zeros(len(levels), *shape)
     return model

@@ -60,6 +60,10 @@ class DeepEnsemble(Wrapper):
         """The mean of the members' outputs."""
         return self.samples(batch).mean(0)
 
+    def quantiles(self, batch: Any) -> Tensor:
+        """The mean of the members' quantiles, for members that are trained to give some."""
+        return torch.stack([member.quantiles(batch) for member in self.members]).mean(0)  # type: ignore[operator]
+
     def spread(self, batch: Any) -> Tensor:
         """Standard deviation over the members (unbiased), in physical units."""
         return self.samples(batch).std(0)

@@ -90,6 +90,9 @@ class Wrapper(Pretrained):
     def pooled_axes(self, ndim: int) -> tuple[int, ...]:
         return self.wrapped.pooled_axes(ndim)
 
+    def error_scale(self, batch: Any) -> Tensor | None:
+        return self.wrapped.error_scale(batch)
+
     def settings(self) -> dict[str, Any]:
         return {"wraps": {"kind": self.wrapped.kind, "settings": self.wrapped.settings()}}
 

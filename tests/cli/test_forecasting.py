@@ -128,7 +128,7 @@ ANOTHER = {
     "card": ("--model.net.dim", "8", "--model.net.depth", "1"),
     "informer": ("--model.net.dim", "8", "--model.net.heads", "2"),
     "informer_stack": ("--model.net.dim", "8", "--model.net.heads", "2"),
-    "pathformer": ("--model.net.variates", "null", "--model.net.dim", "4"),
+    "pathformer": ("--model.net.dim", "4"),
     "dlinear": (),
 }
 
@@ -147,6 +147,24 @@ def test_another_network_takes_its_sizes_from_the_table(run: Run, name: str, col
     net = yaml.safe_load(Path("r/config.yaml").read_text())["model"]["init_args"]["net"]
     assert net["init_args"]["lookback"] == 96
     assert net["init_args"].get("variates") in (None, columns)
+
+
+def test_pathformer_finds_patches_that_fit_any_lookback(run: Run) -> None:
+    net = ("--model.net", "pathformer", "--model.net.dim", "4")
+    data = ("--data.path", "mine.csv", "--data.lookback", "28", "--data.horizon", "6")
+    words = ("fit", "--config", "forecasting/own-csv", *data, *net, "--trainer.max_steps", "2")
+    code, _, error = run(*words, "--out", "r", "--no_report")
+    assert code == 0, error
+    net = yaml.safe_load(Path("r/config.yaml").read_text())["model"]["init_args"]["net"][
+        "init_args"
+    ]
+    assert (net["lookback"], net["horizon"], net["variates"]) == (28, 6, 3)
+    code, _, error = run("predict", "--ckpt_path", "r/checkpoints/last.ckpt", "--out", "next.csv")
+    assert code == 0, error
+    refused(
+        run(*words, "--model.net.patch_sizes", "[[16, 8]]", "--out", "never"),
+        "16 does not divide lookback = 28; valid are 1, 2, 4, 7, 14, 28, or null for sizes that",
+    )
 
 
 def test_the_best_checkpoint_of_a_recipe_is_found(run: Run) -> None:
@@ -264,6 +282,24 @@ def test_validate_and_test_print_labelled_figures(run: Run, trained: Path) -> No
     assert {"validation/mse", "validation/mae", "test/mse", "test/mae"} <= set(figures)
     stored = json.loads((trained / "summary.json").read_text())["metrics"]
     assert figures["validation/mse"] == pytest.approx(stored["validation/mse/clean"], rel=1e-4)
+
+
+def test_rows_that_were_trained_on_are_not_evaluated_unawares(run: Run, trained: Path) -> None:
+    other = ("--data.split", "{train: 0.1, validation: 0.1, test: 0.8}")
+    for command in ("validate", "test"):
+        refused(
+            run(command, "--ckpt_path", "r", *other),
+            "data.split is 'ratio' in the run but {'train': 0.1, 'validation': 0.1, 'test': 0.8}",
+        )
+        assert not (trained / f"{command}.json").exists()
+        code, _, error = run(command, "--ckpt_path", "r", "--data.split", "ratio")
+        assert code == 0, error
+        assert "remark" not in json.loads((trained / f"{command}.json").read_text())
+        code, out, error = run(command, "--ckpt_path", "r", *other, "--override")
+        assert code == 0, error
+        said = "The split is not that of training"
+        assert out.splitlines()[-1].startswith(said)
+        assert json.loads((trained / f"{command}.json").read_text())["remark"].startswith(said)
 
 
 def test_a_resumed_run_ends_bit_for_bit_where_a_whole_one_does(run: Run, trained: Path) -> None:

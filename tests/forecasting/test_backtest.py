@@ -53,9 +53,9 @@ def folds(window="expanding", count=2):
 def test_folds_tile_the_test_split_and_never_look_ahead(table):
     for window, train in (("expanding", 0), ("sliding", 600)):
         found = folds(window)
-        assert [f.origin for f in found] == [200, 120]
-        assert [f.test for f in found] == [80, 80]
-        assert [f.train for f in found] == [train, train]
+        assert [f.split["origin"] for f in found] == [200, 120]
+        assert [f.split["test"] for f in found] == [80, 80]
+        assert [f.split["train"] for f in found] == [train, train]
     rows = data(table, split=folds()[1].split).split_rows()[0]
     assert rows == {"train": (0, 680), "validation": (680, 780), "test": (780, 860)}
     rows = data(table, split=folds("sliding")[1].split).split_rows()[0]
@@ -122,7 +122,7 @@ def test_one_gap_does_not_take_a_series_out_of_the_scale_of_mase(table, tmp_path
     values = data(table).table.values[:600].astype(float)
     values[100] = np.nan
     expected = np.nanmean(np.abs(values[24:] - values[:-24]), 0)
-    np.testing.assert_allclose(found.folds[0].scores["naive"].scale, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.folds[0].scores["naive"].scale[0], expected, rtol=1e-6)
 
 
 def test_too_few_validation_windows_for_intervals_are_said(table):

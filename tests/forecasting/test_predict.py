@@ -88,6 +88,119 @@ def test_xarray_gives_xarray_with_units() -> None:
     np.testing.assert_array_equal(found["a"], model.predict(frame())["a"])
 
 
+def sites(rows: int = 240) -> xr.DataArray:
+    """A field (site, time) with coordinates and attributes of all kinds, sites first."""
+    table = frame(rows)
+    return xr.DataArray(
+        table[["a", "b", "c"]].to_numpy().T,
+        dims=("site", "time"),
+        coords={
+            "time": ("time", table["date"].to_numpy(), {"long_name": "time of measurement"}),
+            "site": ["north", "south", "west"],
+            "height": ("site", [2.0, 10.0, 3.0], {"units": "m"}),
+            "hour": ("time", table["date"].dt.hour),
+            "run": 7,
+        },
+        attrs={"units": "kW", "long_name": "load"},
+        name="load",
+    )
+
+
+def test_an_array_comes_back_over_its_own_dimensions() -> None:
+    given = sites()
+    model = trained(given)
+    assert model.description.variates == ("north", "south", "west")
+    found = model.predict(given)
+    assert isinstance(found, xr.DataArray)
+    assert (found.name, found.dims, found.attrs) == ("load", given.dims, given.attrs)
+    assert found.sizes == {"site": 3, "time": HORIZON}
+    assert set(found.coords) == {"time", "site", "height", "run"}  # hours to come are not known
+    assert found["time"].values[0] == np.datetime64("2024-01-11")
+    assert found["time"].attrs == given["time"].attrs
+    xr.testing.assert_identical(found["height"].variable, given["height"].variable)
+    expected = model.predict(given.to_series().unstack("site")[["north", "south", "west"]])
+    np.testing.assert_array_equal(found.T, expected)
+    xr.testing.assert_identical(model.predict(given.rename(None)), found.rename(None))
+
+
+def test_some_sites_come_back_with_their_coordinates() -> None:
+    given = sites()
+    model = trained(given, targets=["west", "north"])
+    found = model.predict(given)
+    assert found["site"].values.tolist() == ["north", "west"]
+    assert found["height"].values.tolist() == [2, 3]
+    everything = trained(given).predict(given)
+    xr.testing.assert_allclose(found, everything.sel(site=["north", "west"]))
+
+
+def test_variables_and_samples_come_back_as_they_lie() -> None:
+    rng = np.random.default_rng(0)
+    time = pd.date_range("2024", periods=60, freq="1h")
+    given = xr.Dataset(
+        {
+            "u": (("sample", "time", "y", "x"), rng.normal(size=(2, 60, 2, 3)), {"units": "m/s"}),
+            "t": (("time", "sample"), rng.normal(size=(60, 2))),
+        },
+        {"time": time, "sample": [3, 8], "x": [0.0, 0.5, 1.0]},
+        {"title": "flow"},
+    )
+    model = trained(given)
+    found = model.predict(given)
+    assert found.attrs == given.attrs
+    assert found["u"].dims == given["u"].dims
+    assert found["t"].dims == given["t"].dims
+    assert found["sample"].values.tolist() == [3, 8]
+    assert found["u"].attrs == {"units": "m/s"}
+    history = torch.tensor(given["u"].values, dtype=torch.float32)[:, -LOOKBACK:].flatten(2)
+    temperature = torch.tensor(given["t"].values, dtype=torch.float32).T[:, -LOOKBACK:, None]
+    expected = model(torch.cat((history, temperature), 2)).detach()
+    torch.testing.assert_close(torch.tensor(found["u"].values).flatten(2), expected[..., :6])
+    torch.testing.assert_close(torch.tensor(found["t"].values), expected[..., 6].T)
+    corner = trained(given, targets=["u_0", "u_4"]).predict(given)
+    assert corner["u_0"].dims == ("sample", "time")  # no rectangle holds the two
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_files_of_arrays_give_files_of_their_form(suffix: str, tmp_path: Path) -> None:
+    given = sites().transpose("time", "site").drop_vars(["hour", "run"])
+    path, out = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    if suffix == ".nc":
+        given.to_netcdf(path, engine="h5netcdf")
+    else:
+        names = given["site"].astype(object)  # fixed widths have no place in Zarr's third format
+        given.to_dataset().assign_coords(site=names).to_zarr(path, consolidated=False)
+    data = SeriesData(path, LOOKBACK, HORIZON, split={"train": 0.5, "validation": 0.5})
+    model = Conformal(trained(path), levels=(0.1, 0.5, 0.9)).calibrate(data.val_dataloader())
+    model.predict_file(str(path), out)
+    opened = xr.open_dataset(out) if suffix == ".nc" else xr.open_zarr(out, consolidated=False)
+    with opened as found:
+        assert found["load"].dims == ("time", "site")
+        assert found["load_quantiles"].dims == ("time", "site", "quantile")
+        assert found["load"].attrs["units"] == "kW"
+        assert found["site"].values.tolist() == ["north", "south", "west"]
+        assert found["time"].values[0] == np.datetime64("2024-01-11")
+        assert found["time"].attrs["long_name"] == "time of measurement"
+        assert found.attrs["made_by"] == "surform predict"
+        expected = model.predict(given)
+        np.testing.assert_allclose(found["load_quantiles"], expected["load_quantiles"], rtol=1e-6)
+
+
+def test_days_of_a_local_clock_come_back_in_its_zone() -> None:
+    times = pd.date_range("2024-02-01", periods=60, freq="D", tz="Europe/Berlin")
+    table = frame(60).assign(date=times)
+    found = trained(table, marks=True, net=None).predict(table)
+    assert (
+        found["date"].tolist()
+        == pd.date_range("2024-04-01", periods=HORIZON, freq="D", tz="Europe/Berlin").tolist()
+    )
+    index = trained(table).predict(table.set_index("date")).index
+    assert str(index.dtype) == "datetime64[us, Europe/Berlin]"
+    autumn = table.assign(
+        date=pd.date_range("2024-10-01", periods=60, freq="D", tz="Europe/Berlin")
+    )
+    assert trained(table).predict(autumn)["date"].iloc[-1].utcoffset() == pd.Timedelta("1h")
+
+
 def test_series_of_different_ends_share_the_number_of_the_step() -> None:
     from surform.forecasting.labelled import forecast
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from surform.forecasting.scores import FIGURES, ForecastScores, seasonal_scale
+from surform.forecasting.scores import FIGURES, ForecastScores
 
 
 def test_figures_are_means_over_all_windows_of_uneven_batches():
@@ -41,21 +41,53 @@ def test_quantile_figures():
     assert dict(scores.calibration()) == {0.05: 0.0, 0.1: 0.25, 0.5: 0.5, 0.9: 0.5, 0.95: 0.75}
 
 
-def test_the_scale_of_mase_is_the_error_of_the_seasonal_naive_forecast():
-    rows = torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 1.0], [3.0, 1.0]])
-    expected = torch.tensor([1.0, 1.0]).double()
-    torch.testing.assert_close(seasonal_scale([rows], 2), expected)
-    with pytest.raises(ValueError, match="no two values of b that are a season of 4"):
-        seasonal_scale([rows], 4, ["b", "c"])
+def test_every_series_is_measured_by_its_own_scale():
+    torch.manual_seed(0)
+    output, target = torch.randn(2, 6, 3, 2).unbind()
+    series = torch.tensor([0, 1, 1, 0, 2, 1])
+    std = torch.tensor([[1.0, 2.0], [10.0, 20.0], [3.0, 3.0]])
+    scale = torch.tensor([[0.5, 1.0], [5.0, math.nan], [math.nan, math.nan]])
+    scores = ForecastScores(std, scale)
+    scores.add(output[:4], target[:4], series=series[:4])
+    scores.add(output[4:], target[4:], series=series[4:])
+    error = (output - target).double()
+    scaled = error.abs() / scale[series][:, None]
+    squared = (error / std[series][:, None]).square()
+    means = scores.means()
+    assert means["mse"] == pytest.approx(squared.mean().item())
+    assert means["mase"] == pytest.approx(scaled.nanmean().item())
+    assert scores.series_windows() == [2, 3, 1]
+    found = scores.by_series()
+    for number, figures in enumerate(found):
+        own = series == number
+        assert figures["mse"] == pytest.approx(squared[own].mean().item())
+        assert ("mase" in figures) == (number < 2)
+        if number < 2:
+            assert figures["mase"] == pytest.approx(scaled[own].nanmean().item())
+    assert scores.by_target()["mase"][1] == pytest.approx(scaled[..., 1].nanmean().item())
 
 
-def test_the_scale_of_mase_leaves_out_pairs_with_a_gap_and_series_that_are_short():
-    rows = torch.tensor([[0.0], [1.0], [math.nan], [3.0], [5.0]])
-    short = torch.tensor([[7.0]])
-    found = seasonal_scale([rows, short, rows + 1], 1)
-    torch.testing.assert_close(found, torch.tensor([1.5]).double())
-    with pytest.raises(ValueError, match="no two values of variate 0"):
-        seasonal_scale([rows[:4]], 2 + 2)
+def test_a_forecast_that_is_no_number_is_not_left_out():
+    scores = ForecastScores(torch.ones(1), torch.ones(1))
+    scores.add(torch.full((1, 2, 1), math.nan), torch.zeros(1, 2, 1))
+    assert all(math.isnan(scores.means()[name]) for name in ("mse", "mae", "mase"))
+
+
+def test_joined_scores_weigh_every_window_alike():
+    parts = []
+    for seed, count in ((0, 2), (1, 5)):
+        torch.manual_seed(seed)
+        part = ForecastScores(torch.ones(1), torch.ones(1), (0.5,) if seed else ())
+        values = torch.randn(2, count, 3, 1)
+        part.add(*values, quantiles=values[:1] if seed else None)
+        parts.append(part)
+    found = ForecastScores.joined(parts)
+    assert found.windows == 7
+    expected = (2 * parts[0].means()["mse"] + 5 * parts[1].means()["mse"]) / 7
+    assert found.means()["mse"] == pytest.approx(expected)
+    assert "crps" not in found.means()
+    assert found.levels == ()
+    assert ForecastScores.joined(parts[1:]).means() == parts[1].means()
 
 
 @pytest.mark.fault

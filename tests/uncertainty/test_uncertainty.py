@@ -222,3 +222,35 @@ def test_labelled_predictions_of_fields_carry_their_quantiles(scaled):
         expected = wrapped.quantiles(new)[..., 0].permute(1, 2, 0)
     np.testing.assert_allclose(found["u_quantiles"], expected, atol=1e-6)
     np.testing.assert_allclose(found["u"], together.outputs(new).detach()[..., 0], atol=1e-6)
+
+
+def test_errors_are_measured_in_the_unit_that_samples_bring(tmp_path):
+    from surform.data.series_batch import SeriesBatch
+    from surform.forecasting.baselines import Naive
+    from surform.forecasting.forecaster import Forecaster
+    from tests.forecasting.toys import about, statistics
+
+    def windows(count, seed):
+        """Two kinds of series, one a thousand times as large as the other."""
+        generator = torch.Generator().manual_seed(seed)
+        size = torch.tensor([1.0, 1000.0]).repeat(count // 2)[:, None].expand(-1, 3)
+        noise = torch.randn(count, 10, 3, generator=generator) * size[:, None]
+        return SeriesBatch(noise[:, :6], noise[:, 6:], scale=size)
+
+    model = Forecaster(surform.create_model("dlinear", lookback=6, horizon=4, kernel=3))
+    model.net = Naive(lookback=6, horizon=4)
+    model.fit_to(about(), statistics())
+    wrapped = Conformal(model.eval()).calibrate([windows(600, 0), windows(600, 1)])
+    assert wrapped.relative
+    new = windows(4000, 2)
+    lower, upper = wrapped.interval(new, 0.9)
+    inside = covered(lower, upper, new.targets).mean((1, 2))
+    for part in (inside[::2], inside[1::2]):  # small and large series alike
+        assert part.mean().item() == pytest.approx(0.9, abs=0.02)
+    torch.testing.assert_close((upper - lower)[1], 1000 * (upper - lower)[0], rtol=1e-3, atol=0)
+    model.net = surform.create_model("dlinear", lookback=6, horizon=4, kernel=3)
+    again = surform.load_model(wrapped.save_pretrained(tmp_path / "m"))
+    assert again.relative
+    new.scale = None
+    with pytest.raises(ValueError, match="in units of the scale of each series: give it"):
+        again.quantiles(new)
