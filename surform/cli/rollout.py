@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from surform.cli.load import load_any
+from surform.cli.rollout_models import load_models
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from surform.rollout.corrections import Correction
 
 __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
@@ -17,7 +20,7 @@ HELP = (
     "follow, as far as there are any; write predictions and a report."
 )
 EXAMPLE = (
-    "surform rollout runs/flow --data flow.zarr --steps 16 "
+    "surform rollout runs/flow --data flow.zarr --steps 1000 --members 8 --perturb 1e-3 "
     "--out prediction.zarr --report report.html"
 )
 
@@ -25,16 +28,65 @@ EXAMPLE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("model", help="a shipped model's name, a saved folder, a run folder, hf://... or a .ckpt")
+    add(
+        "model",
+        nargs="+",
+        help="a shipped model's name, a saved folder, a run folder, hf://... or a .ckpt; several, "
+        "or a model made by `surform ensemble`, run side by side",
+    )
     add("--data", required=True, help="data set to start from: .zarr, .nc, .h5, glob or URL")
-    add("--steps", type=int, required=True, help="frames to predict")
+    add("--steps", type=int, required=True, help="frames to predict, as many as you like")
     add("--out", help="folder *.zarr for the predictions")
     add("--report", help="write a self-contained HTML page here")
+    add("--statistics", metavar="FILE", help="write the pooled statistics here, as .json or .nc")
     add("--samples", default=":", metavar="A:B", help="which samples, as a slice (default: all)")
     add("--start", type=int, default=0, help="first frame of the input window (default: 0)")
-    add("--ensemble", type=int, metavar="N", help="members per sample, from perturbed starts")
-    add("--noise", type=float, default=0.01, help="perturbation over standard deviation (0.01)")
+    add(
+        "--members",
+        "--ensemble",
+        type=int,
+        metavar="N",
+        help="runs from every start and model, each from a perturbed copy of it",
+    )
+    add(
+        "--perturb",
+        "--noise",
+        type=float,
+        default=0.01,
+        help="perturbation over standard deviation (0.01)",
+    )
     add("--seed", type=int, default=0, help="seed of the perturbations (default: 0)")
+    add(
+        "--damping",
+        type=float,
+        metavar="S",
+        help="damp the shortest waves along periodic axes by exp(-S) at every step",
+    )
+    add(
+        "--damping-cutoff",
+        type=float,
+        default=0.5,
+        metavar="F",
+        help="leave waves up to this part of the largest wavenumber alone (0.5)",
+    )
+    add(
+        "--clamp",
+        type=float,
+        metavar="K",
+        help="cut values off K standard deviations from the mean of the training data",
+    )
+    add(
+        "--conserve-mean",
+        nargs="+",
+        default=[],
+        metavar="VARIABLE",
+        help="keep the mean over the grid of these variables as it is at the start",
+    )
+    add(
+        "--limit-energy",
+        metavar="DATA",
+        help="keep the change of energy in one step within that of this data set, e.g. of training",
+    )
     add("--batch-size", type=int, default=8, help="samples in one model call (default: 8)")
     add("--blow-up", type=float, default=100.0, help="growth that ends a run (default: 100)")
     add("--any-grid", action="store_true", help="accept another grid than the model was trained on")
@@ -47,58 +99,79 @@ def run(args: argparse.Namespace) -> int:
     from surform.rollout import Ensemble, Trajectories, rollout_to
     from surform.rollout.choose import observers_for
     from surform.rollout.report import rollout_report
-    from surform.rollout.summary import blow_ups
+    from surform.rollout.statistics_figures import summarize_statistics
+    from surform.rollout.statistics_files import write_statistics
+    from surform.rollout.summary import blow_ups, left_out, summarize
 
     _refuse_overwriting(args)
-    model = load_any(args.model, args.device)
-    if not hasattr(model, "time_window"):
-        raise ValueError(
-            f"{args.model} does not step fields in time; `surform predict` runs {model.kind} models"
-        )
+    models = load_models(args.model, args.device)
     data = open_fields(args.data).isel(sample=_slice(args.samples))
     if not data.sizes["sample"]:
         raise ValueError(f"--samples {args.samples} selects none of the samples in {args.data}")
-    course = Trajectories.of(data, _description(model, args.model), args.start, args.any_grid)
+    course = Trajectories.of(data, models[0].description, args.start, args.any_grid)
     ensemble = None
-    if args.ensemble is not None:
-        ensemble = Ensemble(args.ensemble, args.noise, args.seed)
+    if args.members is not None:
+        ensemble = Ensemble(args.members, args.perturb, args.seed)
     with _progress(f"rollout: {args.steps} steps") as progress:
         prediction = rollout_to(
             args.out,
-            model,
+            models,
             data,
             args.steps,
-            observers=observers_for(course.grid, ensemble),
+            observers=observers_for(course.grid, (args.members or 1) * len(models)),
             ensemble=ensemble,
+            corrections=_corrections(args),
             batch_size=args.batch_size,
             start=args.start,
             blow_up=args.blow_up,
             any_grid=args.any_grid,
             progress=progress,
         )
-    _print_table(prediction)
+    rows = summarize(prediction)
+    if rows:
+        _print_table(rows, ("variable", "figure", "model", "persistence", "runs"))
+    else:
+        print("no frames after the start to compare with")
+    rows = summarize_statistics(prediction)
+    if rows:
+        print("\nstatistics")
+        _print_table(rows, ("variable", "figure", "model", "one true run"))
+    if args.statistics:
+        write_statistics(args.statistics, prediction)
     if args.report:
+        name = type(models[0].net).__name__ + (f" x {len(models)}" if len(models) > 1 else "")
         rollout_report(
             args.report,
             prediction,
             course.future(args.steps),
-            title=f"{type(model.net).__name__}: {args.steps} steps",
-            subtitle=f"`{args.model}` on `{args.data}`",
-            details={"How it was made": _details(args, model)},
+            title=f"{name}: {args.steps} steps",
+            subtitle=f"`{' '.join(args.model)}` on `{args.data}`",
+            details={"How it was made": _details(args, models[0], prediction)},
         )
-    for path in (args.out, args.report):
+    for path in (args.out, args.report, args.statistics):
         if path:
             print(f"wrote {path}")
     bad, runs = blow_ups(prediction)
     if bad:
         print(f"{bad} of {runs} runs blew up: {prediction.attrs['blow_up']}")
+        print(f"left out of the statistics: {left_out(prediction)}")
     return 1 if bad else 0
 
 
-def _description(model: Any, source: str) -> Any:
-    if getattr(model, "description", None) is None:
-        raise ValueError(f"{source} does not say which variables, axes and time step it works on")
-    return model.description
+def _corrections(args: argparse.Namespace) -> list[Correction]:
+    from surform.data.fields import open_fields
+    from surform.rollout.corrections import Clamp, ConserveMean, EnergyLimit, SpectralDamping
+
+    found: list[Correction] = []
+    if args.damping is not None:
+        found.append(SpectralDamping(args.damping, args.damping_cutoff))
+    if args.clamp is not None:
+        found.append(Clamp(args.clamp))
+    if args.limit_energy is not None:
+        found.append(EnergyLimit(open_fields(args.limit_energy)))
+    if args.conserve_mean:
+        found.append(ConserveMean(tuple(args.conserve_mean)))
+    return found
 
 
 def _slice(text: str) -> slice:
@@ -118,13 +191,20 @@ def _slice(text: str) -> slice:
 def _refuse_overwriting(args: argparse.Namespace) -> None:
     from surform.data.atomic import refuse_folder
     from surform.data.outputs import check_output, check_store
+    from surform.rollout.statistics_files import check_suffix
     from surform.rollout.store import MADE_BY
 
+    data = [args.data, args.limit_energy]
     if args.out:
-        check_store(args.out, [args.data], MADE_BY, "a rollout")
-    if args.report:
-        refuse_folder(args.report, "--report")
-        check_output(args.report, [args.data, *([args.out] if args.out else [])])
+        check_store(args.out, data, MADE_BY, "a rollout")
+    written = [args.out]
+    for name, path in (("--report", args.report), ("--statistics", args.statistics)):
+        if path:
+            refuse_folder(path, name)
+            check_output(path, [*data, *written])
+            written.append(path)
+    if args.statistics:
+        check_suffix(args.statistics)
 
 
 def _progress(title: str):
@@ -141,19 +221,13 @@ def _progress(title: str):
     return counting()
 
 
-def _print_table(prediction: xr.Dataset) -> None:
+def _print_table(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from surform.reports import format_value
-    from surform.rollout.summary import summarize
 
-    rows = summarize(prediction)
-    if not rows:
-        print("no frames after the start to compare with")
-        return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = ("variable", "figure", "model", "persistence", "runs")
     for column in columns:
         table.add_column(column, justify="left" if column in columns[:2] else "right")
     for row in rows:
@@ -161,15 +235,17 @@ def _print_table(prediction: xr.Dataset) -> None:
     Console().print(table)
 
 
-def _details(args: argparse.Namespace, model: Any) -> dict[str, Any]:
+def _details(args: argparse.Namespace, model: Any, prediction: xr.Dataset) -> dict[str, Any]:
     source = model.description.source
     return {
-        "model": args.model,
+        "model": " ".join(args.model),
         "parameters": sum(p.numel() for p in model.parameters()),
         "data": args.data,
         "samples": args.samples,
         "start": args.start,
         "steps": args.steps,
-        "ensemble": args.ensemble and f"{args.ensemble} members, noise {args.noise}",
+        "ensemble": args.members
+        and f"{args.members} members, perturbation {args.perturb}, seed {args.seed}",
+        "corrections": prediction.attrs["corrections"],
         **{f"trained on: {name}": value for name, value in source.items()},
     }

@@ -6,6 +6,13 @@ prediction = rollout_to("out.zarr", model, dataset, 200, observers=[RelativeL2()
 
 from __future__ import annotations
 
+from surform.rollout.corrections import (
+    Clamp,
+    ConserveMean,
+    Correction,
+    EnergyLimit,
+    SpectralDamping,
+)
 from surform.rollout.drive import rollout_to
 from surform.rollout.ensemble import Ensemble
 from surform.rollout.errors import (
@@ -20,6 +27,7 @@ from surform.rollout.errors import (
 from surform.rollout.observers import Observer, Quantity, VariableObserver
 from surform.rollout.probabilistic import CRPS, SpreadSkill
 from surform.rollout.spectra import EnergySpectrum, Enstrophy, KineticEnergy
+from surform.rollout.statistics import Statistics, statistics_of
 from surform.rollout.stepping import rollout
 from surform.rollout.trajectories import Trajectories
 
@@ -27,7 +35,11 @@ __all__ = [
     "CRPS",
     "RMSE",
     "VRMSE",
+    "Clamp",
+    "ConserveMean",
+    "Correction",
     "Correlation",
+    "EnergyLimit",
     "EnergySpectrum",
     "Ensemble",
     "Enstrophy",
@@ -37,10 +49,13 @@ __all__ = [
     "Persistence",
     "Quantity",
     "RelativeL2",
+    "SpectralDamping",
     "SpreadSkill",
+    "Statistics",
     "Trajectories",
     "VariableObserver",
     "correlation_time",
     "rollout",
     "rollout_to",
+    "statistics_of",
 ]

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from surform.data.description import FieldsDescription
-from surform.rollout.ensemble import Ensemble
-from surform.rollout.errors import VRMSE, Correlation, Mean, Persistence, RelativeL2
+from surform.rollout.errors import RMSE, VRMSE, Correlation, Mean, Persistence, RelativeL2
 from surform.rollout.observers import Observer
 from surform.rollout.probabilistic import CRPS, SpreadSkill
 from surform.rollout.spectra import EnergySpectrum, Enstrophy, KineticEnergy
+from surform.rollout.statistics import Statistics, homogeneous_axes, velocity_of
 
 __all__ = ["observers_for"]
 
 
-def observers_for(grid: FieldsDescription, ensemble: Ensemble | None = None) -> list[Observer]:
-    """Errors with their baseline; spectra on periodic grids; flow integrals of a 2-D vorticity."""
+def observers_for(grid: FieldsDescription, members: int = 1) -> list[Observer]:
+    """Errors with their baseline; spectra, integrals and statistics where the axes allow them.
+
+    Args:
+        grid: of the data.
+        members: runs from every start, over all models; several are scored as an ensemble.
+    """
     chosen: list[Observer] = [
         RelativeL2(),
         VRMSE(),
@@ -23,6 +28,7 @@ def observers_for(grid: FieldsDescription, ensemble: Ensemble | None = None) -> 
     ]
     periodic = all(grid.periodic.get(axis, False) for axis in grid.axes)
     vorticity = "vorticity" if "vorticity" in grid.targets and len(grid.axes) == 2 else None
+    velocity = velocity_of(grid.axes, grid.targets)
     if vorticity:
         chosen.append(Enstrophy(vorticity))
     if periodic:
@@ -31,6 +37,10 @@ def observers_for(grid: FieldsDescription, ensemble: Ensemble | None = None) -> 
         chosen.append(KineticEnergy(vorticity=vorticity))
     else:
         chosen.append(Mean())
-    if ensemble is not None and ensemble.members > 1:
-        chosen += [CRPS(), SpreadSkill()]
+        if velocity:
+            chosen.append(KineticEnergy(velocity))
+    if homogeneous_axes(grid):
+        chosen.append(Statistics())
+    if members > 1:
+        chosen += [CRPS(), SpreadSkill(), RMSE()]
     return chosen

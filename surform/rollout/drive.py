@@ -14,6 +14,7 @@ from torch import nn
 from surform.data.description import FieldsDescription
 from surform.data.outputs import sources_of
 from surform.rollout.block import Block
+from surform.rollout.corrections import Correction, bind_all
 from surform.rollout.ensemble import Ensemble, rollout_members
 from surform.rollout.observers import Observer
 from surform.rollout.store import MADE_BY, Layout, Store, open_store
@@ -33,6 +34,7 @@ def rollout_to(
     *,
     observers: Sequence[Observer] = (),
     ensemble: Ensemble | None = None,
+    corrections: Sequence[Correction] = (),
     batch_size: int = 8,
     start: int = 0,
     blow_up: float = 100.0,
@@ -50,6 +52,7 @@ def rollout_to(
         steps: frames to predict.
         observers: what to measure; their results become variables of the returned dataset.
         ensemble: perturbed copies of every initial window; adds the dim "member".
+        corrections: what is done to every frame before it is kept and fed back, in this order.
         batch_size: trajectories (not members) per model call.
         start: first frame of the input window, counted in the model's time steps.
         blow_up: a run stops when a variable grows to this many times its initial size or is no
@@ -59,13 +62,13 @@ def rollout_to(
         progress: called with (frames done, frames in all).
 
     Returns:
-        The predicted variables with time (continuing the data's) and the data's coordinates and
-        attributes, the observers' results, and "blow_up_step" (-1 = none); lazy when `out` is a
-        path.
+        The predicted variables with time (continuing the data's), the data's coordinates,
+        attributes and scalars per sample, the observers' results, and "blow_up_step" (-1 = none);
+        lazy when `out` is a path.
 
     Raises:
-        ValueError: the data do not fit the model (variables, units, time step, too few frames), or
-            `out` is where they lie.
+        ValueError: the data do not fit the model (variables, units, time step, too few frames), a
+            correction or an observer does not fit either, or `out` is where the data lie.
         FileExistsError: `out` holds something other than a rollout.
     """
     models = list(model) if isinstance(model, Sequence) else [model]
@@ -76,7 +79,7 @@ def rollout_to(
         )
     about = description or _description(models[0])
     course = Trajectories.of(dataset, about, start, any_grid)
-    run = _Run(models, course, steps, list(observers), ensemble, blow_up)
+    run = _Run(models, course, steps, list(observers), ensemble, list(corrections), blow_up)
     modes = [m.training for m in models]
     try:
         for m in models:
@@ -97,10 +100,12 @@ class _Run:
         steps: int,
         observers: list[Observer],
         ensemble: Ensemble | None,
+        corrections: list[Correction],
         blow_up: float,
     ) -> None:
         self.models, self.course, self.steps = models, course, steps
         self.observers, self.blow_up = observers, blow_up
+        self.corrections, self.correct = corrections, bind_all(corrections, course, models[0])
         self.labelled_members = ensemble is not None or len(models) > 1
         self.ensemble = ensemble or Ensemble(members=1, noise=0.0)
         self.members = len(models) * self.ensemble.members
@@ -122,6 +127,8 @@ class _Run:
         return Layout(attributes, sizes, coordinates(self.course, self.steps), np.dtype(kind))
 
     def into(self, store: Store, batch_size: int, progress: Progress) -> None:
+        for observer in self.observers:
+            observer.prepare(self.course, self.steps)
         parts = []
         total = self.course.samples * self.steps
         for first in range(0, self.course.samples, batch_size):
@@ -138,6 +145,7 @@ class _Run:
         watch = Watch(initial, self.course.grid.targets, self.blow_up)
         for observer in self.observers:
             observer.start(self.course.grid, initial)
+        self._recall(samples)
         block = Block(store, self.course, samples, self.layout())
         frames = self._frames(samples)
         for step, frame in enumerate(frames):
@@ -157,12 +165,20 @@ class _Run:
         found = xr.merge([o.result(self.steps) for o in self.observers], join="exact")
         return found.assign(blow_up_step=(("sample", "member"), watch.steps(), {"units": "1"}))
 
+    def _recall(self, samples: slice) -> None:
+        """Show the frames before the rollout too, where it outlasts the data."""
+        if self.steps <= self.course.known:
+            return
+        for frame in self.course.earlier(samples):
+            for observer in self.observers:
+                observer.recall(frame.to(self.device, self.dtype).unsqueeze(1))
+
     def _frames(self, samples: slice):
         inputs = self.course.inputs(samples).to(self.device, self.dtype)
         grid = self.course.grid
         copies = self.ensemble.perturb(inputs, len(grid.targets), samples.start)
         points = grid.coordinate_tensors(self.device, self.dtype)
-        return rollout_members(self.models, copies, points, self.steps, len(inputs))
+        return rollout_members(self.models, copies, points, self.steps, len(inputs), self.correct)
 
     def _explain(self, watch: Watch, samples: slice) -> None:
         """Note for every run that ended when and why it did."""
@@ -174,7 +190,14 @@ class _Run:
 
     def _measured(self, parts: list[xr.Dataset]) -> xr.Dataset:
         found = xr.concat(parts, dim="sample", data_vars="minimal", coords="minimal", join="exact")
-        return found if self.labelled_members else found.squeeze("member", drop=True)
+        found = found if self.labelled_members else found.squeeze("member", drop=True)
+        return found.merge(self._scalars(), join="override")
+
+    def _scalars(self) -> xr.Dataset:
+        """What the data say once per sample: a viscosity, a friction velocity."""
+        data = self.course.dataset
+        names = [n for n, array in data.data_vars.items() if array.dims in ((), ("sample",))]
+        return data[names].reset_coords(drop=True).load()
 
     def _attrs(self) -> dict[str, Any]:
         from surform import __version__
@@ -189,6 +212,7 @@ class _Run:
             "surform_version": __version__,
             "blow_up": "; ".join(self.reasons) or "none",
             "initial_time": self.course.initial_time,
+            "corrections": "; ".join(map(repr, self.corrections)) or "none",
         }
         if self.labelled_members:
             attrs |= {"noise": self.ensemble.noise, "noise_seed": self.ensemble.seed}

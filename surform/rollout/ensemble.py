@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surform.rollout.stepping import rollout
+from surform.rollout.stepping import Correct, rollout
 
 __all__ = ["Ensemble", "rollout_members"]
 
@@ -56,8 +56,9 @@ def rollout_members(
     coordinates: tuple[Tensor, ...],
     steps: int,
     samples: int,
+    correct: Correct | None = None,
 ) -> Iterator[Tensor]:
     """Yield frames `(B, M, *grid, C_out)`: every model from every perturbed copy, in lockstep."""
-    runs = [rollout(model, inputs, coordinates, steps) for model in models]
+    runs = [rollout(model, inputs, coordinates, steps, correct=correct) for model in models]
     for frames in zip(*runs, strict=True):
         yield torch.cat([frame.unflatten(0, (samples, -1)) for frame in frames], dim=1)

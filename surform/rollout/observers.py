@@ -12,6 +12,7 @@ import xarray as xr
 from torch import Tensor
 
 from surform.data.description import FieldsDescription
+from surform.rollout.trajectories import Trajectories
 
 __all__ = ["Observer", "Quantity", "VariableObserver"]
 
@@ -37,6 +38,9 @@ class Observer(ABC):
 
     needs_truth: ClassVar[bool] = False
 
+    def prepare(self, course: Trajectories, steps: int) -> None:  # noqa: B027  an offer
+        """Look at the data once, before a rollout of so many steps."""
+
     def start(self, grid: FieldsDescription, initial: Tensor) -> None:
         """Forget earlier rollouts; `initial` is the last known frame, `(B, 1, *grid, C)`."""
         self.grid = grid
@@ -51,6 +55,12 @@ class Observer(ABC):
     def coordinates(self) -> dict[str, Any]:
         """Coordinates of the quantities' own dims, as xarray takes them."""
         return {}
+
+    def recall(self, truth: Tensor) -> None:  # noqa: B027
+        """See a true frame `(B, 1, *grid, C)` from before the rollout.
+
+        All of them come after `start`, and only where the rollout goes on longer than the data.
+        """
 
     def update(self, prediction: Tensor, truth: Tensor | None = None) -> None:
         """See the next frame."""

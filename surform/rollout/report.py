@@ -11,11 +11,14 @@ import numpy as np
 import xarray as xr
 
 from surform.reports import Number, Page, curves, fields, label, player
-from surform.rollout.summary import blow_ups, known_steps, summarize, variables
+from surform.reports.panels import plane
+from surform.rollout.statistics_report import add_statistics
+from surform.rollout.summary import blow_ups, known_steps, sound, summarize, variables
 
 __all__ = ["add_rollout", "rollout_report"]
 
 _MODEL, _TRUTH, _STILL = "prediction", "truth", "persistence"
+_MOST = 72  # of a field in motion
 
 
 def rollout_report(
@@ -53,8 +56,10 @@ def add_rollout(page: Page, prediction: xr.Dataset, truth: xr.Dataset | None = N
         true = None if truth is None else _one_run(truth[variable])
         _motion(page, variable, shown, true)
         _errors(page, prediction, variable)
+        _ensemble(page, prediction, variable)
         _spectra(page, prediction, variable)
     _integrals(page, prediction)
+    add_statistics(page, prediction)
     rows = summarize(prediction)
     if rows:
         caption = (
@@ -86,15 +91,29 @@ def default_headline(prediction: xr.Dataset) -> list[Number]:
 def _motion(page: Page, variable: str, shown: xr.DataArray, true: xr.DataArray | None) -> None:
     page.section(f"{variable.replace('_', ' ').capitalize()} in motion")
     if shown.ndim > 2:
-        panels = {_MODEL: shown}
+        # Some frames, and of three axes a plane: a long rollout does not fit into memory.
+        length = shown.sizes["time"]
+        chosen = np.unique(np.linspace(0, length - 1, min(length, _MOST)).round().astype(int))
+        moving = _frames(shown, chosen)
+        panels = {_MODEL: moving}
         if true is not None:
-            off = shown.isel(time=slice(true.sizes["time"])).copy()
-            panels |= {_TRUTH: true, "difference": off.copy(data=off.values - true.values)}
+            still = _frames(true, chosen[chosen < true.sizes["time"]])
+            off = moving.isel(time=slice(still.sizes["time"]))
+            panels |= {_TRUTH: still, "difference": off.copy(data=off.values - still.values)}
         page.html(
             player(panels, "Every frame follows from the one before; only the start is given.")
         )
     page.figure(
         fields(shown, true, times=_early(shown.sizes["time"])), "The same run on one color scale."
+    )
+
+
+def _frames(field: xr.DataArray, chosen: np.ndarray) -> xr.DataArray:
+    """Some frames in memory; one by one, since a store would unpack all their chunks at once."""
+    flat = plane(field)
+    values = np.stack([flat.isel(time=int(i)).values for i in chosen])
+    return xr.DataArray(
+        values, {"time": flat["time"][chosen]}, flat.dims, name=flat.name, attrs=flat.attrs
     )
 
 
@@ -130,6 +149,31 @@ def _errors(page: Page, prediction: xr.Dataset, variable: str) -> None:
         )
 
 
+def _ensemble(page: Page, prediction: xr.Dataset, variable: str) -> None:
+    roles = {"skill": "error of the mean", "spread": "spread", "rmse": "error of one member"}
+    lines = {}
+    for metric, role in roles.items():
+        if f"{variable}_{metric}" in prediction and f"{variable}_spread" in prediction:
+            found, _ = _over_time(prediction, f"{variable}_{metric}", {"": role})
+            lines |= found
+    if not lines:
+        return
+    units = str(prediction[variable].attrs.get("units", "1"))
+    name = variable.replace("_", " ")
+    figure = curves(
+        lines,
+        logy=True,
+        xlabel=_lead(prediction),
+        ylabel=f"{name}" + (f" [{units}]" if units != "1" else ""),
+    )
+    page.section("Ensemble").figure(
+        figure,
+        "Root mean square over the grid, mean over the starts: the error of the members' mean, "
+        "that of one member, and how far the members are from their mean. Where the spread is "
+        "below the error of the mean, the ensemble is too sure.",
+    )
+
+
 def _spectra(page: Page, prediction: xr.Dataset, variable: str) -> None:
     for name in (f"{variable}_kinetic_spectrum", f"{variable}_spectrum"):
         if name in prediction:
@@ -140,8 +184,7 @@ def _spectra(page: Page, prediction: xr.Dataset, variable: str) -> None:
     nyquist = _nyquist(prediction[variable])
     for suffix, role in (("_truth", _TRUTH), ("", _MODEL)):
         if name + suffix in prediction:
-            array = prediction[name + suffix]
-            late = array.isel(time=slice(array.sizes["time"] // 2, None))
+            late = _late(sound(prediction, prediction[name + suffix]))
             energy = late.mean([d for d in late.dims if d != "wavenumber"])
             # Shells beyond the shortest axis' Nyquist wavenumber are cut off by the square.
             inside = (energy["wavenumber"] > 0) & (energy > 0) & (energy["wavenumber"] <= nyquist)
@@ -158,9 +201,16 @@ def _spectra(page: Page, prediction: xr.Dataset, variable: str) -> None:
             xlabel=label(prediction["wavenumber"]),
             ylabel=f"{kind} per shell",
         ),
-        "Energy by scale, mean over the second half of the rollout: a model that blurs falls below "
-        "the truth on the right, one that makes noise rises above it.",
+        "Energy by scale, mean over the second half of the rollout and the runs that did not blow "
+        "up; of the truth over all known frames where it ends before. A model that blurs falls "
+        "below the truth on the right, one that makes noise rises above it.",
     )
+
+
+def _late(array: xr.DataArray) -> xr.DataArray:
+    """The second half of the rollout; all that is known of what ends before it."""
+    late = array.isel(time=slice(array.sizes["time"] // 2, None))
+    return late if known_steps(late).any() else array
 
 
 def _nyquist(field: xr.DataArray) -> float:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["advance", "rollout"]
+__all__ = ["Correct", "advance", "rollout"]
+
+# What is done to a frame `(B, *grid, C_out)`, given the one before it: see `corrections`.
+Correct = Callable[[Tensor, Tensor], Tensor]
 
 
 def rollout(
@@ -17,6 +20,7 @@ def rollout(
     steps: int,
     *,
     gradients: bool = False,
+    correct: Correct | None = None,
 ) -> Iterator[Tensor]:
     """Yield `steps` predicted frames, `(B, *grid, C_out)` each, in the model's physical units.
 
@@ -30,6 +34,7 @@ def rollout(
         inputs: `(B, T_in, *grid, C)`, oldest frame first, or `(B, *grid, C)` for one-step models.
         coordinates: one `(n_i,)` tensor per axis.
         gradients: keep the graph of the steps, to differentiate through the rollout.
+        correct: applied to every predicted frame before it is yielded and fed back.
 
     Raises:
         ValueError: shapes that are no fields on this grid, or more channels out than in.
@@ -48,7 +53,9 @@ def rollout(
         # Only around the call: a setting held across a yield would leak into the caller's code.
         with torch.set_grad_enabled(gradients):
             frames = model(window if windowed else window[:, -1], coordinates)
-        frames = _with_time(frames, window)
+            frames = _with_time(frames, window)
+            if correct is not None:
+                frames = _corrected(frames, window, correct)
         yield from frames[:, :steps].unbind(1)
         steps -= frames.shape[1]
         window = advance(window, frames)
@@ -70,6 +77,14 @@ def _with_time(frames: Tensor, window: Tensor) -> Tensor:
             "can be rolled out when its inputs hold all its targets"
         )
     return frames
+
+
+def _corrected(frames: Tensor, window: Tensor, correct: Correct) -> Tensor:
+    """Frames `(B, T, *grid, C_out)`, each corrected with the one before it at hand."""
+    done = [window[:, -1, ..., : frames.shape[-1]]]
+    for frame in frames.unbind(1):
+        done.append(correct(frame, done[-1]))
+    return torch.stack(done[1:], dim=1)
 
 
 def advance(window: Tensor, frames: Tensor) -> Tensor:

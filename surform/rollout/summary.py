@@ -10,7 +10,7 @@ import xarray as xr
 
 from surform.rollout.errors import correlation_time
 
-__all__ = ["blow_ups", "known_steps", "summarize", "variables"]
+__all__ = ["blow_ups", "known_steps", "left_out", "sound", "summarize", "variables"]
 
 
 def variables(prediction: xr.Dataset) -> list[str]:
@@ -39,6 +39,22 @@ def blow_ups(prediction: xr.Dataset) -> tuple[int, int]:
     """(runs that blew up, runs in all)."""
     steps = prediction["blow_up_step"]
     return int((steps >= 0).sum()), int(steps.size)
+
+
+def left_out(prediction: xr.Dataset) -> str:
+    """The runs that blew up: "sample 2, member 3; sample 4, member 0"; "" when none did."""
+    steps = prediction["blow_up_step"]
+    places = np.argwhere(np.asarray(steps.values >= 0))
+    runs = [", ".join(f"{d} {i}" for d, i in zip(steps.dims, p, strict=True)) for p in places]
+    return "; ".join(runs)
+
+
+def sound(prediction: xr.Dataset, array: xr.DataArray) -> xr.DataArray:
+    """A measurement without the runs that blew up, or with all where every one did."""
+    fine = prediction["blow_up_step"] < 0
+    if not fine.any() or set(fine.dims) - set(array.dims):
+        return array
+    return array.where(fine)
 
 
 def _figures(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +16,8 @@ from surform.data.compatibility import axis_values, check_grid, check_variables,
 from surform.data.description import FieldsDescription
 
 __all__ = ["Trajectories", "coordinates"]
+
+_BLOCK_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,17 @@ class Trajectories:
         if end <= begin:
             return None
         return torch.from_numpy(self._read(self.grid.targets, samples, begin, end))
+
+    def frames(self, samples: slice, begin: int, end: int) -> Iterator[Tensor]:
+        """The targets in frames begin..end of the data, `(B, *grid, C_out)` each."""
+        size = max(1, _BLOCK_BYTES // (8 * math.prod((*self.grid.shape, len(self.grid.targets)))))
+        for first in range(begin, end, size):
+            block = self._read(self.grid.targets, samples, first, min(first + size, end))
+            yield from torch.from_numpy(block).unbind(1)
+
+    def earlier(self, samples: slice) -> Iterator[Tensor]:
+        """The frames up to the last one of the window, `(B, *grid, C_out)` each."""
+        return self.frames(samples, 0, self._first)
 
     def future(self, steps: int) -> xr.Dataset | None:
         """The true targets at the predicted times, lazily; as many as known, None when none is."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -153,3 +156,94 @@ def test_unknown_models_are_told(data, capsys):
 def test_help_has_an_example_and_needs_no_torch(capsys):
     assert main(["rollout", "--help"]) == 0
     assert "surform rollout runs/" in capsys.readouterr().out
+
+
+def saved_twin(model, folder, seed):
+    """Another model of the same kind."""
+    twin = FieldSurrogate.from_pretrained(model / "model")
+    torch.manual_seed(seed)
+    for weight in twin.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    twin.save_pretrained(folder / "model")
+    return twin
+
+
+def test_several_models_and_the_members_of_an_ensemble_run_side_by_side(
+    model, data, tmp_path, capsys
+):
+    from surform.uncertainty import DeepEnsemble
+
+    twins = [saved_twin(model, tmp_path / f"twin{seed}", seed) for seed in (1, 2)]
+    DeepEnsemble(twins).save_pretrained(tmp_path / "both")
+    options = f"--data {data} --steps 12 --samples 0:2 --perturb 1e-3 --members 2 --seed 3"
+    for name, sources in (("apart", "twin1 twin2"), ("joined", "both")):
+        names = [str(tmp_path / source) for source in sources.split()]
+        line = ["rollout", *names, *options.split(), "--out", str(tmp_path / f"{name}.zarr")]
+        assert main(line) == 0
+    assert "spread-skill, mean over time" in capsys.readouterr().out
+    apart, joined = (xr.open_zarr(tmp_path / f"{n}.zarr").load() for n in ("apart", "joined"))
+    assert apart["vorticity"].dims == ("sample", "member", "time", "x", "y")
+    assert apart.sizes["member"] == 4
+    xr.testing.assert_equal(apart["vorticity"], joined["vorticity"])
+    assert np.isfinite(apart["vorticity_spread"]).all()  # past the end of the truth as well
+    assert apart.attrs["noise"] == 1e-3
+
+
+def test_statistics_come_by_themselves_and_into_a_file(model, data, tmp_path, capsys):
+    report, file = tmp_path / "report.html", tmp_path / "statistics.json"
+    line = f"rollout {model} --data {data} --steps 20 --report {report} --statistics {file}"
+    assert main(line.split()) == 0
+    assert "PDF, distance" in capsys.readouterr().out
+    stored = json.loads(file.read_text())
+    assert {"vorticity_rms", "vorticity_pdf"} <= set(stored["truth"]["data_vars"])
+    assert "all 9 frames of the data" in report.read_text()
+
+
+def test_corrections_are_options_and_are_told(model, data, tmp_path):
+    line = (
+        f"rollout {model} --data {data} --steps 5 --out {tmp_path / 'o.zarr'} --damping 0.1 "
+        f"--damping-cutoff 0.25 --clamp 4 --limit-energy {data} --conserve-mean vorticity"
+    )
+    assert main(line.split()) == 0
+    found = xr.open_zarr(tmp_path / "o.zarr").load()
+    assert found.attrs["corrections"] == (
+        "SpectralDamping(strength=0.1, cutoff=0.25); Clamp(deviations=4.0); EnergyLimit(); "
+        "ConserveMean(variables=('vorticity',))"
+    )
+    with xr.open_dataset(data, engine="h5netcdf") as flow:
+        start = flow["vorticity"].isel(time=1).mean(("x", "y"))
+    means = found["vorticity"].mean(("x", "y"))
+    np.testing.assert_allclose(means, start.broadcast_like(means), atol=1e-6)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--statistics", "s.txt"], "statistics are written as .json or .nc, not to s.txt"),
+        (["--statistics", "flow.nc"], "would replace the data"),
+        (["--clamp", "0.5"], "more than 0.5 deviations from the mean of training"),
+        (["--damping", "-1"], "the strength of damping must be above 0"),
+        (["--conserve-mean", "p"], "conserve is that of p: choose from vorticity"),
+        (["--limit-energy", "nowhere.zarr"], "nowhere.zarr"),
+        (["--members", "0"], "at least one member"),
+    ],
+)
+def test_what_a_long_rollout_cannot_do_is_one_line(
+    model, data, options, message, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["rollout", str(model), "--data", str(data), "--steps", "3", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.fault
+def test_models_of_other_data_do_not_run_together(model, data, tmp_path, capsys):
+    other = FieldSurrogate.from_pretrained(model / "model")
+    other.description = replace(other.description, time_step=0.25)
+    other.save_pretrained(tmp_path / "other")
+    line = ["rollout", str(model), str(tmp_path / "other"), "--data", str(data), "--steps", "3"]
+    assert main(line) == 2
+    assert "was trained with a time step of 0.5" in capsys.readouterr().err

@@ -18,7 +18,7 @@ def rolled(linear, flow, describe):
     def make(data, steps=12, factor=0.95, ensemble=None, **description):
         about = describe(data, **description)
         course = Trajectories.of(data, about)
-        observers = observers_for(course.grid, ensemble)
+        observers = observers_for(course.grid, ensemble.members if ensemble else 1)
         prediction = rollout_to(
             None,
             linear(factor).double(),
