@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,7 @@ from torch.optim import AdamW, Optimizer
 
 from surform.data.batches import FieldBatch
 from surform.operators.surrogate import FieldSurrogate
+from surform.operators.training_noise import with_noise
 from surform.operators.windows import advance
 from surform.reports.page import Section
 from surform.training.losses import RelativeL2
@@ -36,6 +38,8 @@ class FieldTask(Task):
         predicts: "state", or "change": the network learns the difference to the last frame given.
         walls: the velocity's variables, one per axis, of a flow in a closed box: zero on the first
             plane of their axis, in inputs and predictions (see `FieldSurrogate`).
+        training_noise: deviation of Gaussian noise on what is fed back in a rollout, in normalised
+            units, drawn anew at every training step; targets and evaluation stay clean.
         steps: frames per call of the network (time windows); None = all target frames at once.
         curriculum_start: frames predicted at the first iteration of a curriculum.
         curriculum_length: iterations over which the frames grow from curriculum_start to `steps`;
@@ -62,6 +66,7 @@ class FieldTask(Task):
         boundary: Literal["free", "zero"] = "free",
         predicts: Literal["state", "change"] = "state",
         walls: Sequence[str] = (),
+        training_noise: float = 0.0,
         steps: int | None = None,
         curriculum_start: int = 1,
         curriculum_length: int = 0,
@@ -89,6 +94,8 @@ class FieldTask(Task):
         )
         if loss_on not in ("physical", "normalized"):
             raise ValueError(f"loss_on must be 'physical' or 'normalized', got {loss_on!r}")
+        if not 0 <= training_noise < math.inf:
+            raise ValueError(f"training_noise must be 0 or more, got {training_noise}")
         if steps is not None and steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
         if curriculum_length and (steps is None or not 1 <= curriculum_start <= steps):
@@ -101,6 +108,7 @@ class FieldTask(Task):
                 "curriculum_length at least 0"
             )
         self.loss_on = loss_on
+        self.training_noise = training_noise
         self.steps = steps
         self.curriculum_start = curriculum_start
         self.curriculum_length = curriculum_length
@@ -110,12 +118,14 @@ class FieldTask(Task):
 
     def predict_batch(self, batch: FieldBatch) -> Prediction:
         """What the training loss sees: one call of the network, perhaps after rollouts."""
-        if not batch.time_window:
-            return self._compare(batch.inputs, batch.targets, batch, None)
-        iteration = self.batches_seen
         window, targets = batch.inputs, batch.targets
+        if self.training:
+            window = with_noise(window, self.surrogate, self.training_noise)
+        if not batch.time_window:
+            return self._compare(window, targets, batch, None)
+        iteration = self.batches_seen
         if self.pushes_forward(iteration):
-            window, targets = self._push_forward(batch)
+            window, targets = self._push_forward(window, batch)
             return self._compare(window, targets, batch, targets.shape[1])
         steps = min(self.latent_steps(iteration), targets.shape[1]) or targets.shape[1]
         return self._compare(window, targets[:, :steps], batch, steps)
@@ -161,7 +171,7 @@ class FieldTask(Task):
         after = self.pushforward_after
         return after is not None and iteration > after and iteration % self.pushforward_every == 0
 
-    def _push_forward(self, batch: FieldBatch) -> tuple[Tensor, Tensor]:
+    def _push_forward(self, window: Tensor, batch: FieldBatch) -> tuple[Tensor, Tensor]:
         block, rollouts = self.steps or 1, self.pushforward_rollouts
         needed = block * (rollouts + 1)
         if batch.targets.shape[1] < needed:
@@ -169,7 +179,6 @@ class FieldTask(Task):
                 f"pushforward with {rollouts} rollouts of {block} frames needs target_steps >= "
                 f"{needed}, the data give {batch.targets.shape[1]}"
             )
-        window = batch.inputs
         with torch.no_grad():
             for _ in range(rollouts):
                 frames = self.surrogate(window, batch.coordinates, block)
