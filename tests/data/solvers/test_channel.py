@@ -278,7 +278,7 @@ def test_unstable_wave_grows_as_published():
     # Orszag, J. Fluid Mech. 50 (1971)
     published = 0.23752649 + 0.00373967j
     assert abs(orr_sommerfeld(10000, 1.0)[0] - published) < 2e-8
-    assert abs(measured_speed(65) - published) < 2e-7
+    assert abs(measured_speed(65) - published) < 2e-8
 
 
 def test_wave_converges_spectrally_across():
@@ -476,11 +476,11 @@ def test_turbulence_sustains_itself_at_the_reynolds_number_aimed_at():
     # Coarse for a direct simulation, but turbulence: the figures are in docs/solvers.md.
     data = channel(
         Samples(range(1), dtype=torch.float32), grid_x=16, grid_y=33, grid_z=16,
-        spin_up=8.0, frames=80, dt_frame=2.0,
+        spin_up=5.0, frames=60, dt_frame=2.0,
     )  # fmt: skip
     assert 155 < float(data.fields["reynolds_tau"].values) < 205
     u = data.fields["u"].values[0].double()
     rms = u.std((0, 1, 3), correction=0) / data.fields["u_tau"].values
-    assert 2.2 < float(rms.max()) < 3.6  # 2.65 in a large channel at full resolution
+    assert 2.0 < float(rms.max()) < 3.2  # 2.65 in a large channel at full resolution
     peak = 180 * (float(data.axes["y"].values[rms[:17].argmax()]))
     assert 8 < peak < 35
