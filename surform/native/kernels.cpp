@@ -9,8 +9,9 @@ int surform_panel() { return PANEL; }
 int surform_tile() { return TILE; }
 
 void surform_values_and_others(const Mixing* m, const float* u, const float* weight,
-                               const float* const* kernels, float* values, float* partial) {
-  values_and_others(*m, u, weight, kernels, values, partial);
+                               const float* const* kernels, float* values, float* partial,
+                               float* results, float* start, float* sum, float* square) {
+  values_and_others(*m, u, weight, kernels, values, partial, results, start, sum, square);
 }
 
 void surform_first_axis(const Mixing* m, const float* kernels, const float* partial,
@@ -31,8 +32,8 @@ void surform_project_backward(const Mixing* m, const ProjectionGradient* w, cons
 
 void surform_results_backward(const Mixing* m, const float* dmixed, const float* weight,
                               const float* slope, const float* offset, long apart,
-                              const float* results, float* g) {
-  results_backward(*m, dmixed, weight, slope, offset, apart, results, g);
+                              const float* results, float* g, float* g_apart) {
+  results_backward(*m, dmixed, weight, slope, offset, apart, results, g, g_apart);
 }
 
 void surform_first_axis_backward(const Mixing* m, const float* kernels, const float* partial,

@@ -60,11 +60,12 @@ static float second_backward(const Mixing& m, const ProjectionGradient& w, long 
 
 // dmixed (x, rest, o) of the unnormalised sums, times scale if given; per x: steps (o), their sum
 // over rest, and dots, sum of the gradient of mixed times mixed (if scale is given).
-// sums per thread: second (p, o), raw (h d, o) = sum of results^T dmixed.
+// sums per thread: second (p, o), raw (h d, o) = sum of results^T dmixed; in parallel read h part d
+// for h d here and below.
 static void project_backward(const Mixing& m, const ProjectionGradient& w, const float* results,
                              const float* mixed, const float* dy, float* dmixed, float* steps,
                              float* dots, float* sums) {
-  const long o = m.out, p = w.second_out, f = m.features(), size = p * o + f * o;
+  const long o = m.out, p = w.second_out, f = m.results(), size = p * o + f * o;
 #pragma omp parallel for num_threads(m.threads) schedule(static) if (m.threads > 1)
   for (long x = 0; x < m.first; x++) {
     float* own = sums + omp_get_thread_num() * size;
@@ -76,33 +77,38 @@ static void project_backward(const Mixing& m, const ProjectionGradient& w, const
     }
     dots[x] = second_backward(m, w, x, mixed, dy, dmixed, steps + x * o, own);
     for (long i = 0; i < m.rest; i += TILE)
-      add_outer(i + TILE < m.rest ? TILE : m.rest - i, q + i * m.features(), m.features(), f,
+      add_outer(i + TILE < m.rest ? TILE : m.rest - i, q + i * f, f, f,
                 dmixed + (x * m.rest + i) * o, o, o, own + p * o);
   }
 }
 
-// g, the gradient of results, in the layout of partial <- dmixed weight^T + slope results + offset;
-// weight (o, h d); slope, offset (h d), `apart` numbers from x to x.
+// Gradients of results <- dmixed weight^T + slope results + offset; weight (o, h d); slope, offset
+// (h d), `apart` numbers from x to x. g: in the layout of partial, of the first axis's part;
+// g_apart (x, h, part, rest, d): of the parts of all other axes.
 static void results_backward(const Mixing& m, const float* dmixed, const float* weight,
                              const float* slope, const float* offset, long apart,
-                             const float* results, float* g) {
-  const long f = m.features(), o = m.out, panels = m.width / PANEL;
+                             const float* results, float* g, float* g_apart) {
+  const long f = m.results(), o = m.out, panels = m.width / PANEL, others = m.parts - 1;
 #pragma omp parallel for num_threads(m.threads) schedule(static) if (m.threads > 1)
   for (long x = 0; x < m.first; x++) {
     for (long i = 0; i < m.rest; i += TILE) {
       const long rows = i + TILE < m.rest ? TILE : m.rest - i;
       if (x + 1 < m.first) {
-        soon.add(results + (x + 1) * m.slab + i * m.features(), rows * m.features());
+        soon.add(results + (x + 1) * m.slab + i * f, rows * f);
         soon.add(dmixed + ((x + 1) * m.rest + i) * o, rows * o);
       }
-      for (long h = 0; h < m.heads; h++) {
-        const long column = h * m.width, at = x * apart + column;
-        const float* q = results + x * m.slab + i * m.features() + column;
-        float* target = g + ((h * m.rest + i) * panels) * m.apart + x * PANEL;
+      for (long k = 0; k < m.heads * m.parts; k++) {
+        const long h = k / m.parts, part = k % m.parts;
+        const long column = k * m.width, at = x * apart + column;
+        const float* q = results + x * m.slab + i * f + column;
+        Panels target{g + ((h * m.rest + i) * panels) * m.apart + x * PANEL, panels * m.apart,
+                      m.apart, 0};
+        if (part)
+          target = rows_of(g_apart + ((x * m.heads + h) * others + part - 1) * m.head() +
+                               i * m.width, m.width);
         product(Size{rows, m.width, o, 1}, Left{dmixed + (x * m.rest + i) * o, o, 1, 0},
-                rows_of(weight + column, f), Panels{target, panels * m.apart, m.apart, 0},
-                Start{rows_of(q, m.features()), slope + at, offset + at},
-                Finish{m.stream != 0});
+                rows_of(weight + column, f), target,
+                Start{rows_of(q, f), slope + at, offset + at}, Finish{m.stream != 0});
       }
     }
     finish_stores();
@@ -162,7 +168,7 @@ static void correlate(long n, long inner, long segments, const float* a, long aj
 struct OthersGradient {
   const float *u, *weight, *values;         // weight (h d, c)
   const float* const* kernels;              // (h, n, n)
-  const float* dpartial;                    // (x, h, rest, d)
+  const float *dpartial, *g_apart;          // (x, h, rest, d), (x, h, part, rest, d) in parallel
   float *du, *sums;                         // sums per thread: weight, then each kernel's
   long size;                                // numbers in a thread's sums
 };
@@ -222,6 +228,33 @@ static void head_backward(const Mixing& m, const OthersGradient& w, long h, long
   }
 }
 
+// The same in parallel: dv <- dpartial and what comes through each other axis alone.
+static void head_backward_apart(const Mixing& m, const OthersGradient& w, long h, long start,
+                                long count, float* turned, float* dv, float* own) {
+  const long head = m.head(), d = m.width, f = m.features(), others = m.parts - 1;
+  float* sum = own + f * m.channels;
+  for (long axis = 0; axis < m.rank; axis++) {
+    const Line on = line(m, axis);
+    const long n = on.n;
+    const Left kernel{w.kernels[axis] + h * n * n, 1, n, 0};
+    for (long x = 0; x < count; x++) {
+      const long at = (start + x) * m.heads + h;
+      const float *v = w.values + at * head, *g = w.g_apart + (at * others + axis) * head;
+      correlate(n, on.after * d, on.before, g, n * on.after * d, v, n * on.after * d, turned,
+                sum + h * n * padded(n));
+      for (long i = 0; i < on.before; i++)
+        for (long j = 0; j < on.after; j++) {
+          const long from = on.at(i, j);
+          const Panels target = rows_of(dv + (x * m.rest + from) * f + h * d, on.after * f);
+          const Panels first = rows_of(w.dpartial + at * head + from * d, on.after * d);
+          product(Size{n, d, n, 1}, kernel, rows_of(g + from * d, on.after * d), target,
+                  Start{axis ? target : first});
+        }
+    }
+    sum += m.heads * n * padded(n);
+  }
+}
+
 static void others_backward(const Mixing& m, const OthersGradient& w) {
   const long f = m.features(), c = m.channels, head = m.head();
   const long block = head > 1 << 15 ? 1 : 2, blocks = (m.first + block - 1) / block;
@@ -240,7 +273,10 @@ static void others_backward(const Mixing& m, const OthersGradient& w) {
         soon.add(w.values + (x * m.heads + h + 1) * head, head);
         soon.add(w.dpartial + (x * m.heads + h + 1) * head, head);
       }
-      head_backward(m, w, h, start, count, memory, turned, dv, own);
+      if (m.parallel())
+        head_backward_apart(m, w, h, start, count, turned, dv, own);
+      else
+        head_backward(m, w, h, start, count, memory, turned, dv, own);
     }
     const long rows = count * m.rest;
     const float* u = w.u + start * m.rest * c;

@@ -27,7 +27,8 @@ struct Start {  // start(i, column) = source(i, column) * slope(column) + offset
 };
 
 // Moments over many products of each number of C: of the first product's number, the sum of
-// differences to it and the sum of their squares; rows as far apart as given.
+// differences to it and the sum of their squares; rows as far apart as given. row = 0: one moment
+// per column, over the rows too.
 struct Tally {
   bool begin;
   float *first, *sum, *square;
@@ -91,6 +92,24 @@ INLINE void add_to(const Tally& t, long at, vec x) {
   }
 }
 
+// The same for the rows of a tile together.
+template <int R, int V>
+INLINE void add_rows_to(const Tally& t, vec rows[R][V]) {
+  for (int v = 0; v < V; v++) {
+    float *first = t.first + v * LANES, *sum = t.sum + v * LANES, *square = t.square + v * LANES;
+    if (t.begin) store(first, rows[0][v]);
+    const vec start = load(first);
+    vec s = t.begin ? vec{} : load(sum), q = t.begin ? vec{} : load(square);
+    for (int i = 0; i < R; i++) {
+      const vec d = rows[i][v] - start;
+      s += d;
+      q += d * d;
+    }
+    store(sum, s);
+    store(square, q);
+  }
+}
+
 template <int R, int V>
 INLINE void begin_sums(const Tile& t, vec sum[R][V]) {
   const Start& s = t.start;
@@ -107,7 +126,9 @@ INLINE void begin_sums(const Tile& t, vec sum[R][V]) {
 template <int R, int V>
 INLINE void end_sums(const Tile& t, vec sum[R][V]) {
   const Tally& tally = t.finish.tally;
-  if (tally.first)
+  if (tally.first && !tally.row)
+    add_rows_to<R, V>(tally, sum);
+  else if (tally.first)
     for (int i = 0; i < R; i++)
       for (int v = 0; v < V; v++) add_to(tally, i * tally.row + v * LANES, sum[i][v]);
   for (int i = 0; i < R; i++)
@@ -165,8 +186,10 @@ static void compute_rows(long rows, const Tile& t) {
   }
 }
 
-INLINE Tally moved(const Tally& t, long by) {
-  return Tally{t.begin, t.first + by, t.sum + by, t.square + by, t.row};
+// For the tile that starts at a row and a column.
+INLINE Tally moved(const Tally& t, long row, long column) {
+  const long by = row * t.row + column;
+  return Tally{t.begin && (t.row || !row), t.first + by, t.sum + by, t.square + by, t.row};
 }
 
 // Columns must be a multiple of LANES.
@@ -186,7 +209,7 @@ static void product(const Size& n, const Left& a, const Panels& b, const Panels&
       t.a.p = a.p + i * a.row;
       t.c.p = c.p + i * c.row + j * c.panel;
       if (s.source.p) t.start.source.p = s.source.p + i * s.source.row + j * s.source.panel;
-      if (f.tally.first) t.finish.tally = moved(f.tally, i * f.tally.row + j * PANEL);
+      if (f.tally.first) t.finish.tally = moved(f.tally, i, j * PANEL);
       if (f.copy.p) t.finish.copy.p = f.copy.p + i * f.copy.row + j * f.copy.panel;
       t.soon = queue.take(requests);
       if (a.row == 1)

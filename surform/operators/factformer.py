@@ -41,7 +41,7 @@ class FactFormerSteady2d(nn.Module):
         encoding_scale: standard deviation of the encoding's frequencies [1 / unit of length].
         periodic: every axis is evenly spaced and closes on itself, its end point not repeated:
             positions enter through whole waves per period only (ours; False as published).
-        recompute: keep no contracted values for the backward pass (CPU): less memory, more time.
+        recompute: keep no contracted values for the backward pass: less memory, more time.
     """
 
     time_window: ClassVar[bool] = False

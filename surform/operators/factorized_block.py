@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.layers.checks import at_least
 from surform.layers.fourier_encoding import FourierEncoding
+from surform.layers.tokenwise import tokenwise
 from surform.operators.axis_kernel import AxisKernel
 from surform.operators.mixed_update import mixed_update
 from surform.operators.out_norm import out_norm as find_norm
@@ -27,11 +29,12 @@ class FactorizedBlock(nn.Module):
         latent_dim: width that each kernel's queries and keys are made from (None: dim).
         dim_out: channels of the result (None: dim).
         kernel_multiplier: width of a kernel's queries and keys over dim_head.
-        periodic: all axes close on themselves; see `AxisKernel`.
+        periodic: whether all axes, or each of them, close on themselves; see `AxisKernel`.
         parallel: contract the same values with every kernel and concatenate per head, instead of
             one after the other.
         out_norm: "group", "row_instance" or "channel_instance"; see `surform.operators.out_norm`.
-        recompute: keep no contracted values for the backward pass (CPU): less memory, more time.
+        second_mlp: end with two more linear maps without bias, a GELU between them.
+        recompute: keep no contracted values for the backward pass: less memory, more time.
     """
 
     def __init__(
@@ -46,9 +49,10 @@ class FactorizedBlock(nn.Module):
         kernel_multiplier: int = 3,
         scaling_factor: float = 1.0,
         rotary: bool = True,
-        periodic: bool = False,
+        periodic: bool | Sequence[bool] = False,
         parallel: bool = False,
         out_norm: str = "group",
+        second_mlp: bool = False,
         recompute: bool = False,
     ) -> None:
         super().__init__()
@@ -56,6 +60,7 @@ class FactorizedBlock(nn.Module):
         at_least(1, kernel_multiplier=kernel_multiplier)
         self.parallel, self.recompute, self.out_norm = parallel, recompute, find_norm(out_norm)
         dim_out = dim if dim_out is None else dim_out
+        circles = [periodic] * rank if isinstance(periodic, bool) else periodic
         self.norm = nn.LayerNorm(dim)
         self.to_value = nn.Linear(dim, heads * dim_head, bias=False)
         self.to_axes = nn.Linear(dim, dim, bias=False)
@@ -68,13 +73,15 @@ class FactorizedBlock(nn.Module):
                 kernel_multiplier,
                 scaling_factor,
                 rotary,
-                periodic,
+                circle,
             )
-            for _ in range(rank)
+            for _, circle in zip(range(rank), circles, strict=True)
         )
         features = heads * dim_head * (rank if parallel else 1)
         self.to_out = nn.Linear(features, dim_out, bias=False)
         self.mlp_out = nn.Linear(dim_out, dim_out, bias=False)
+        pair = [nn.Linear(dim_out, dim_out, bias=False) for _ in range(2 if second_mlp else 0)]
+        self.second_mlp = nn.ModuleList(pair)
 
     def forward(
         self,
@@ -82,18 +89,32 @@ class FactorizedBlock(nn.Module):
         coordinates: Sequence[Float[Tensor, " _"]],
         residual: Float[Tensor, "b *grid o"] | None = None,
         normed: tuple[Tensor, list[Tensor]] | None = None,
+        factor: float = 1.0,
     ) -> Float[Tensor, "b *grid o"]:
-        """The block's update of u, added to `residual` if given; coordinates in physical units.
+        """factor times the block's update of u, plus `residual` if given.
 
-        normed: the norm of u and its means along the axes, if they are known already.
+        Args:
+            coordinates: in physical units.
+            normed: the norm of u and its means along the axes, if they are known already.
         """
         normal, pooled = pooled_norm(u, None, self.norm)[1:] if normed is None else normed
+        kernels = self._kernels(pooled, coordinates)
+        if not self.second_mlp:
+            return self._mix(normal, kernels, _times(factor, self.mlp_out.weight), residual)
+        # two linear maps in a row are one
+        into, out = (linear.weight for linear in self.second_mlp)
+        hidden = self._mix(normal, kernels, into @ self.mlp_out.weight, None)
+        return tokenwise(F.gelu, hidden, (), _times(factor, out), residual)
+
+    def _mix(
+        self, normal: Tensor, kernels: list[Tensor], last: Tensor, residual: Tensor | None
+    ) -> Tensor:
         return mixed_update(
             normal,
             self.to_value.weight,
             self.to_out.weight,
-            self.mlp_out.weight,
-            self._kernels(pooled, coordinates),
+            last,
+            kernels,
             self.out_norm,
             residual,
             parallel=self.parallel,
@@ -126,3 +147,7 @@ class FactorizedLayer(nn.Module):
     ) -> Float[Tensor, "b *grid c"]:
         u, normal, means = encoded_norm(u, self.encoding, coordinates, self.block.norm)
         return self.block(u, coordinates, residual=u, normed=(normal, means))
+
+
+def _times(factor: float, weight: Tensor) -> Tensor:
+    return weight if factor == 1 else factor * weight

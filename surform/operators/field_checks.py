@@ -32,7 +32,7 @@ def check_coordinates(
     grid: Sequence[int],
     like: Tensor,
     extra: int = 0,
-    periodic: bool = False,
+    periodic: bool | Sequence[bool] = False,
 ) -> list[Tensor]:
     """One (n,) tensor per axis on the device and in the dtype (float32 at least) of `like`.
 
@@ -42,13 +42,14 @@ def check_coordinates(
     """
     if len(coordinates) != len(grid):
         raise ValueError(f"{len(coordinates)} coordinates for a grid of {len(grid)} axes")
-    for axis, (x, n) in enumerate(zip(coordinates, grid, strict=True)):
+    circles = [periodic] * len(grid) if isinstance(periodic, bool) else periodic
+    for axis, (x, n, circle) in enumerate(zip(coordinates, grid, circles, strict=True)):
         if x.ndim != 1 or x.shape[0] not in (n, n + extra):
             raise ValueError(
                 f"coordinates[{axis}] has shape {tuple(x.shape)}, expected ({n},)"
                 + (f" or ({n + extra},)" if extra else "")
             )
-        if periodic and n < 2:
+        if circle and n < 2:
             raise ValueError(f"axis {axis} has 1 point, a periodic axis needs at least 2")
     # 16 bits would not tell neighbouring points apart
     dtype = torch.promote_types(like.dtype, torch.float32)

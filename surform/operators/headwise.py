@@ -18,6 +18,7 @@ from surform import attention
 from surform.attention.dispatch import requested
 from surform.layers.blocking import differentiable_gradients, works_in_blocks
 from surform.layers.pages import large_empty
+from surform.layers.recomputed import recomputed
 from surform.operators.headwise_backward import HeadwiseGradient
 from surform.operators.headwise_forward import integrate, project
 from surform.operators.kernel_integral import KernelIntegral, sample_groups
@@ -37,7 +38,7 @@ def mix_axes(
 ) -> Float[Tensor, "b *grid o"]:
     """norm(axial(u to_value^T, kernels)) to_out^T.
 
-    recompute: keep nothing of the heads' width for the backward pass (CPU): less memory, more time.
+    recompute: keep nothing of the heads' width for the backward pass: less memory, more time.
     to_out's columns are head-major: (h, dim_head), or (h, axis, dim_head) when parallel, where the
     norm takes each axis of a head for a head of its own.
     """
@@ -47,6 +48,8 @@ def mix_axes(
         tensors = (u, values, outs, *kernels)
         keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors) and not recompute
         return _Headwise.apply(norm, parallel, keep, *tensors)  # type: ignore[no-any-return]
+    if recompute:
+        return recomputed(mix_plainly, norm, parallel, u, values, outs, *kernels)
     return mix_plainly(norm, parallel, u, values, outs, *kernels)
 
 
@@ -97,8 +100,9 @@ class _Headwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         norm, parallel, groups = ctx.norm, ctx.parallel, ctx.groups
-        rank = ctx.saved_tensors[0].ndim - 2
-        inputs, rest = ctx.saved_tensors[: rank + 3], ctx.saved_tensors[rank + 3 :]
+        saved = ctx.saved_tensors  # under activation checkpointing they are given once
+        rank = saved[0].ndim - 2
+        inputs, rest = saved[: rank + 3], saved[rank + 3 :]
         if torch.is_grad_enabled():
             found = differentiable_gradients(
                 lambda *x: mix_plainly(norm, parallel, *x),

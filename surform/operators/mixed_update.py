@@ -41,17 +41,17 @@ def mixed_update(
 ) -> Float[Tensor, "b *grid p"]:
     """See `mix_axes` for to_value, to_out, parallel and recompute."""
     heads = kernels[0].shape[1]
-    natively = not parallel and mixes_natively(u, to_value, to_out, second, heads)
+    natively = mixes_natively(u, to_value, to_out, second, heads)
     if not natively or requested("axial") is not None:
         mixed = mix_axes(u, to_value, to_out, kernels, norm, parallel, recompute)
         return tokenwise(F.gelu, mixed, (), second, residual)
-    tensors = (residual, u, to_value, to_out, second, *kernels)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        return _Update.apply(norm, not recompute, *tensors)  # type: ignore[no-any-return]
+    inputs = (u, to_value, to_out, second, *kernels)
+    given = inputs if residual is None else (residual, *inputs)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
+        return _Update.apply(norm, not recompute, residual, *inputs)  # type: ignore[no-any-return]
     y = large_empty((*u.shape[:-1], len(second)), u)
-    for group in _sample_groups(u, len(to_value)):
-        mixer = Mixer(u[group], to_value, to_out, second, [k[group] for k in kernels])
-        mixer.run(norm, None if residual is None else residual[group], y[group])
+    for group in _sample_groups(u, to_out.shape[1]):
+        _mixer(inputs, group).run(norm, None if residual is None else residual[group], y[group])
     return y
 
 
@@ -62,47 +62,47 @@ def _sample_groups(u: Tensor, features: int) -> list[slice]:
     return [slice(i, min(i + size, len(u))) for i in range(0, len(u), size)]
 
 
+def _mixer(inputs: Sequence[Tensor], group: slice) -> Mixer:
+    u, to_value, to_out, second, *kernels = inputs
+    return Mixer(u[group], to_value, to_out, second, [k[group] for k in kernels])
+
+
 def _plain(
-    norm: OutNorm,
-    residual: Tensor | None,
-    u: Tensor,
-    to_value: Tensor,
-    to_out: Tensor,
-    second: Tensor,
-    *kernels: Tensor,
+    norm: OutNorm, u: Tensor, to_value: Tensor, to_out: Tensor, second: Tensor, *kernels: Tensor
 ) -> Tensor:
     values = to_value.unflatten(0, (kernels[0].shape[1], -1))
-    outs = to_out.t().unflatten(0, (-1, values.shape[1]))
-    found = F.linear(F.gelu(mix_plainly(norm, False, u, values, outs, *kernels)), second)
-    return found if residual is None else residual + found
+    outs, parallel = to_out.t().unflatten(0, (-1, values.shape[1])), to_out.shape[1] > len(to_value)
+    return F.linear(F.gelu(mix_plainly(norm, parallel, u, values, outs, *kernels)), second)
 
 
 class _Update(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, norm: OutNorm, keep: bool, residual: Tensor | None, u: Tensor, *rest: Tensor
+        ctx: Any, norm: OutNorm, keep: bool, residual: Tensor | None, *inputs: Tensor
     ) -> Tensor:
-        to_value, to_out, second, *kernels = rest
-        mixer = Mixer(u, to_value, to_out, second, kernels)
+        u, _, to_out, second, *_ = inputs
         y = large_empty((*u.shape[:-1], len(second)), u)
-        kept = mixer.run(norm, residual, y, training=True, keep=keep)
-        assert kept is not None
-        ctx.norm, ctx.residual, ctx.inputs = norm, residual is not None, len(rest) + 1
-        tensors = (kept.values, kept.partial, kept.results, kept.mixed, kept.mean, kept.scale)
-        ctx.save_for_backward(u, *rest, *tensors)
+        mixed = large_empty((*u.shape[:-1], len(to_out)), u)
+        # nothing but `mixed` outlives a group of samples, unless all is kept
+        groups = [slice(None)] if keep else _sample_groups(u, to_out.shape[1])
+        found = []
+        for group in groups:
+            own = None if residual is None else residual[group]
+            found.append(_mixer(inputs, group).run(norm, own, y[group], mixed[group], keep))
+        mean, scale = (torch.cat([x[i] for x in found]) for i in (1, 2))
+        ctx.norm, ctx.residual, ctx.inputs = norm, residual is not None, len(inputs)
+        ctx.save_for_backward(*inputs, *found[0][0], mixed, mean, scale)
         return y
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        inputs, tensors = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
+        saved = ctx.saved_tensors  # under activation checkpointing they are given once
+        inputs, tensors = saved[: ctx.inputs], saved[ctx.inputs :]
         to_residual = outer[0] if ctx.residual else None
         if torch.is_grad_enabled():
             found = differentiable_gradients(
-                lambda *x: _plain(ctx.norm, None, *x), inputs, ctx.needs_input_grad[3:], outer[0]
+                lambda *x: _plain(ctx.norm, *x), inputs, ctx.needs_input_grad[3:], outer[0]
             )
             return (None, None, to_residual, *found)
-        u, to_value, to_out, second, *kernels = inputs
-        mixer, kept = Mixer(u, to_value, to_out, second, kernels), Kept(*tensors)
-        if kept.values is None:
-            kept.values, kept.partial, kept.results, _ = mixer.integrate(keep=True)
-        return (None, None, to_residual, *MixerGradient(mixer, ctx.norm, kept).run(outer[0]))
+        gradient = MixerGradient(_mixer(inputs, slice(None)), ctx.norm, Kept(*tensors))
+        return (None, None, to_residual, *gradient.run(outer[0]))

@@ -31,7 +31,7 @@ class Mixing(ctypes.Structure):
             ctypes.c_long, "batch", "first", "rest", "channels", "heads", "width", "out", "rank"
         ),
         ("axes", ctypes.c_long * _MOST_AXES),
-        *fields(ctypes.c_long, "apart", "slab"),
+        *fields(ctypes.c_long, "parts", "apart", "slab"),
         *fields(ctypes.c_int, "threads", "stream"),
     ]
 
@@ -46,10 +46,9 @@ class _Projection(ctypes.Structure):
 
 
 def mixes_natively(u: Tensor, to_value: Tensor, to_out: Tensor, second: Tensor, heads: int) -> bool:
-    """True where `Mixer` does it: u (b, *grid, c), to_value (h d, c), to_out (o, h d), second."""
-    rank = u.ndim - 2
-    if not 2 <= rank <= _MOST_AXES or to_out.shape[1] != to_value.shape[0]:
-        return False  # one axis, or parallel
+    """True where `Mixer` does it: the shapes are its."""
+    if not 2 <= u.ndim - 2 <= _MOST_AXES:
+        return False
     widths = (u.shape[-1], len(to_value) // heads, *to_out.shape[:1], *second.shape)
     return serves(u, widths)
 
@@ -60,14 +59,18 @@ class Kept:
 
     values: Tensor | None  # (b, x, h, rest, d)
     partial: Tensor | None  # (b, h, panels, apart): contracted with all axes but the first
-    results: Tensor | None  # (b, x, slab): (rest, h, d) and a gap
+    results: Tensor | None  # (b, x, slab): (rest, h parts, d) and a gap
     mixed: Tensor  # (b, x, rest, o): before the GELU
-    mean: Tensor  # of the norm, (b, x or 1, h or 1, d or 1, 1)
+    mean: Tensor  # of the norm, (b, x or 1, h parts or 1, d or 1, 1)
     scale: Tensor
 
 
 class Mixer:
-    """u (b, *grid, c), to_value (h d, c), to_out (o, h d), second (p, o), kernels (b, h, n, n)."""
+    """u (b, *grid, c), to_value (h d, c), to_out (o, h parts d), second (p, o).
+
+    kernels: per axis (b, h, n, n). parts: 1 where the kernels form a chain, one per axis where they
+    work in parallel; then partial is the values in another layout.
+    """
 
     def __init__(
         self, u: Tensor, to_value: Tensor, to_out: Tensor, second: Tensor, kernels: Sequence[Tensor]
@@ -76,17 +79,18 @@ class Mixer:
         self.to_value, self.to_out, self.second = to_value, to_out, second
         batch, *grid, channels = u.shape
         self.heads, self.grid = kernels[0].shape[1], grid
+        self.parts = to_out.shape[1] // len(to_value)
         self.width, self.rest = len(to_value) // self.heads, u[0, 0].numel() // channels
         found = library()
         assert found is not None
         self.native, self.panel = found, found.surform_panel()
         # Odd numbers of panels: a power of two apart, rows would share few sets of the cache.
         self.apart = (grid[0] | 1) * self.panel
-        self.slab = self.rest * len(to_value) + self.panel
+        self.slab = self.rest * to_out.shape[1] + self.panel
         axes = (ctypes.c_long * _MOST_AXES)(*grid[1:])
         sizes = (batch, grid[0], self.rest, channels, self.heads, self.width, len(to_out))
-        threads = torch.get_num_threads()
-        self.sizes = Mixing(*sizes, len(grid) - 1, axes, self.apart, self.slab, threads, 0)
+        strides, threads = (self.apart, self.slab), torch.get_num_threads()
+        self.sizes = Mixing(*sizes, len(grid) - 1, axes, self.parts, *strides, threads, 0)
 
     def one_sample(self) -> Mixing:
         """The sizes of one sample."""
@@ -99,16 +103,25 @@ class Mixer:
         panels = self.rest * self.width // self.panel
         return large_empty((batch, self.heads, panels, self.apart), self.u)
 
+    def outs(self) -> Tensor:
+        """Weight of the projection by heads and parts, (h parts, d, o)."""
+        return self.to_out.t().unflatten(0, (self.heads * self.parts, -1))
+
     def values_memory(self) -> Tensor:
         """Uninitialised memory for the values."""
         shape = (len(self.u), self.grid[0], self.heads, self.rest, self.width)
         return large_empty(shape, self.u)
 
+    def sample(self, b: int) -> Mixer:
+        """The same of one sample."""
+        kernels = [k[b : b + 1] for k in self.kernels]
+        return Mixer(self.u[b : b + 1], self.to_value, self.to_out, self.second, kernels)
+
     def integrate(self, keep: bool) -> tuple[Tensor | None, Tensor, Tensor, list[Tensor]]:
-        """Values (if kept), partial, results, and per (b, x, h, d) three sums for the moments."""
+        """Values (if kept), partial, results, and per (b, x, h parts, d) three sums for moments."""
         values, partial = self.values_memory() if keep else None, self.partial(len(self.u))
         results = large_empty((len(self.u), self.grid[0], self.slab), self.u)
-        shape = (len(self.u), self.grid[0], self.heads, self.width)
+        shape = (len(self.u), self.grid[0], self.heads * self.parts, self.width)
         sums = [self.u.new_empty(shape) for _ in range(3)]
         weight = self.to_value.t().contiguous()
         streamed = (partial, results, *([] if values is None else [values]))
@@ -116,7 +129,7 @@ class Mixer:
         size = ctypes.byref(self.sizes)
         others = (ctypes.c_void_p * len(self.grid))(*map(pointer, self.kernels[1:]))
         self.native.surform_values_and_others(
-            size, *pointers(self.u, weight), others, *pointers(values, partial)
+            size, *pointers(self.u, weight), others, *pointers(values, partial, results, *sums)
         )
         self.native.surform_first_axis(size, *pointers(self.kernels[0], partial, results, *sums))
         return values, partial, results, sums
@@ -126,19 +139,18 @@ class Mixer:
         norm: OutNorm,
         residual: Tensor | None,
         y: Tensor,
-        training: bool = False,
+        mixed: Tensor | None = None,
         keep: bool = False,
-    ) -> Kept | None:
-        """Fill y (b, *grid, p); what the gradients need, with `keep` all of it."""
-        values, partial, results, sums = self.integrate(keep)
+    ) -> tuple[tuple[Tensor | None, ...], Tensor, Tensor]:
+        """Fill y (b, *grid, p) and, where it is given, mixed.
+
+        Returns:
+            Values, partial and results (None unless `keep`), mean and scale.
+        """
+        *integral, sums = self.integrate(keep)
         mean, scale = combine_moments(norm, self.rest, *sums)
-        shape = (*self.u.shape[:-1], len(self.to_out))
-        mixed = large_empty(shape, self.u) if training else None
-        self._project(norm, mean, scale, results, residual, mixed, y)
-        if mixed is None:
-            return None
-        kept = (values, partial, results) if keep else (None, None, None)
-        return Kept(*kept, mixed, mean, scale)
+        self._project(norm, mean, scale, integral[-1], residual, mixed, y)
+        return tuple(integral) if keep else (None, None, None), mean, scale
 
     def _project(
         self,
@@ -150,7 +162,7 @@ class Mixer:
         mixed: Tensor | None,
         y: Tensor,
     ) -> None:
-        outs = self.to_out.t().unflatten(0, (self.heads, -1))  # (h, d, o)
+        outs = self.outs()
         if norm.over_heads:  # mean and scale belong to points, not to columns of the weight
             weight = outs.contiguous()
             shift = (-mean.flatten(1, -1)[..., None] * outs.sum((0, 1))).contiguous()  # (b, x, o)

@@ -23,14 +23,15 @@ class _ProjectionGradient(ctypes.Structure):
 
 class _OthersGradient(ctypes.Structure):
     _fields_ = [
-        *fields(ctypes.c_void_p, "u", "weight", "values", "kernels", "dpartial", "du", "sums"),
+        *fields(ctypes.c_void_p, "u", "weight", "values", "kernels", "dpartial", "apart"),
+        *fields(ctypes.c_void_p, "du", "sums"),
         ("size", ctypes.c_long),
     ]
 
 
 @dataclass
 class _Sums:
-    """Of one sample, over its points: (p, o), (h d, o), (x, o) and (x)."""
+    """Of one sample, over its points: (p, o), (h parts d, o), (x, o) and (x)."""
 
     second: Tensor
     raw: Tensor  # results^T dmixed
@@ -49,7 +50,7 @@ class MixerGradient:
     def __init__(self, mixer: Mixer, norm: OutNorm, kept: Kept) -> None:
         self.mixer, self.norm, self.kept = mixer, norm, kept
         self.sizes = mixer.one_sample()
-        self.outs = mixer.to_out.t().unflatten(0, (mixer.heads, -1)).contiguous()  # (h, d, o)
+        self.outs = mixer.outs().contiguous()  # (h parts, d, o)
         self.du = large_empty(mixer.u.shape, mixer.u)
         weights = (mixer.to_value, mixer.to_out, mixer.second)
         self.dvalue, self.dout, self.dsecond = (torch.zeros_like(w) for w in weights)
@@ -59,36 +60,39 @@ class MixerGradient:
         self.g = mixer.partial(1)
         shape = (mixer.grid[0], mixer.heads, mixer.rest, mixer.width)
         self.dpartial = large_empty(shape, like)
-        self.sizes.stream = int(all(x.data_ptr() % 64 == 0 for x in (self.g, self.dpartial)))
+        # of what each axis but the first makes alone
+        self.apart = large_empty((*shape[:2], mixer.parts - 1, *shape[2:]), like)
+        streamed = (self.g, self.dpartial, self.apart)
+        self.sizes.stream = int(all(x.data_ptr() % 64 == 0 for x in streamed))
 
     def run(self, outer: Tensor) -> list[Tensor]:
         """[u, to_value, to_out, second, *kernels]; outer: gradient of the result (b, *grid, p)."""
         outer = outer.contiguous()
         for b in range(len(outer)):
-            sums = self._projection(b, outer[b])
-            self._results(b, *self._terms(b, sums))
-            self._first_axis(b)
-            self._other_axes(b)
+            values, partial, results = self._integral(b)
+            sums = self._projection(b, results, outer[b])
+            self._results(results, *self._terms(b, sums))
+            self._first_axis(b, partial)
+            self._other_axes(b, values)
         return [self.du, self.dvalue, self.dout, self.dsecond, *self.dkernels]
 
-    def _projection(self, b: int, outer: Tensor) -> _Sums:
+    def _integral(self, b: int) -> list[Tensor]:
+        """Values, partial and results of one sample."""
+        kept = [self.kept.values, self.kept.partial, self.kept.results]
+        if kept[0] is not None:
+            return [x[b] for x in kept if x is not None]
+        *made, _ = self.mixer.sample(b).integrate(keep=True)
+        return [x[0] for x in made if x is not None]
+
+    def _projection(self, b: int, results: Tensor, outer: Tensor) -> _Sums:
         mixer, norm = self.mixer, self.norm
-        (p, o), f = mixer.second.shape, len(mixer.to_value)
+        (p, o), f = mixer.second.shape, mixer.to_out.shape[1]
         second = mixer.second.contiguous()
         scale = self.kept.scale[b].flatten().contiguous() if norm.over_heads else None
         gradient = _ProjectionGradient(pointer(second), pointer(scale), p)
         steps, dots = outer.new_zeros(mixer.grid[0], o), outer.new_zeros(mixer.grid[0])
         sums = thread_sums(p * o + f * o, outer)
-        assert self.kept.results is not None
-        arguments = (
-            self.kept.results[b],
-            self.kept.mixed[b],
-            outer,
-            self.dmixed,
-            steps,
-            dots,
-            sums,
-        )
+        arguments = (results, self.kept.mixed[b], outer, self.dmixed, steps, dots, sums)
         mixer.native.surform_project_backward(
             ctypes.byref(self.sizes), ctypes.byref(gradient), *pointers(*arguments)
         )
@@ -97,7 +101,7 @@ class MixerGradient:
         return _Sums(dsecond, raw.view(*self.outs.shape), steps, dots)
 
     def _terms(self, b: int, sums: _Sums) -> tuple[Tensor, Tensor, Tensor]:
-        """Weight (o, h d), slope and offset (x or 1, h d)."""
+        """Weight (o, h parts d), slope and offset (x or 1, h parts d)."""
         norm, outs, mean, scale = self.norm, self.outs, self.kept.mean[b], self.kept.scale[b]
         if norm.over_heads:  # dmixed came with the scale, which belongs to points
             steps = sums.steps[:, None, None]  # (x, 1, 1, o)
@@ -113,7 +117,8 @@ class MixerGradient:
             if not norm.keep_features:
                 sum_, product = sum_.sum(2, keepdim=True), product.sum(2, keepdim=True)
             weight = outs * scale[0]
-        count = self.mixer.rest * self.mixer.grid[0] * len(self.mixer.to_value) // scale.numel()
+        points = self.mixer.rest * self.mixer.grid[0]
+        count = points * self.mixer.to_out.shape[1] // scale.numel()
         slope = -product * scale.square() / norm.degrees(count)
         offset = -slope * mean - sum_ / count
         shape = (len(slope), *outs.shape[:2])
@@ -123,25 +128,23 @@ class MixerGradient:
             offset[..., 0].expand(shape).contiguous(),
         )
 
-    def _results(self, b: int, weight: Tensor, slope: Tensor, offset: Tensor) -> None:
+    def _results(self, results: Tensor, weight: Tensor, slope: Tensor, offset: Tensor) -> None:
         apart = slope[0].numel() if len(slope) > 1 else 0
-        assert self.kept.results is not None
         self.mixer.native.surform_results_backward(
             ctypes.byref(self.sizes),
             *pointers(self.dmixed, weight, slope, offset),
             ctypes.c_long(apart),
-            *pointers(self.kept.results[b], self.g),
+            *pointers(results, self.g, self.apart),
         )
 
-    def _first_axis(self, b: int) -> None:
+    def _first_axis(self, b: int, partial: Tensor) -> None:
         mixer, n = self.mixer, self.mixer.grid[0]
         sums = self.dmixed.new_zeros(mixer.heads, n, self._padded(n))
-        assert self.kept.partial is not None
-        arguments = (mixer.kernels[0][b], self.kept.partial[b], self.g, self.dpartial, sums)
+        arguments = (mixer.kernels[0][b], partial, self.g, self.dpartial, sums)
         mixer.native.surform_first_axis_backward(ctypes.byref(self.sizes), *pointers(*arguments))
         self.dkernels[0][b] = sums[..., :n]
 
-    def _other_axes(self, b: int) -> None:
+    def _other_axes(self, b: int, values: Tensor) -> None:
         mixer = self.mixer
         shapes = [tuple(mixer.to_value.shape)]
         shapes += [(mixer.heads, n, self._padded(n)) for n in mixer.grid[1:]]
@@ -150,11 +153,10 @@ class MixerGradient:
         kernels = [k[b] for k in mixer.kernels[1:]]
         table = (ctypes.c_void_p * len(mixer.grid))(*map(pointer, kernels))
         weight = mixer.to_value.contiguous()
-        assert self.kept.values is not None
         gradient = _OthersGradient(
-            *map(pointer, (mixer.u[b], weight, self.kept.values[b])),
+            *map(pointer, (mixer.u[b], weight, values)),
             ctypes.addressof(table),
-            *map(pointer, (self.dpartial, self.du[b], sums)),
+            *map(pointer, (self.dpartial, self.apart, self.du[b], sums)),
             sum(counts),
         )
         mixer.native.surform_others_backward(ctypes.byref(self.sizes), ctypes.byref(gradient))

@@ -51,7 +51,7 @@ def assert_close(
         assert (a - b).norm() <= 5 * (c - b).norm() + bound * b.norm() + 1e-7
 
 
-def compare(net: nn.Module, u: Tensor, coordinates: list[Tensor]) -> None:
+def compare(net: nn.Module, u: Tensor, coordinates: list[Tensor], bound: float = 1e-5) -> None:
     """Native float32 against float64 by torch."""
     found = outcome(net, u, coordinates)
     wide = [x.double() for x in coordinates]
@@ -59,7 +59,7 @@ def compare(net: nn.Module, u: Tensor, coordinates: list[Tensor]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SURFORM_NATIVE", "0")
         plain = outcome(net, u, coordinates)
-    assert_close(found, exact, plain)
+    assert_close(found, exact, plain, bound)
     with torch.no_grad():
         torch.testing.assert_close(net(u, coordinates), found[0], rtol=1e-4, atol=1e-5)
 
@@ -90,18 +90,24 @@ def counted(monkeypatch) -> list[str]:
     return calls
 
 
+@pytest.mark.parametrize("parallel", [False, True], ids=["chained", "parallel"])
 @pytest.mark.parametrize("norm", OUT_NORMS)
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_block_equals_the_torch_path(grid, norm, threads, counted):
-    compare(block(len(grid), out_norm=norm), *example(grid))
+def test_block_equals_the_torch_path(grid, norm, parallel, threads, counted):
+    # a norm over all points of a head hides the scale of a 1 x 1 kernel: its gradient cancels
+    bound = 1e-4 if parallel and norm == "group" and 1 in grid else 1e-5
+    compare(block(len(grid), out_norm=norm, parallel=parallel), *example(grid), bound)
     assert "mix" in counted
 
 
+@pytest.mark.parametrize("size", [1 << 24, 1], ids=["together", "one by one"])
+@pytest.mark.parametrize("parallel", [False, True], ids=["chained", "parallel"])
 @pytest.mark.parametrize("norm", OUT_NORMS)
-def test_recomputed_block(norm):
+def test_recomputed_block(norm, parallel, size, monkeypatch):
     u, x = example((9, 10), samples=3)
-    kept = outcome(block(2, out_norm=norm), u, x)
-    again = outcome(block(2, out_norm=norm, recompute=True), u, x)
+    kept = outcome(block(2, out_norm=norm, parallel=parallel), u, x)
+    monkeypatch.setattr(mixed_update, "_NUMBERS", size)
+    again = outcome(block(2, out_norm=norm, parallel=parallel, recompute=True), u, x)
     assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True))
 
 
@@ -148,7 +154,6 @@ def test_residual_and_strided_input(counted):
 
 def test_what_is_not_native(counted):
     u, x = example((6, 5))
-    block(2, parallel=True)(u, x)
     with attention.use("reference"):
         block(2)(u, x)
     FactorizedBlock(64, 3, 4, 2)(u, x)  # heads narrower than a vector
@@ -165,8 +170,9 @@ def test_values_far_from_zero():
     compare(made, u, x)
 
 
-def test_a_large_mean_keeps_the_digits_of_the_variance():
-    made, (u, x) = block(2), example((12, 11))
+@pytest.mark.parametrize("parallel", [False, True], ids=["chained", "parallel"])
+def test_a_large_mean_keeps_the_digits_of_the_variance(parallel):
+    made, (u, x) = block(2, parallel=parallel), example((12, 11))
     with torch.no_grad():
         made.norm.bias += 30
     found = made(u, x)

@@ -271,8 +271,9 @@ def _keep(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad: Tensor):
-    dk, dv, norm_k, norm_v, dx = _outer_backward(grad, *ctx.saved_tensors, ctx.eps)
-    dx = dx if ctx.saved_tensors[6] is not None else None
+    saved = ctx.saved_tensors  # under activation checkpointing they are given once
+    dk, dv, norm_k, norm_v, dx = _outer_backward(grad, *saved, ctx.eps)
+    dx = dx if saved[6] is not None else None
     return dk, dv, norm_k[:, 0], norm_k[:, 1], norm_v[:, 0], norm_v[:, 1], dx, None, None
 
 
