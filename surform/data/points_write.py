@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from surform.data.atomic import replacing
 from surform.data.points import PointSample
 from surform.data.points_checks import check_sample
 from surform.data.points_description import PointsDescription, input_variable
-from surform.data.points_sinks import Hdf5Sink, Sink, ZarrSink
+from surform.data.points_rows import RowStore, copy_to_hdf5
 
 __all__ = ["LAYOUT", "PointsWriter", "write_points"]
 
@@ -49,25 +50,32 @@ def write_points(
         OSError: the disk is full.
     """
     final = Path(path)
-    suffix = _kind(final)
-    with replacing(final) as partial, PointsWriter(partial, description, attributes, suffix) as out:
-        for sample in samples:
-            out.append(sample)
-        if not out.samples:
-            raise ValueError(f"there are no samples to write to {final}")
+    if final.suffix not in (".zarr", *_HDF5):
+        raise ValueError(f"{final} must end in one of .zarr, {', '.join(_HDF5)}")
+    with replacing(final) as partial:
+        rows = partial if final.suffix == ".zarr" else partial.with_name(f"{partial.name}.rows")
+        try:
+            with PointsWriter(rows, description, attributes) as out:
+                for sample in samples:
+                    out.append(sample)
+            if not out.samples:
+                raise ValueError(f"there are no samples to write to {final}")
+            if rows != partial:
+                copy_to_hdf5(out.rows, partial)
+        finally:
+            if rows != partial:
+                shutil.rmtree(rows, ignore_errors=True)
     return final
 
 
 class PointsWriter:
-    """A file of samples that grows by one after the other; a context manager.
+    """A Zarr store of samples that grows by one after the other; a context manager.
 
     Args:
         path: where it is written, under this very name.
         description: names and units of the samples.
         attributes: provenance.
-        kind: "zarr" or "hdf5"; by default what the name of `path` says.
-        resume: go on where an earlier writer of a Zarr store was stopped; what it had not finished
-            is cut off.
+        resume: go on where an earlier writer was stopped; what it had not finished is cut off.
     """
 
     def __init__(
@@ -75,18 +83,14 @@ class PointsWriter:
         path: str | os.PathLike[str],
         description: PointsDescription,
         attributes: Mapping[str, Any] | None = None,
-        kind: str | None = None,
         *,
         resume: bool = False,
     ) -> None:
         self.path, self.about = Path(path), description
-        kind = kind or _kind(self.path)
-        if resume and kind != "zarr":
-            raise ValueError(f"only a .zarr can be continued, not {path}")
         for name in description.variables():
             if not name or "/" in name or name.startswith("."):
                 raise ValueError(f"{name!r} cannot be the name of a variable in a file")
-        self._sink: Sink = ZarrSink(self.path, resume) if kind == "zarr" else Hdf5Sink(self.path)
+        self.rows = RowStore(self.path, resume)
         self._attributes = dict(attributes or {})
         self._buffer: dict[str, list[np.ndarray]] = {}
         self._buffered = 0
@@ -117,13 +121,13 @@ class PointsWriter:
         """Write what was added so far; a writer that resumes finds all of it."""
         # `row_size` comes last: a sample whose rows are not all written does not count.
         for name in sorted(self._buffer, key=lambda name: name == "row_size"):
-            self._sink.append(name, self._layout[name], np.concatenate(self._buffer[name]))
+            self.rows.append(name, np.concatenate(self._buffer[name]))
         self._buffer, self._buffered = {}, 0
 
     def close(self) -> None:
-        """Write what is left and end the file."""
+        """Write what is left and end the store."""
         self.flush()
-        self._sink.close()
+        self.rows.close()
 
     def __enter__(self) -> Self:
         return self
@@ -136,14 +140,12 @@ class PointsWriter:
     ) -> None:
         if kind is None:
             self.close()
-        else:
-            self._sink.abandon()
 
     def _continued(self) -> int:
-        stored = self._sink.stored_attributes().get("roles")
+        stored = self.rows.attributes.get("roles")
         if stored is not None and stored != self._own_attributes()["roles"]:
             raise ValueError(f"{self.path} holds samples with other variables: it is not continued")
-        return self._sink.trim()
+        return self.rows.trim()
 
     def _variables(self, sample: PointSample) -> dict[str, tuple[str, np.ndarray]]:
         """Dimension and values of every variable of the file."""
@@ -164,9 +166,9 @@ class PointsWriter:
 
     def _begin(self, found: Mapping[str, tuple[str, np.ndarray]]) -> None:
         self._layout = {name: dim for name, (dim, _) in found.items()}
-        self._sink.set_attributes(self._attributes | self._own_attributes())
+        self.rows.set_attributes(self._attributes | self._own_attributes())
         for name, (dim, values) in found.items():
-            self._sink.create(name, dim, values.dtype, self._attributes_of(name))
+            self.rows.create(name, dim, values.dtype, self._attributes_of(name))
 
     def _own_attributes(self) -> dict[str, str]:
         about = self.about
@@ -183,14 +185,6 @@ class PointsWriter:
             return {"long_name": "measure of the mesh that a point stands for"}
         unit = self.about.unit(name)
         return {} if unit is None else {"units": unit}
-
-
-def _kind(path: Path) -> str:
-    if path.suffix == ".zarr":
-        return "zarr"
-    if path.suffix in _HDF5:
-        return "hdf5"
-    raise ValueError(f"{path} must end in one of .zarr, {', '.join(_HDF5)}")
 
 
 def _columns(dim: str, names: Sequence[str], rows: Any) -> dict[str, tuple[str, np.ndarray]]:

@@ -102,11 +102,11 @@ def fit(tmp_path: Path, name: str, epochs: int, **options: Any) -> tuple[PointTa
 
 
 def test_training_learns_and_the_report_shows_the_samples(tmp_path: Path) -> None:
-    data = data_of(tmp_path, split={"train": 12, "validation": 3, "test": 1})
+    data = data_of(tmp_path, split={"train": 14, "validation": 1, "test": 1})
     task = task_of(metrics=("relative_l2",), optimizer=lambda p: AdamW(p, lr=2e-2))
     folder = tmp_path / "run"
     saving = {"callbacks": [RunFolder(folder, title="meshes"), Checkpoints()]}
-    options = {"max_epochs": 40, "check_val_every_n_epoch": 20, "enable_checkpointing": True}
+    options = {"max_epochs": 30, "check_val_every_n_epoch": 15, "enable_checkpointing": True}
     trainer(tmp_path, **options, **saving).fit(task, datamodule=data)
     found = json.loads((folder / "summary.json").read_text())
     figures = found["metrics"]
@@ -115,9 +115,9 @@ def test_training_learns_and_the_report_shows_the_samples(tmp_path: Path) -> Non
     assert np.mean(both) == pytest.approx(figures["validation/relative_l2/clean"])
     page = (folder / "report.html").read_text()
     assert "u of" in page
-    assert "sample 12" in page  # the first validation sample
+    assert "sample 14" in page  # the first validation sample
     assert "points: relative L2" not in page
-    assert len(list((folder / "plots").iterdir())) == 6  # two targets of three samples
+    assert len(list((folder / "plots").iterdir())) == 2  # two targets
     described = json.loads((folder / "data.json").read_text())
     assert described["points"][1] >= described["points"][0] > 0
 
