@@ -150,7 +150,7 @@ def _errors(page: Page, prediction: xr.Dataset, variable: str) -> None:
 
 
 def _ensemble(page: Page, prediction: xr.Dataset, variable: str) -> None:
-    roles = {"skill": "error of the mean", "spread": "spread", "rmse": "error of one member"}
+    roles = {"skill": "error of the mean", "spread": "spread", "rmse": "one member alone"}
     lines = {}
     for metric, role in roles.items():
         if f"{variable}_{metric}" in prediction and f"{variable}_spread" in prediction:

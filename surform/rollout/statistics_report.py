@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["add_statistics"]
 
 _PLUS = 15.0  # where fluctuations along a wall are strongest
+_SLIGHT = 0.02  # of the rms: a mean or a stress that is chance
 _NEAR_WALL = 0.1  # of the channel, where wall units are not known
 
 
@@ -78,7 +80,10 @@ def _profiles(
     flows: dict[str, xr.Dataset], axis: str, prediction: xr.Dataset
 ) -> tuple[Figure, str]:
     """The figure and its caption; in wall units where the data tell the friction velocity."""
-    caption = "Profiles of means, fluctuations and Reynolds stresses."
+    caption = (
+        "Profiles of means, fluctuations and Reynolds stresses; means and stresses below "
+        f"{_SLIGHT:.0%} of the rms are left out."
+    )
     velocity, scales = _channel(flows, axis, prediction), _wall_scales(prediction)
     if velocity is None or scales is None:
         return multiples(list(_profile_panels(flows, axis, False))), caption
@@ -88,24 +93,31 @@ def _profiles(
 
 
 def _profile_panels(flows: dict[str, xr.Dataset], x: str, logx: bool) -> Iterator[Panel]:
-    first = next(iter(flows.values()))
-    names = variables_of(first)
-    wanted = [(f"{n}_mean", f"mean of {n}") for n in names]
-    wanted += [(f"{n}_rms", f"rms of {n}") for n in names]
-    wanted += [
-        (f"{a}_{b}_stress", f"-<{a}'{b}'>")
-        for i, a in enumerate(names)
-        for b in names[i + 1 :]
-        if f"{a}_{b}_stress" in first
-    ]
-    for name, title in wanted:
+    names = variables_of(flows["prediction"])
+    wanted = [(f"{n}_mean", f"mean of {n}", (n,)) for n in names]
+    wanted += [(f"{n}_rms", f"rms of {n}", ()) for n in names]
+    wanted += [(f"{a}_{b}_stress", f"-<{a}'{b}'>", (a, b)) for a in names for b in names]
+    for name, title, compared in wanted:
+        if not _shows(flows, name, compared):
+            continue
         lines = {}
         for role, flow in flows.items():
             place = flow[x].values
             keep = place > 0 if logx else np.ones(len(place), bool)
             lines[role] = place[keep], flow[name].values[keep]
-        unit = " +" if logx else ""
-        yield Panel(title + unit, lines, f"{x[:-5]}+" if logx else label(first[x]), logx=logx)
+        xlabel = f"{x.removesuffix('_plus')}⁺" if logx else label(flows["prediction"][x])
+        yield Panel(title + "⁺" * logx, lines, xlabel, logx=logx)
+
+
+def _shows(flows: dict[str, xr.Dataset], name: str, compared: tuple[str, ...]) -> bool:
+    """Whether a profile is there and, in any flow, more than `_SLIGHT` of the rms it belongs to."""
+    for flow in flows.values():
+        if name not in flow:
+            return False
+        size = math.prod(float(flow[f"{n}_rms"].max()) for n in compared)
+        if not compared or float(abs(flow[name]).max()) > _SLIGHT * size:
+            return True
+    return False
 
 
 def _in_wall_units(

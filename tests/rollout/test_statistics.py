@@ -192,8 +192,8 @@ def test_a_channel_is_reported_in_wall_units_beside_the_data(tmp_path, shown):
     page = rollout_report(tmp_path / "r.html", found, future, title="t").read_text()
     assert "over all 12 frames of the data" in page
     profiles = {panel.title: panel for panel in shown[0]}
-    mean = profiles["mean of u +"]
-    assert mean.xlabel == "y+"
+    mean = profiles["mean of u⁺"]
+    assert mean.xlabel == "y⁺"
     y, u = mean.lines["truth"]
     np.testing.assert_allclose(y, data["y"][1:4] * 0.05 / 5e-4)
     both = data["u"].mean(("sample", "time", "x", "z")).values
