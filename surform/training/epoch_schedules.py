@@ -7,7 +7,7 @@ import math
 from surform.layers.checks import at_least
 from surform.training.schedule import EpochSchedule
 
-__all__ = ["CosineEpochs", "DelayedDecay", "Halving", "RestartedCosine"]
+__all__ = ["CosineEpochs", "DelayedDecay", "Halving", "RestartedCosine", "StepDecay"]
 
 
 class Halving(EpochSchedule):
@@ -38,6 +38,26 @@ class DelayedDecay(EpochSchedule):
 
     def rate(self, lr: float, epoch: int, epochs: int) -> float:
         return lr * self.decay ** max(0, epoch - self.hold)
+
+
+class StepDecay(EpochSchedule):
+    """`decay` times the learning rate after every `period` epochs: torch's `StepLR`.
+
+    IFactFormer's recipe (arXiv 2412.18840), with its defaults.
+
+    Args:
+        period: epochs at the same learning rate.
+        decay: factor from each such period to the next one.
+    """
+
+    def __init__(self, period: int = 5, decay: float = 0.7) -> None:
+        at_least(1, period=period)
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay is {decay!r}, but must lie in (0, 1]")
+        self.period, self.decay = period, decay
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        return lr * self.decay ** (epoch // self.period)
 
 
 class CosineEpochs(EpochSchedule):

@@ -8,11 +8,17 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from surform.training.epoch_schedules import CosineEpochs, DelayedDecay, Halving, RestartedCosine
+from surform.training.epoch_schedules import (
+    CosineEpochs,
+    DelayedDecay,
+    Halving,
+    RestartedCosine,
+    StepDecay,
+)
 from surform.training.schedule import STATE, EpochSchedule, Schedule
 
 __all__ = ["Constant", "Cosine", "CosineEpochs", "DelayedDecay", "EpochSchedule", "Halving"]
-__all__ += ["OneCycle", "RestartedCosine", "Schedule"]
+__all__ += ["OneCycle", "RestartedCosine", "Schedule", "StepDecay"]
 
 
 class OneCycle(Schedule):

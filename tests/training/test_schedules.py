@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
 from surform.hub.official.fixture import Fixture
 from surform.training.schedules import (
@@ -21,6 +21,7 @@ from surform.training.schedules import (
     OneCycle,
     RestartedCosine,
     Schedule,
+    StepDecay,
 )
 
 CASE = Path(__file__).parents[1] / "golden/card/loss_and_schedule.json"
@@ -95,6 +96,8 @@ def test_constant_stays() -> None:
         lambda: RestartedCosine(floor=-1e-6),
         lambda: DelayedDecay(hold=-1),
         lambda: DelayedDecay(decay=0.0),
+        lambda: StepDecay(period=0),
+        lambda: StepDecay(decay=1.5),
         lambda: Halving().build(adam(), 10),  # it was not told how long an epoch is
     ],
 )
@@ -146,6 +149,17 @@ def test_restarted_cosine_begins_anew() -> None:
     found = epoch_rates(RestartedCosine(period=5, floor=1e-6), 7, 1e-3)
     expected = [1e-6 + (1e-3 - 1e-6) * (1 + math.cos(math.pi * e / 5)) / 2 for e in range(5)]
     assert found == pytest.approx([*expected, *expected[:2]], rel=1e-12)
+
+
+def test_step_decay_is_torchs_own() -> None:
+    optimizer = adam()
+    reference = StepLR(optimizer, step_size=5, gamma=0.7)
+    expected = []
+    for _ in range(12):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        reference.step()
+    assert epoch_rates(StepDecay(), 12, 1e-3) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_last_epoch_may_be_cut_short_and_a_run_may_end_in_its_warm_up() -> None:
