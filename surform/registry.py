@@ -24,6 +24,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "factformer2d": "surform.operators.factformer:FactFormer2d",
         "factformer2d_steady": "surform.operators.factformer:FactFormerSteady2d",
         "factformer3d": "surform.operators.factformer:FactFormer3d",
+        "ifactformer": "surform.operators.ifactformer:IFactFormer",
         "gnot": "surform.operators.gnot:GNOT",
         "cgptno": "surform.operators.gnot:CGPTNO",
         "itransformer": "surform.forecasting.itransformer:ITransformer",
@@ -59,6 +60,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "official": {
         "galerkin": "surform.hub.official.galerkin:SYSTEM",
         "factformer": "surform.hub.official.factformer:SYSTEM",
+        "ifactformer": "surform.hub.official.ifactformer:SYSTEM",
         "gnot": "surform.hub.official.gnot:SYSTEM",
         "itransformer": "surform.hub.official.itransformer:SYSTEM",
         "informer": "surform.hub.official.informer:SYSTEM",

@@ -70,8 +70,11 @@ def from_official(
                 f"{checkpoint} is no {system} checkpoint that tells its constructor arguments "
                 f"(no {error}): give them, or another system"
             ) from error
+    constructor = dict(constructor)
+    if official.complete is not None:
+        constructor = official.complete(constructor, state)
     net, accounting = convert_state(
-        official, state, dict(constructor), kind, dict(options or {}), str(checkpoint)
+        official, state, constructor, kind, dict(options or {}), str(checkpoint)
     )
     return Converted(_surrogate(net, official, checkpoint), accounting)
 

@@ -34,6 +34,7 @@ def test_the_published_experiments_are_there() -> None:
         "operators/factformer-darcy",
         "operators/factformer-smoke",
         "operators/factformer-turbulence",
+        "operators/ifactformer-channel-paper",
     }
 
 
@@ -66,7 +67,7 @@ def test_the_network_of_a_recipe_fits_its_data(name: str) -> None:
     assert arguments.get("input_steps") == data.get("input_steps")
     steps = config["model"]["init_args"].get("steps")
     if steps:
-        assert steps <= arguments["max_steps"]
+        assert steps <= net.max_steps
         rollouts = config["model"]["init_args"].get("pushforward_rollouts", 0)
         assert data["target_steps"] >= steps * (rollouts + 1)
 

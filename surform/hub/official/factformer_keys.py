@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import cast
 
 from torch import Tensor
 
-__all__ = ["to_official", "to_ours"]
+__all__ = ["AXES", "Pairs", "layer_pairs", "official_lift", "our_lift", "rename", "to_official"]
+__all__ += ["to_ours"]
 
 State = dict[str, Tensor]
-_AXES = "xyz"
+Pairs = tuple[tuple[str, str], ...]
+_LETTERS = "xyz"
 
 # (official, ours): "#" is a number and "@" an axis letter there, its index here
-_BLOCK = (
+AXES: Pairs = (
     ("in_norm.", "norm."),
     ("to_v.", "to_value."),
     ("to_in.", "to_axes."),
-    ("to_out.1.", "to_out."),
-    ("to_out.3.", "mlp_out."),
     ("to_@.to_in.", "axes.@.pool."),
     ("to_@.out_ffn.norm.", "axes.@.norm."),
     ("to_@.out_ffn.fn.net.0.", "axes.@.gate."),
@@ -27,11 +28,19 @@ _BLOCK = (
     ("low_rank_kernel_@.to_k.", "axes.@.to_key."),
     ("low_rank_kernel_@.pos_emb.inv_freq", "axes.@.frequencies"),
 )
-_LAYER = (
-    ("encoder.layers.#.0.0._B", "layers.#.encoding.frequencies"),
-    ("encoder.layers.#.0.1.", "layers.#.encoding.project."),
-    *((f"encoder.layers.#.1.{a}", f"layers.#.block.{b}") for a, b in _BLOCK),
-)
+_BLOCK = (*AXES, ("to_out.1.", "to_out."), ("to_out.3.", "mlp_out."))
+
+
+def layer_pairs(block: Pairs) -> Pairs:
+    """Names of the encoder's layers, from those of a block."""
+    return (
+        ("encoder.layers.#.0.0._B", "layers.#.encoding.frequencies"),
+        ("encoder.layers.#.0.1.", "layers.#.encoding.project."),
+        *((f"encoder.layers.#.1.{a}", f"layers.#.block.{b}") for a, b in block),
+    )
+
+
+_LAYER = layer_pairs(_BLOCK)
 _SKIP = (
     ("down_block.1.", "skip.down.0."),
     ("down_block.3.", "skip.down.1."),
@@ -69,11 +78,6 @@ _SHAPES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, int], Ten
         lambda t: t.reshape(t.shape[1], -1),
         lambda t, rank: t.reshape(1, len(t), *[1] * rank, -1),
     ),
-    "lift.weight": (lambda t: t.flatten(), lambda t, rank: t.reshape(-1, 1, 1, 1)),
-    "lift.mix.weight": (
-        lambda t: t.squeeze(-1).transpose(1, 2).flatten(1),
-        lambda t, rank: t,  # needs the number of frames: see _official_shape
-    ),
 }
 _POINTWISE = ("head.grouped", "head.hidden.weight", "head.out.weight")
 
@@ -81,9 +85,10 @@ _POINTWISE = ("head.grouped", "head.hidden.weight", "head.out.weight")
 def to_ours(state: State, constructor: dict[str, object]) -> State:
     """Official state dict -> ours; keys that no rule knows keep their names."""
     kind = _kind_of_official(state)
+    pairs = _TABLES[kind]
     return {
         name: _our_shape(name, value, kind)
-        for name, value in ((_rename(key, kind, 0), value) for key, value in state.items())
+        for name, value in ((rename(key, pairs, 0), value) for key, value in state.items())
     }
 
 
@@ -92,7 +97,7 @@ def to_official(state: State, constructor: dict[str, object]) -> State:
     kind = _kind_of_ours(state)
     rank = 3 if kind == "3d" else 2
     return {
-        _rename(name, kind, 1): _official_shape(name, value, kind, rank, constructor)
+        rename(name, _TABLES[kind], 1): _official_shape(name, value, kind, rank, constructor)
         for name, value in state.items()
     }
 
@@ -113,15 +118,35 @@ def _kind_of_ours(state: State) -> str:
     return "2d" if any(key.startswith("marching.") for key in state) else "steady"
 
 
-def _rename(key: str, kind: str, source: int) -> str:
-    for pair in _TABLES[kind]:
+def our_lift(name: str, value: Tensor) -> Tensor:
+    """An official tensor of the convolutions that lift a window -> ours."""
+    if name == "lift.weight":
+        return value.flatten()
+    return value.squeeze(-1).transpose(1, 2).flatten(1) if name == "lift.mix.weight" else value
+
+
+def official_lift(name: str, value: Tensor, frames: int) -> Tensor:
+    """The inverse of `our_lift` for a window of so many frames."""
+    if name == "lift.weight":
+        return value.reshape(-1, 1, 1, 1)
+    if name == "lift.mix.weight":
+        return value.unflatten(1, (frames, -1)).transpose(1, 2).unsqueeze(-1)
+    return value
+
+
+def rename(key: str, pairs: Pairs, source: int) -> str:
+    """A key by (official, ours) pairs; source: 0 for an official key, 1 for one of ours.
+
+    A key that no pair knows keeps its name.
+    """
+    for pair in pairs:
         pattern, target = pair[source], pair[1 - source]
         found = re.match(_regex(pattern, official=source == 0), key)
         if found:
             groups = found.groupdict()
             axis = groups.get("axis")
             if axis is not None:
-                index = _AXES.index(axis) if source == 0 else int(axis)
+                index = _LETTERS.index(axis) if source == 0 else int(axis)
                 target = target.replace(
                     "@", str(index) if source == 0 else _official_axis(index, target)
                 )
@@ -138,22 +163,23 @@ def _regex(pattern: str, official: bool) -> str:
 
 
 def _official_axis(index: int, target: str) -> str:
-    letter = _AXES[index]
+    letter = _LETTERS[index]
     return f"{letter}.{min(index, 1)}" if "to_@" in target else letter
 
 
 def _our_shape(name: str, value: Tensor, kind: str) -> Tensor:
-    if name in _SHAPES and (kind == "3d" or name.startswith("marching.")):
+    if name in _SHAPES:
         return _SHAPES[name][0](value)
+    if kind == "3d" and name.startswith("lift."):
+        return our_lift(name, value)
     return value.squeeze(-1) if name.endswith(_POINTWISE) else value
 
 
 def _official_shape(
     name: str, value: Tensor, kind: str, rank: int, constructor: dict[str, object]
 ) -> Tensor:
-    if name == "lift.mix.weight":
-        frames = constructor["in_time_window"]
-        return value.unflatten(1, (frames, -1)).transpose(1, 2).unsqueeze(-1)  # type: ignore[arg-type]
-    if name in _SHAPES and (kind == "3d" or name.startswith("marching.")):
+    if name in _SHAPES:
         return _SHAPES[name][1](value, rank)
+    if kind == "3d" and name.startswith("lift."):
+        return official_lift(name, value, cast(int, constructor["in_time_window"]))
     return value.unsqueeze(-1) if name.endswith(_POINTWISE) else value

@@ -129,6 +129,7 @@ class System:
     modes: modes of a fixture that the replays tell apart.
     noise: our arguments that draw random numbers in training which no fixture can record; they are
         0 where a case is in train mode, as they were when it was made.
+    complete(constructor, state) -> official constructor arguments with what only weights tell.
     translate(state) -> official state dict of what another version of the code base saved (other
         state dicts come back unchanged); ValueError says what does not fit.
     """
@@ -142,6 +143,7 @@ class System:
     infer: Callable[[State], dict[str, Any]] | None = None
     surrogate: str = "fields"
     modes: tuple[str, ...] = ("eval", "train")
+    complete: Callable[[dict[str, Any], State], dict[str, Any]] | None = None
     translate: Callable[[State], State] | None = None
     noise: tuple[str, ...] = ()
 
