@@ -18,6 +18,7 @@ _MODULES = (
     "benchmarks.attention",
     "benchmarks.galerkin",
     "benchmarks.factformer",
+    "benchmarks.ifactformer",
     "benchmarks.gnot",
     "benchmarks.informer",
     "benchmarks.pathformer",

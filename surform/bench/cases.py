@@ -54,7 +54,7 @@ class Case:
         except ImportError:
             return None
         channels = self.channels * self.arguments.get("input_steps", 1)
-        out = self.arguments.get("max_steps", 1)
+        out = self.arguments.get("max_steps", 1) * self.arguments.get("out_channels", 1)
         fno = FNO(
             n_modes=(self.modes,) * len(self.grid),
             in_channels=channels,
@@ -81,5 +81,13 @@ CASES: dict[str, Case] = {
     "factformer-darcy": Case("factformer2d_steady", {}, (141, 141), modes=12),
     "factformer-kolmogorov": Case(
         "factformer2d", {"input_steps": 10, "max_steps": 4}, (128, 128), length=6.2832, modes=32
+    ),
+    "ifactformer-channel": Case(
+        "ifactformer",
+        {"input_steps": 1, "out_channels": 3},
+        (32, 33, 16),
+        channels=3,
+        length=4.0,
+        modes=8,
     ),
 }

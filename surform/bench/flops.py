@@ -11,6 +11,7 @@ from torch import nn
 from surform.operators.factformer import FactFormer2d, FactFormerSteady2d
 from surform.operators.galerkin import GalerkinTransformer1d, GalerkinTransformer2d
 from surform.operators.galerkin_scalers import downscale_sizes, upscale_sizes
+from surform.operators.ifactformer import IFactFormer
 
 __all__ = ["minimal_flops"]
 
@@ -28,6 +29,8 @@ def minimal_flops(net: nn.Module, batch: int, grid: Sequence[int]) -> int | None
         return None if count is None else 2 * batch * count
     if isinstance(net, (FactFormer2d, FactFormerSteady2d)):
         return 2 * batch * _factformer2d(net, *grid)
+    if isinstance(net, IFactFormer):
+        return 2 * batch * _ifactformer(net, grid)
     return None
 
 
@@ -75,13 +78,8 @@ def _spectra(decoder: nn.Module) -> int:
 def _factformer2d(net: FactFormer2d | FactFormerSteady2d, n0: int, n1: int) -> int:
     """Pooling comes before the maps of the kernels, positions are encoded once and kept."""
     given: dict[str, Any] = net.arguments  # type: ignore[assignment]
-    inner, points, count = given["heads"] * given["dim_head"], n0 * n1, 0
-    for layer in cast(Any, net.layers):
-        block = layer.block
-        maps = _weights(block.to_value, block.to_out, block.mlp_out)
-        count += points * (maps + (n0 + n1) * inner)
-        for n, axis in zip((n0, n1), block.axes, strict=True):
-            count += n * (_weights(block.to_axes, axis) + n * axis.to_query.out_features)
+    points = n0 * n1
+    count = sum(_block(layer.block, (n0, n1), given) for layer in cast(Any, net.layers))
     count += points * _weights(net.lift)
     if isinstance(net, FactFormerSteady2d):
         half = math.ceil(n0 / 2) * math.ceil(n1 / 2)
@@ -90,3 +88,19 @@ def _factformer2d(net: FactFormer2d | FactFormerSteady2d, n0: int, n1: int) -> i
     marching = net.marching
     step = _weights(marching) + marching.head.grouped.numel()
     return count + points * (_weights(net.expand) + net.max_steps * step)
+
+
+def _ifactformer(net: IFactFormer, grid: Sequence[int]) -> int:
+    given: dict[str, Any] = net.arguments  # type: ignore[assignment]
+    blocks = sum(_block(layer.block, grid, given) for layer in cast(Any, net.layers))
+    ends = math.prod(grid) * _weights(net.lift, net.hidden, net.out)
+    return given["iterations"] * blocks + ends
+
+
+def _block(block: Any, grid: Sequence[int], given: dict[str, Any]) -> int:
+    """One call of a factorised block; two linear maps in a row count as one."""
+    maps = _weights(block.to_value, block.to_out, block.mlp_out, *block.second_mlp[1:])
+    count = math.prod(grid) * (maps + sum(grid) * given["heads"] * given["dim_head"])
+    for n, axis in zip(grid, block.axes, strict=True):
+        count += n * (_weights(block.to_axes, axis) + n * axis.to_query.out_features)
+    return count

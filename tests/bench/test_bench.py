@@ -16,11 +16,14 @@ from surform.registry import create_model
 SMALL = {"dim": 12, "depth": 2, "heads": 2}
 GALERKIN = SMALL | {"attention": "galerkin", "decoder": "pointwise"}
 FACTFORMER = {"dim": 16, "depth": 2, "heads": 2, "dim_head": 8}
+IFACTFORMER = FACTFORMER | {"in_channels": 1, "iterations": 4, "release": "first"}
 CASES = [
     ("galerkin1d", GALERKIN, (20,), ()),
     ("galerkin2d", GALERKIN | {"coarse_size": 6}, (20, 17), ()),
     ("factformer2d_steady", FACTFORMER, (12, 10), ()),
     ("factformer2d", FACTFORMER | {"input_steps": 3, "max_steps": 2}, (12, 10), (3,)),
+    ("ifactformer", IFACTFORMER, (12, 10, 8), (1,)),
+    ("ifactformer", IFACTFORMER | {"mixing": "chained"}, (12, 10, 8), (1,)),
 ]
 
 
