@@ -23,6 +23,7 @@ from surform.training.run_folder import RunFolder
 from tests.data.point_files import sample, store
 from tests.operators.toy_points import PointToy
 from tests.training.toy import trainer
+from tests.training.two_processes import require_same_weights
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +177,34 @@ def test_a_network_for_other_data_is_refused_before_training(tmp_path: Path) -> 
     task = PointTask(PointToy(2, 2, 1, (3,)))
     with pytest.raises(ValueError, match=r"input_channels=\[3\], the data give \[3, 2\]"):
         trainer(tmp_path, max_epochs=1).fit(task, datamodule=data_of(tmp_path))
+
+
+SCRIPT = """
+import sys, torch
+from surform.cli.fit_progress import quiet
+from surform.data import PointsData
+from surform.operators.point_task import PointTask
+from tests.operators.toy_points import PointToy
+from tests.training.toy import trainer
+quiet()
+devices, folder = int(sys.argv[1]), sys.argv[2]
+torch.manual_seed(0)
+split = {"train": 12, "validation": 3, "test": 1}
+data = PointsData("../a.zarr", split=split, batch_size=4 // devices, bucket=2, dtype="float64")
+task = PointTask(PointToy(2, 2, 1, (3, 2)).double())
+options = dict(devices=devices, strategy="ddp") if devices > 1 else {}
+run = trainer(folder, max_epochs=2, precision="64-true", **options)
+run.fit(task, data)
+run.save_checkpoint(folder + "/end.ckpt", weights_only=False)
+if run.is_global_zero:
+    figures = {k: v.item() for k, v in run.callback_metrics.items() if k.startswith("validation")}
+    torch.save(figures, folder + "/figures.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_on_the_joint_batch(tmp_path: Path) -> None:
+    path = store(tmp_path / "a.zarr", [sample(k) for k in range(16)])
+    require_same_weights(SCRIPT.replace("../a.zarr", path), tmp_path)
+    figures = [torch.load(tmp_path / n / "figures.pt") for n in ("1", "2")]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-6)
