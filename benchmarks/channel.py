@@ -114,7 +114,7 @@ class Run:
             sums = {k.removeprefix("sum "): v for k, v in state.items() if k.startswith("sum ")}
             self.statistics.sums = sums
         else:
-            self.flow = noisy_start(self.equation, Samples(range(1)), 0.15)
+            self.flow = noisy_start(self.equation, Samples(range(1)), 0.1)
 
     def go(self) -> None:
         """Go to the end."""

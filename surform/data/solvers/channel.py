@@ -39,7 +39,7 @@ def channel(
     dt_frame: float = 1.0,
     dt: float | None = None,
     spin_up: float = 20.0,
-    noise: float = 0.15,
+    noise: float = 0.1,
     drive: Literal["flux", "pressure"] = "flux",
 ) -> Solution:
     """Velocity of turbulent flow between two walls: u_t + u.grad u = -grad p + nu Lap u + G e_x.

@@ -11,7 +11,7 @@ from surform.data.solvers.samples import Samples
 
 __all__ = ["laminar", "noisy_start"]
 
-_WAVES, _MODES = 4, 12  # the longest waves along x and z, and the slowest modes across
+_WAVES, _MODES = 4, 6  # the longest waves along x and z, the slowest modes of each kind across
 
 
 def laminar(equation: ChannelEquation, batch: int) -> Flow:
@@ -35,12 +35,16 @@ def noisy_start(equation: ChannelEquation, samples: Samples, noise: float) -> Fl
         noise: its root mean square velocity over the laminar centreline velocity.
     """
     modes, start = equation.modes, laminar(equation, len(samples))
-    numbers = samples.normal(2, _MODES, 2 * _WAVES + 1, _WAVES + 1, 2).to(modes.options["dtype"])
-    poloidal, toroidal = (_place(n, start.toroidal) for n in numbers.unbind(1))
-    if noise == 0 or not bool((modes.size > 0).any()):
+    if noise == 0:
         return start
-    poloidal = poloidal[: modes.degree - 3]
-    raw = Flow(modes.rows(poloidal), toroidal, torch.zeros_like(start.mean))
+    numbers = samples.normal(3, _MODES, 2 * _WAVES + 1, _WAVES + 1, 2).to(modes.options["dtype"])
+    counts = (*(part.shape[-1] for part in modes.parts), len(modes.toroidal_rates))
+    even, odd, toroidal = (
+        _place(n, start.toroidal.new_zeros(count, *start.toroidal.shape[1:]))
+        for n, count in zip(numbers.unbind(1), counts, strict=True)
+    )
+    poloidal = modes.rows(torch.cat([even, odd]))
+    raw = Flow(poloidal, toroidal, torch.zeros_like(start.mean))
     # through real space, so that the waves (kx, 0) and (-kx, 0) belong to one real field
     fields = equation.physical(modes.velocity(raw, equation.at))
     real = equation.project(fields)
@@ -53,10 +57,9 @@ def noisy_start(equation: ChannelEquation, samples: Samples, noise: float) -> Fl
     )
 
 
-def _place(numbers: Tensor, like: Tensor) -> Tensor:
-    """Amplitudes (n, B, nx, m, 2) from numbers (B, modes, waves, waves, 2)."""
-    out = torch.zeros_like(like)
-    nx, m = like.shape[2:4]
+def _place(numbers: Tensor, out: Tensor) -> Tensor:
+    """Write numbers (B, modes, waves, waves, 2) to their places in amplitudes (n, B, nx, m, 2)."""
+    nx, m = out.shape[2:4]
     modes, across = min(_MODES, len(out)), min(_WAVES + 1, m)
     for wave in range(-_WAVES, _WAVES + 1):
         if abs(wave) < nx // 2:

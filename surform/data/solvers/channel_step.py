@@ -53,7 +53,7 @@ class ChannelEquation:
     for it, Crank-Nicolson for viscosity, which is diagonal.
 
     All is seen from a frame that moves with velocity `frame` along x, where the flow is slower and
-    the steps can be longer; `leave_frame` brings fields back.
+    the steps can be longer; after a time t the flow has moved by `frame` t in it.
 
     Args:
         modes: of the channel.
@@ -87,16 +87,12 @@ class ChannelEquation:
         walls = modes.sampler(np.array([-1.0, 1.0])).no_slip[1]
         self.wall_slope = ((walls[0] - walls[1]) / 2)[:, None]
         self.rates = Flow(modes.poloidal_rates, modes.toroidal_rates, modes.mean_rates)
-        self.stages = [
-            _Stage(
-                gamma,
-                zeta,
-                Flow(*((1 - alpha * nu * r) / (1 + beta * nu * r) for r in self.rates)),
-                Flow(*(dt / (1 + beta * nu * r) for r in self.rates)),
-            )
-            for nu in (viscosity * dt,)
-            for gamma, zeta, alpha, beta in _STAGES
-        ]
+        self.stages = [self._stage(*weights) for weights in _STAGES]
+
+    def _stage(self, gamma: float, zeta: float, alpha: float, beta: float) -> _Stage:
+        decays = [self.viscosity * self.dt * rate for rate in self.rates]
+        keep = Flow(*((1 - alpha * decay) / (1 + beta * decay) for decay in decays))
+        return _Stage(gamma, zeta, keep, Flow(*(self.dt / (1 + beta * d) for d in decays)))
 
     def step(self, flow: Flow) -> tuple[Flow, Tensor]:
         """Advance by one time step; also return the mean pressure gradient G (B,)."""

@@ -23,7 +23,7 @@ __all__ = ["Modes", "clamped_values", "no_slip_values", "poloidal_modes", "toroi
 
 
 class Modes(NamedTuple):
-    """Eigenfunctions over a basis, (..., n, n), one per column, and their rates (..., n)."""
+    """Eigenfunctions over a basis, (..., n, n), a column each, and their rising rates (..., n)."""
 
     vectors: Tensor
     rates: Tensor
@@ -61,7 +61,7 @@ def toroidal_modes(degree: int) -> Modes:
     coefficients /= np.sqrt(4 * j + 6)
     # <chi_i', chi_j'> is the identity: the eigenvalues of the mass matrix are those of the inverse.
     inverse, vectors = torch.linalg.eigh(_gram(coefficients))
-    return Modes(vectors * inverse.rsqrt(), 1 / inverse)
+    return Modes((vectors * inverse.rsqrt()).flip(-1), (1 / inverse).flip(-1))
 
 
 def poloidal_modes(degree: int, k: Tensor) -> tuple[Modes, Modes]:
@@ -101,7 +101,8 @@ def _stokes(values: np.ndarray, slopes: np.ndarray, k: Tensor) -> Modes:
     whole = torch.linalg.solve_triangular(factor, half.mT, upper=False)
     inverse, vectors = torch.linalg.eigh(whole)
     modes = torch.linalg.solve_triangular(factor.mT, vectors, upper=True)
-    return Modes(modes * (square / inverse[:, None]).sqrt(), 1 / inverse)
+    modes = modes * (square / inverse[:, None]).sqrt()
+    return Modes(modes.flip(-1), (1 / inverse).flip(-1))
 
 
 def _clamped_scale(j: np.ndarray) -> np.ndarray:

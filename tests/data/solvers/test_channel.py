@@ -73,6 +73,17 @@ def test_toroidal_rates_are_those_of_sines():
     torch.testing.assert_close(rates.sort().values[:15], (j * math.pi / 2) ** 2, rtol=1e-10, atol=0)
 
 
+def test_noise_is_the_same_on_every_grid_and_made_of_slow_modes():
+    equations = [flow_between_walls(points) for points in ((8, 17, 8), (12, 33, 16))]
+    coarse, fine = (noisy(equation, 0.1) for equation in equations)
+    rates = equations[0].modes.dissipation(coarse), equations[1].modes.dissipation(fine)
+    assert float(rates[0]) < 1000  # the fastest modes have rates of 1e5
+    assert float((rates[0] / rates[1]).log().abs()) < math.log(2)
+    # what both resolve is in proportion: a part of the energy lies in waves of the finer alone
+    a, b = coarse.toroidal[:6, 0, 1, 1], fine.toroidal[:6, 0, 1, 1]
+    torch.testing.assert_close(a / a.norm(), b / b.norm(), rtol=0, atol=1e-8)
+
+
 @pytest.mark.parametrize("k", [0.3, 2.0, 11.0])
 def test_poloidal_rates_solve_the_dispersion_relation_of_stokes_flow(k):
     parts = poloidal_modes(48, torch.tensor([k], dtype=torch.float64))
@@ -179,7 +190,7 @@ def test_flux_is_constant_and_its_price_is_the_wall_stress():
         flow, gradient = equation.step(flow)
         flux = float((equation.flux * flow.mean[0]).sum())
         assert flux == pytest.approx(2 * BULK, abs=1e-13)
-    assert float(gradient) == pytest.approx(float(equation.wall_stress(flow)), rel=2e-3)
+    assert float(gradient) == pytest.approx(float(equation.wall_stress(flow)), rel=1e-2)
 
 
 def test_given_pressure_gradient_drives_the_laminar_flow():
