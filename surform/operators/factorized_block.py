@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -102,9 +103,9 @@ class FactorizedBlock(nn.Module):
         if not self.second_mlp:
             return self._mix(normal, kernels, _times(factor, self.mlp_out.weight), residual)
         # two linear maps in a row are one
-        into, out = (linear.weight for linear in self.second_mlp)
-        hidden = self._mix(normal, kernels, into @ self.mlp_out.weight, None)
-        return tokenwise(F.gelu, hidden, (), _times(factor, out), residual)
+        into, out = cast(Iterable[nn.Linear], self.second_mlp)
+        hidden = self._mix(normal, kernels, into.weight @ self.mlp_out.weight, None)
+        return tokenwise(F.gelu, hidden, (), _times(factor, out.weight), residual)
 
     def _mix(
         self, normal: Tensor, kernels: list[Tensor], last: Tensor, residual: Tensor | None

@@ -147,10 +147,10 @@ class Mixer:
         Returns:
             Values, partial and results (None unless `keep`), mean and scale.
         """
-        *integral, sums = self.integrate(keep)
+        values, partial, results, sums = self.integrate(keep)
         mean, scale = combine_moments(norm, self.rest, *sums)
-        self._project(norm, mean, scale, integral[-1], residual, mixed, y)
-        return tuple(integral) if keep else (None, None, None), mean, scale
+        self._project(norm, mean, scale, results, residual, mixed, y)
+        return (values, partial, results) if keep else (None, None, None), mean, scale
 
     def _project(
         self,

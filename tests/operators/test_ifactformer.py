@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from surform import attention
 from surform.bench.measure import peak_memory
+from surform.data.batches import FieldBatch
 from surform.layers import native
 from surform.operators.ifactformer import IFactFormer
-from surform.operators.surrogate import FieldSurrogate
+from surform.operators.task import FieldTask
 from surform.registry import create_model
 from surform.rollout.stepping import rollout
 from tests.operators.literal_ifactformer import literal_block, literal_forward
@@ -345,23 +346,39 @@ def test_arguments_are_recorded_and_rebuild_the_model():
     torch.testing.assert_close(twin(u, x), net(u, x))
 
 
-def test_one_step_model_rolls_out_window_by_window():
-    net = model(input_steps=2).double()
-    u, x = example(net, dtype=torch.float64)
-    frames = list(rollout(FieldSurrogateOf(net), u, tuple(x), steps=3))
-    window = u
-    for frame in frames:
-        expected = net(window, x)
-        torch.testing.assert_close(frame, expected[:, 0])
-        window = torch.cat((window[:, 1:], expected), dim=1)
+def trained(**options) -> tuple[FieldTask, FieldBatch]:
+    """A task whose statistics are known, and a batch of three target frames."""
+    task = FieldTask(net=model(input_steps=2), steps=1, **options).double()
+    for normalizer in task.surrogate.normalizers().values():
+        normalizer.fit(torch.full((3,), 0.1), torch.full((3,), 2.0))
+    u, x = example(task.surrogate.net, dtype=torch.float64)
+    targets = torch.randn(2, 3, *u.shape[2:], dtype=torch.float64)
+    return task.double(), FieldBatch(u, targets, tuple(x))
 
 
-def FieldSurrogateOf(net: IFactFormer) -> FieldSurrogate:  # noqa: N802
-    """In normalised units that are the physical ones."""
-    surrogate = FieldSurrogate(net)
-    for normalizer in surrogate.normalizers().values():
-        normalizer.fit(torch.zeros(3), torch.ones(3))
-    return surrogate.double()
+@pytest.mark.parametrize("predicts", ["state", "change"])
+def test_one_step_model_rolls_out_window_by_window(predicts):
+    task, batch = trained(predicts=predicts)
+    surrogate, window = task.surrogate, batch.inputs
+    for frame in rollout(surrogate, window, batch.coordinates, steps=3):
+        normal = (window - 0.1) / 2
+        expected = surrogate.net(normal, batch.coordinates)
+        expected = expected + normal[:, -1:] if predicts == "change" else expected
+        torch.testing.assert_close(frame, 2 * expected[:, 0] + 0.1)
+        window = torch.cat((window[:, 1:], frame[:, None]), dim=1)
+    torch.testing.assert_close(task.evaluate_batch(batch).output[:, -1], frame)
+
+
+def test_training_goes_on_from_its_own_predictions():
+    options = {"pushforward_after": 0, "pushforward_rollouts": 2}
+    task, batch = trained(predicts="change", **options)
+    window, targets = task._push_forward(batch.inputs, batch)
+    frames = list(rollout(task.surrogate, batch.inputs, batch.coordinates, steps=2))
+    torch.testing.assert_close(window, torch.stack(frames, dim=1))
+    assert torch.equal(targets, batch.targets[:, 2:])
+    seen = task._compare(window, targets, batch, 1)
+    task.loss(seen, batch).backward()
+    assert task.surrogate.net.layers[0].block.to_value.weight.grad.abs().max() > 0
 
 
 @pytest.mark.skipif(native.library() is None, reason=str(native.reason()))

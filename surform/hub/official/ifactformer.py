@@ -49,8 +49,10 @@ def _arguments(
 
 def _variant(constructor: Arguments) -> str | None:
     model = constructor.get("model")
-    if model is None or model in _MODELS:
-        return _MODELS.get(model)
+    if model is None:
+        return None
+    if model in _MODELS:
+        return _MODELS[model]
     raise ValueError(f"model is {model!r}, but must be one of {', '.join(_MODELS)}")
 
 
