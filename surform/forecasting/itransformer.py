@@ -176,10 +176,11 @@ class ITransformer(nn.Module):
 
         Dropout between the two keeps them apart. Each token saves dim - lookback products per
         output, the map itself costs dim * lookback. An exported program must hold for every batch,
-        so it does not choose.
+        so it does not choose. Weights in shards are whole only while their own layer runs.
         """
         dropped = self.training and self.dropout.p > 0
-        if dropped or torch.compiler.is_exporting():
+        weight = cast(SelfAttention, cast(EncoderLayer, self.layers[0]).attention).qkv.weight
+        if dropped or torch.compiler.is_exporting() or type(weight) is not nn.Parameter:
             return False
         count, dim = tokens.shape[:-1].numel(), tokens.shape[-1]
         return count * (dim - self.lookback) > dim * self.lookback

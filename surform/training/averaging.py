@@ -8,6 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from surform.training.shards import gathered, like
+
 __all__ = ["ExponentialAverage"]
 
 _RAW = "training_weights"
@@ -37,7 +39,7 @@ class ExponentialAverage(Callback):
             self._average = {n: p.detach().clone() for n, p in _trained(pl_module).items()}
             return
         weights = _trained(pl_module)
-        self._average = {n: t.to(weights[n]) for n, t in self._average.items()}
+        self._average = {n: like(t, weights[n]) for n, t in self._average.items()}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -67,7 +69,7 @@ class ExponentialAverage(Callback):
             return
         state = checkpoint["state_dict"]
         checkpoint[_RAW] = {name: state[name] for name in self._average}
-        checkpoint["state_dict"] = state | self._average
+        checkpoint["state_dict"] = state | gathered(self._average, trainer.is_global_zero)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

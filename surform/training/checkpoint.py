@@ -44,7 +44,8 @@ def training_state(task: Any) -> dict[str, Any]:
 
 
 def _recorded(task: Any) -> dict[str, Any]:
-    net = task.surrogate.net
+    # weights in shards change the network's class: the strategy keeps it as it was built
+    net = getattr(task.trainer.strategy, "plain", None) or task.surrogate.net
     if "arguments" in net.__dict__:
         return recorded(net)
     # A third party's class without `record_arguments`: what the command line built it from.

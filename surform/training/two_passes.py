@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim import Optimizer
 
+from surform.training.sharded import Sharded
 from surform.training.sharpness import SharpnessAware
 
 __all__ = ["climbs", "in_second_pass", "prepare"]
@@ -49,7 +50,8 @@ def _require_two_passes(trainer: Trainer) -> None:
             "batches: leave trainer.accumulate_grad_batches at 1 and raise data.batch_size"
         )
     strategy = trainer.strategy
-    if strategy.restore_checkpoint_after_setup or strategy.handles_gradient_accumulation:
+    shards = isinstance(strategy, Sharded) or strategy.restore_checkpoint_after_setup
+    if shards or strategy.handles_gradient_accumulation:
         raise ValueError(
             "SharpnessAware needs whole weights in every process, which the strategy "
             f"{type(strategy).__name__} does not keep: use ddp"

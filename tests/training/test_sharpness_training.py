@@ -24,6 +24,7 @@ from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
 from surform.training.resume import ExactResume
 from surform.training.schedules import Constant
+from surform.training.sharded import Sharded
 from surform.training.sharpness import SharpnessAware
 from tests.training.test_resume import Kill, Killed, differences
 from tests.training.toy import Smooth, ToyData, trainer
@@ -231,7 +232,8 @@ def test_two_processes_equal_one_on_the_joint_batch(tmp_path: Path):
         ({"accumulate_grad_batches": 2}, "leave trainer.accumulate_grad_batches at 1"),
         ({"callbacks": [GradientAccumulationScheduler({1: 2})]}, "cannot be accumulated"),
         ({"plugins": ["scaler"]}, "loss scaling of precision .* use bf16-mixed or 32-true"),
-        ({"strategy": "shards"}, "FSDPStrategy does not keep: use ddp"),
+        ({"strategy": FSDPStrategy()}, "FSDPStrategy does not keep: use ddp"),
+        ({"strategy": Sharded()}, "Sharded does not keep: use ddp"),
     ],
 )
 def test_what_cannot_evaluate_a_batch_twice_is_refused(
@@ -241,8 +243,8 @@ def test_what_cannot_evaluate_a_batch_twice_is_refused(
         scaler = torch.amp.GradScaler("cpu")
         options = {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
     run = trainer(tmp_path, max_epochs=1, **({} if "strategy" in options else options))
-    if "strategy" in options:  # which needs a GPU to begin with
-        monkeypatch.setattr(type(run), "strategy", FSDPStrategy())
+    if "strategy" in options:  # which needs a GPU or two processes to begin with
+        monkeypatch.setattr(type(run), "strategy", options["strategy"])
     made = task()
     made._trainer = run
     with pytest.raises(ValueError, match=message) as error:

@@ -12,7 +12,7 @@ import torch
 
 from surform.training.checkpoint import read_checkpoint
 
-__all__ = ["require_same_weights"]
+__all__ = ["require_same_weights", "run_by_one_and_two"]
 
 
 def require_same_weights(source: str, folder: Path) -> None:
@@ -21,6 +21,14 @@ def require_same_weights(source: str, folder: Path) -> None:
     Raises:
         AssertionError: a weight differs by more than 1e-6.
     """
+    run_by_one_and_two(source, folder)
+    one, two = (read_checkpoint(folder / n / "end.ckpt")["state_dict"] for n in ("1", "2"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-6, atol=1e-6, msg=name)
+
+
+def run_by_one_and_two(source: str, folder: Path) -> None:
+    """Run `source` as `script.py DEVICES FOLDER/DEVICES` by one process, then by two."""
     script = folder / "script.py"
     script.write_text(source)
     with socket.socket() as free:
@@ -32,6 +40,3 @@ def require_same_weights(source: str, folder: Path) -> None:
         (folder / devices).mkdir()
         command = [sys.executable, str(script), devices, str(folder / devices)]
         subprocess.run(command, check=True, env=environment, cwd=folder, timeout=500)
-    one, two = (read_checkpoint(folder / n / "end.ckpt")["state_dict"] for n in ("1", "2"))
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-6, atol=1e-6, msg=name)
