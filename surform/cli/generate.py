@@ -57,6 +57,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, metavar="B", help="samples computed at once (the solver's choice)")
     add("--device", default="cpu", help="torch device (cpu)")
     add("--dtype", default="float32", choices=("float32", "float64"), help="(float32)")
+    workers = "processes, of solvers on meshes (one per core)"
+    add("--workers", type=int, metavar="W", help=workers)
     add("--overwrite", action="store_true", help="replace what exists instead of continuing it")
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from surform.data.atomic import disk_full_error, writer_lock
-from surform.data.solvers.options import default_batch, find_solver
+from surform.data.solvers.options import default_batch, find_solver, points_description
 from surform.data.solvers.partial import Partial
+from surform.data.solvers.points_run import make_points, usable_cores
 from surform.data.solvers.progress import progress_bar
 from surform.data.solvers.request import Request, shard_path
 from surform.data.solvers.samples import Samples
@@ -31,6 +32,7 @@ def generate(
     dtype: str = "float32",
     progress: bool | Callable[[float], None] | None = None,
     overwrite: bool = False,
+    workers: int | None = 1,
     **parameters: Any,
 ) -> Path:
     """Make `samples` samples with the solver `name` and write them to `out`.
@@ -51,6 +53,9 @@ def generate(
         dtype: "float32" or "float64".
         progress: called with the finished fraction; True shows a progress bar.
         overwrite: replace an existing or half-finished `out` instead of checking it.
+        workers: processes that make samples side by side, of solvers on meshes; None is one per
+            core. Other solvers share the cores by torch's threads. With more than one, a script
+            must guard its main part by `if __name__ == "__main__":`.
         parameters: options of the solver.
 
     Returns:
@@ -64,7 +69,7 @@ def generate(
     """
     batch = default_batch(name) if batch is None else batch
     request = Request(name, parameters, samples, seed, shard, batch, dtype)
-    place = _device(device)
+    processes, place = _processes(name, device, workers), _device(device)
     target = shard_path(out, shard, name)
     with writer_lock(target):
         if target.exists() and not overwrite:
@@ -72,7 +77,10 @@ def generate(
             return target
         try:
             with _reporter(progress, f"{name}: {target.name}") as report:
-                _run(request, target, place, report, overwrite)
+                if points_description(name) is None:
+                    _run(request, target, place, report, overwrite)
+                else:
+                    make_points(request, target, processes, report, overwrite)
         except BaseException as error:
             full = disk_full_error(error, target)
             if full is None:
@@ -116,6 +124,23 @@ def _reporter(
     if callable(progress):
         return nullcontext(progress)
     return progress_bar(title) if progress else nullcontext(lambda fraction: None)
+
+
+def _processes(name: str, device: str, workers: int | None) -> int:
+    """How many processes make samples; ValueError where the solver cannot work so."""
+    on_mesh = points_description(name) is not None
+    if on_mesh and device != "cpu":
+        raise ValueError(f"device is {device!r}, but {name} computes on the CPU only: choose 'cpu'")
+    if workers is None:
+        return usable_cores() if on_mesh else 1
+    if workers < 1:
+        raise ValueError(f"workers is {workers}, but it must be at least 1")
+    if workers > 1 and not on_mesh:
+        raise ValueError(
+            f"workers is {workers}, but {name} computes its samples together: leave it out, torch's "
+            "threads use the cores"
+        )
+    return workers
 
 
 def _device(name: str) -> torch.device:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from surform.data.points_description import PointsDescription
 from surform.data.solvers import SOLVERS
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "find_solver",
     "full_options",
     "makes_series",
+    "points_description",
     "solver_options",
     "summary",
 ]
@@ -109,6 +111,11 @@ def default_batch(name: str) -> int:
 def makes_series(name: str) -> bool:
     """Return whether a solver's results are series, which may be written as tables."""
     return bool(getattr(inspect.getmodule(find_solver(name)), "SERIES", False))
+
+
+def points_description(name: str) -> PointsDescription | None:
+    """Return what describes a solver's samples when they are on meshes, each made by itself."""
+    return getattr(inspect.getmodule(find_solver(name)), "POINTS", None)
 
 
 def summary(name: str) -> str:

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from surform.data.atomic import replacing, writer_lock
+from surform.data.points_selection import PointsSelection
+from surform.data.points_write import write_points
+from surform.data.points_xarray import StoredPoints
+from surform.data.solvers.options import points_description
 from surform.data.solvers.request import shard_path
 from surform.data.solvers.store import consolidate
 from surform.data.solvers.written import open_store, read_attributes, write_file, write_store
@@ -30,6 +34,11 @@ def join(out: str | Path, overwrite: bool = False) -> Path:
         attributes = _common_attributes(parts)
         attributes["shard"] = "0/1"
         attributes["command"] += f"; surform generate --join --out {path}"
+        description = points_description(str(attributes["solver"]))
+        if description is not None:
+            sources = [StoredPoints(str(part), PointsSelection()) for part in parts]
+            samples = (s for source in sources for s in source.read_all(range(len(source))))
+            return write_points(path, samples, description, attributes)
         data = [open_store(part) for part in parts]
         with replacing(path) as new:
             if path.suffix == ".zarr":

@@ -1,0 +1,97 @@
+"""Make samples on meshes, several at once in processes of their own."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+
+from surform.data.points import PointSample
+from surform.data.solvers.mesh_samples import require_mesh_extra
+from surform.data.solvers.options import find_solver
+from surform.data.solvers.points_partial import PointsPartial
+from surform.data.solvers.request import Request
+
+__all__ = ["make_points", "usable_cores"]
+
+
+def make_points(
+    request: Request,
+    target: Path,
+    workers: int,
+    report: Callable[[float], None],
+    fresh: bool,
+) -> None:
+    """Make the samples of a request that are still missing, and give the file its name.
+
+    Args:
+        request: what is asked for.
+        target: name of the output.
+        workers: processes; with 1 the samples are made in this one.
+        report: called with the finished fraction.
+        fresh: forget an earlier beginning.
+    """
+    require_mesh_extra(request.solver)
+    partial = PointsPartial(target, request, fresh)
+    total = len(request.own_samples())
+    numbers = request.own_samples()[partial.done :]
+    for sample in _samples(request, numbers, min(workers, len(numbers))):
+        partial.write(sample)
+        report(partial.done / total)
+    partial.publish()
+    report(1.0)
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _samples(request: Request, numbers: range, workers: int) -> Iterator[PointSample]:
+    make = functools.partial(_make, request)
+    if workers <= 1:
+        yield from map(make, numbers)
+        return
+    # Spawned, not forked: a fork copies the locks of torch's threads but not the threads.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_prepare)
+    try:
+        yield from pool.map(make, numbers)
+    except BrokenProcessPool as error:
+        raise OSError(
+            f"{request.solver}: a worker process was ended from outside, for want of memory "
+            "perhaps; run the same again with fewer workers to continue"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _make(request: Request, number: int) -> PointSample:
+    """Sample `number`: a function of the seed and of the number alone."""
+    rng = np.random.default_rng([request.seed, number])
+    try:
+        sample: PointSample = find_solver(request.solver)(rng, **request.parameters)
+    except ValueError as error:
+        raise ValueError(f"{request.solver}, sample {number}: {error}") from error
+    return sample.map(lambda values: values.astype(request.dtype))
+
+
+def _prepare() -> None:
+    """Leave Ctrl-C to the parent, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
