@@ -289,6 +289,8 @@ def _decimal(rows: Sequence[Sequence[str]], path: str) -> str:
     """
     fields = [field.strip() for row in rows for field in row]
     commas = [field for field in fields if _COMMA.fullmatch(field)]
+    if not commas:
+        return "."
     points = sum(field.count(".") == 1 and _is_float(field) for field in fields)
     if len(commas) <= points:
         return "."
