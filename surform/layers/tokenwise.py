@@ -22,21 +22,17 @@ def tokenwise(
     parameters: Sequence[Tensor],
     weight: Tensor,
     residual: Tensor | None = None,
-    *,
-    width: int | None = None,
 ) -> Tensor:
     """function(x, *parameters) weight^T (+ residual) for a `function` of each row of x alone.
 
     x: (..., c); weight: (o, hidden); residual: (..., o). On the CPU the result is made block by
     block, so that no hidden tensor of full size exists; the backward pass recomputes it.
-    `width` says how many numbers per row its widest tensor has (None: c).
     `function` must be pure and take rows (tokens, c) as well as (..., c).
     """
     if not works_in_blocks(x):
         out = F.linear(function(x, *parameters), weight)
         return out if residual is None else residual + out
-    width = x.shape[-1] if width is None else width
-    return _Tokenwise.apply(function, width, x, weight, residual, *parameters)  # type: ignore[no-any-return]
+    return _Tokenwise.apply(function, x, weight, residual, *parameters)  # type: ignore[no-any-return]
 
 
 def token_blocks(rows: int, width: int, itemsize: int) -> Iterator[slice]:
@@ -65,18 +61,17 @@ class _Tokenwise(torch.autograd.Function):
     def forward(
         ctx: Any,
         function: Callable[..., Tensor],
-        width: int,
         x: Tensor,
         weight: Tensor,
         residual: Tensor | None,
         *parameters: Tensor,
     ) -> Tensor:
-        ctx.function, ctx.width, ctx.has_residual = function, width, residual is not None
+        ctx.function, ctx.has_residual = function, residual is not None
         ctx.save_for_backward(x, weight, *parameters)
         rows = x.reshape(-1, x.shape[-1])
         out = x.new_empty(rows.shape[0], weight.shape[0])
         base = None if residual is None else residual.reshape(out.shape)
-        for block in token_blocks(rows.shape[0], width, x.element_size()):
+        for block in token_blocks(rows.shape[0], x.shape[-1], x.element_size()):
             hidden = function(rows[block], *parameters)
             if base is None:
                 torch.mm(hidden, weight.t(), out=out[block])
@@ -90,22 +85,22 @@ class _Tokenwise(torch.autograd.Function):
         x, weight, *parameters = ctx.saved_tensors
         to_residual = grad if ctx.has_residual else None
         if torch.is_grad_enabled():
-            needed = [*ctx.needs_input_grad[2:4], *ctx.needs_input_grad[5:]]
+            needed = [*ctx.needs_input_grad[1:3], *ctx.needs_input_grad[4:]]
             first, second, *rest = differentiable_gradients(
                 lambda x, w, *p: F.linear(ctx.function(x, *p), w),
                 [x, weight, *parameters],
                 needed,
                 grad,
             )
-            return (None, None, first, second, to_residual, *rest)
+            return (None, first, second, to_residual, *rest)
         rows, upstream = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
         dx, dweight = torch.empty_like(rows), torch.zeros_like(weight)
         sums = [torch.zeros_like(p) for p in parameters]
-        for block in token_blocks(rows.shape[0], ctx.width, x.element_size()):
+        for block in token_blocks(rows.shape[0], x.shape[-1], x.element_size()):
             first, *rest = hidden_gradients(
                 ctx.function, [rows[block], *parameters], weight, upstream[block], dweight
             )
             dx[block] = first
             for total, part in zip(sums, rest, strict=True):
                 total.add_(part)
-        return (None, None, dx.view(x.shape), dweight, to_residual, *sums)
+        return (None, dx.view(x.shape), dweight, to_residual, *sums)

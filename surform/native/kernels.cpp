@@ -1,5 +1,6 @@
 // The functions that Python calls.
 #include "axis_kernel.h"
+#include "mixture.h"
 #include "pooling.h"
 
 extern "C" {
@@ -61,6 +62,15 @@ void surform_march_backward(const March* m, const Head* head, const float* start
                             const float* states, const float* raw, const float* dmixed,
                             const float* slope, const float* offset, float* dstart, float* sums) {
   march_backward(*m, *head, start, states, raw, dmixed, slope, offset, dstart, sums);
+}
+
+void surform_mix(const Mixture* m, const float* x, const float* gates, float* raw, float* y) {
+  mix(*m, x, gates, raw, y);
+}
+
+void surform_mix_backward(const Mixture* m, const float* x, const float* gates, const float* raw,
+                          const float* outer, float* dx, float* dgates, float* sums) {
+  mix_backward(*m, x, gates, raw, outer, dx, dgates, sums);
 }
 
 void surform_norm_and_pool(const Pooling* m, const float* u, float* moved, float* normal,

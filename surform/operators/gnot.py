@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from surform.layers.arguments import record_arguments
 from surform.layers.blocking import works_in_blocks
 from surform.layers.checks import at_least, fraction, one_of
-from surform.operators.expert_mixture import ACTIVATIONS
+from surform.operators.expert_blocks import ACTIVATIONS
 from surform.operators.gnot_layers import Layer, Octaves, ResidualMLP
 from surform.operators.point_checks import (
     check_inputs,
@@ -80,6 +80,7 @@ class _PointTransformer(nn.Module):
         horiz_fourier_dim: int,
         quadrature: bool,
         legacy_padding: bool,
+        recompute: bool,
         experts: int = 1,
         space_dim: int = 0,
         norm_after: bool = False,
@@ -120,6 +121,7 @@ class _PointTransformer(nn.Module):
                 activation=activation,
                 dropout=dropout,
                 attention_dropout=attention_dropout,
+                recompute=recompute,
             )
             for _ in range(depth)
         )
@@ -260,6 +262,7 @@ class GNOT(_PointTransformer):
         quadrature: weight keys by the measures of the mesh, so that sums over points become
             integrals (ours; off as published).
         legacy_padding: zeros of padded batches are keys, too: the official numbers for them.
+        recompute: keep no hidden values for the backward pass (CPU): less memory, more time.
     """
 
     @record_arguments
@@ -283,6 +286,7 @@ class GNOT(_PointTransformer):
         horiz_fourier_dim: int = 0,
         quadrature: bool = False,
         legacy_padding: bool = False,
+        recompute: bool = False,
     ) -> None:
         at_least(1, in_channels=in_channels)
         space_dim = in_channels if space_dim is None else space_dim
@@ -307,6 +311,7 @@ class GNOT(_PointTransformer):
             horiz_fourier_dim,
             quadrature,
             legacy_padding,
+            recompute,
             experts,
             space_dim,
             norm_after=True,
@@ -340,6 +345,7 @@ class CGPTNO(_PointTransformer):
         horiz_fourier_dim: int = 0,
         quadrature: bool = False,
         legacy_padding: bool = False,
+        recompute: bool = False,
     ) -> None:
         super().__init__(
             in_channels,
@@ -357,6 +363,7 @@ class CGPTNO(_PointTransformer):
             horiz_fourier_dim,
             quadrature,
             legacy_padding,
+            recompute,
         )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from surform.layers.dropout import Dropout
-from surform.layers.tokenwise import tokenwise
-from surform.operators.expert_mixture import ACTIVATIONS, ExpertMixture
+from surform.operators.expert_blocks import ACTIVATIONS
+from surform.operators.expert_mixture import ExpertMixture
 from surform.operators.gnot_attention import CrossAttention, SelfAttention
 
 __all__ = ["GateNet", "Layer", "Octaves", "ResidualMLP"]
@@ -56,22 +55,23 @@ class Octaves(nn.Module):
 class GateNet(nn.Module):
     """Logits of the experts at every position: a perceptron with two hidden layers."""
 
-    def __init__(self, space_dim: int, hidden: int, experts: int, activation: str) -> None:
+    def __init__(
+        self,
+        space_dim: int,
+        hidden: int,
+        experts: int,
+        activation: str = "gelu",
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation].function
         self.first = nn.Linear(space_dim, hidden)
-        self.second = nn.Linear(hidden, hidden)
-        self.last = nn.Linear(hidden, experts)
+        self.rest = ExpertMixture(
+            hidden, hidden, out=experts, activation=activation, recompute=recompute
+        )
 
     def forward(self, positions: Float[Tensor, "*b s"]) -> Float[Tensor, "*b m"]:
-        layers = (self.first, self.second)
-        parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
-        width = len(self.first.bias)
-        logits = tokenwise(self._hidden, positions, parameters, self.last.weight, width=width)
-        return logits + self.last.bias
-
-    def _hidden(self, x: Tensor, w: Tensor, b: Tensor, v: Tensor, c: Tensor) -> Tensor:
-        return self.activation(F.linear(self.activation(F.linear(x, w, b)), v, c))
+        return self.rest(self.activation(self.first(positions)))
 
 
 class Layer(nn.Module):
@@ -86,6 +86,7 @@ class Layer(nn.Module):
         experts: feed-forward maps that a gate mixes, the same gate twice.
         norm_after: normalise what a feed-forward map gives (GNOT) instead of its input (CGPTNO).
         dropout: of both attention branches; attention_dropout: inside the self attention.
+        recompute: keep no hidden values for the backward pass (CPU): less memory, more time.
     """
 
     def __init__(
@@ -101,17 +102,21 @@ class Layer(nn.Module):
         activation: str = "gelu",
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.norm_after = norm_after
-        self.gate = GateNet(space_dim, hidden, experts, activation) if experts > 1 else None
+        self.gate = None
+        if experts > 1:
+            self.gate = GateNet(space_dim, hidden, experts, activation, recompute)
         self.cross_norm = nn.LayerNorm(dim)
         self.cross_attention = CrossAttention(dim, heads, inputs)
         self.self_norm = nn.LayerNorm(dim)
         self.self_attention = SelfAttention(dim, heads, attention_dropout)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.mixture1 = ExpertMixture(dim, hidden, experts, activation)
-        self.mixture2 = ExpertMixture(dim, hidden, experts, activation)
+        options = {"activation": activation, "recompute": recompute}
+        self.mixture1 = ExpertMixture(dim, hidden, experts, **options)
+        self.mixture2 = ExpertMixture(dim, hidden, experts, **options)
         self.dropout = Dropout(dropout)
 
     def gates(self, positions: Float[Tensor, "b n s"]) -> Float[Tensor, "b n m"] | None:

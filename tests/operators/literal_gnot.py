@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surform.operators.expert_blocks import ACTIVATIONS
 from surform.operators.expert_mixture import ExpertMixture
 from surform.operators.gnot import CGPTNO, GNOT
 from surform.operators.gnot_layers import Layer, ResidualMLP
@@ -58,13 +59,13 @@ def _gate(layer: Layer, positions: Tensor) -> Tensor:
     net = layer.gate
     if net is None:  # one expert
         return positions.new_ones(*positions.shape[:2], 1)
-    hidden = net.activation(net.first(positions))
-    return F.softmax(net.last(net.activation(net.second(hidden))), dim=-1)
+    return F.softmax(_experts(net.rest, net.activation(net.first(positions)))[0], dim=-1)
 
 
 def _experts(mixture: ExpertMixture, x: Tensor) -> list[Tensor]:
-    weights = (mixture.up_weight, mixture.up_bias, mixture.down_weight, mixture.down_bias)
-    act = mixture.activation.function
+    up, down = mixture.up_weight.transpose(1, 2), mixture.down_weight.transpose(1, 2)
+    weights = (up, mixture.up_bias, down, mixture.down_bias)
+    act = ACTIVATIONS[mixture.activation].function
     return [F.linear(act(F.linear(x, *w[:2])), *w[2:]) for w in zip(*weights, strict=True)]
 
 

@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import nn
 
+from surform.layers import native
 from surform.operators import expert_mixture
-from surform.operators.expert_mixture import ACTIVATIONS, ExpertMixture
+from surform.operators.expert_blocks import ACTIVATIONS
+from surform.operators.expert_mixture import ExpertMixture
 from surform.operators.gnot_layers import GateNet
+from surform.operators.native_mixture import mixes_natively
 
 
 def mixture(experts, activation="gelu", dtype=torch.float64, dim=5, hidden=7):
     torch.manual_seed(0)
-    return ExpertMixture(dim, hidden, experts, activation).to(dtype)
+    return ExpertMixture(dim, hidden, experts, activation=activation).to(dtype)
 
 
 def shares(rows, experts, dtype=torch.float64):
@@ -24,10 +27,10 @@ def shares(rows, experts, dtype=torch.float64):
 
 def literally(net, x, gates):
     """One pair of linear maps after the other."""
-    act, total = net.activation.function, 0
+    act, total = ACTIVATIONS[net.activation].function, 0
     for i in range(len(net.up_bias)):
-        hidden = act(nn.functional.linear(x, net.up_weight[i], net.up_bias[i]))
-        y = nn.functional.linear(hidden, net.down_weight[i], net.down_bias[i])
+        hidden = act(nn.functional.linear(x, net.up_weight[i].T, net.up_bias[i]))
+        y = nn.functional.linear(hidden, net.down_weight[i].T, net.down_bias[i])
         total = total + (y if gates is None else gates[..., i : i + 1] * y)
     return total
 
@@ -96,12 +99,61 @@ def test_parameters_start_as_those_of_linear_maps():
 def test_the_gate_is_a_perceptron_with_two_hidden_layers():
     torch.manual_seed(0)
     net, x = GateNet(2, 16, 3, "tanh").double(), torch.randn(2, 5000, 2).double()
-    plain = nn.Sequential(net.first, nn.Tanh(), net.second, nn.Tanh(), net.last)
-    torch.testing.assert_close(net(x), plain(x), rtol=1e-12, atol=1e-12)
-    cotangent = torch.randn(2, 5000, 3).double()
-    for mine, theirs in zip(
-        torch.autograd.grad(net(x), [*net.parameters()], cotangent),
-        torch.autograd.grad(plain(x), [*net.parameters()], cotangent),
-        strict=True,
-    ):
+    up, up_bias, down, down_bias = net.rest.parameters()
+    hidden = torch.tanh(torch.tanh(net.first(x)) @ up[0] + up_bias[0])
+    expected, found = hidden @ down[0] + down_bias[0], net(x)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    cotangent = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(y, [*net.parameters()], cotangent) for y in (found, expected)]
+    for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("natively", [False, True])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("experts", [1, 3])
+def test_kernels_agree_with_the_plain_expression(
+    experts, activation, natively, recompute, monkeypatch
+):
+    monkeypatch.setenv("SURFORM_NATIVE", "1" if natively else "0")
+    torch.manual_seed(0)
+    options = {"out": 5, "activation": activation, "recompute": recompute}
+    net = ExpertMixture(32, 48, experts, **options)
+    x = torch.randn(2, 333, 32).requires_grad_()  # blocks of 128 points and a rest
+    gates = shares((2, 333), experts, torch.float32)
+    inputs = [x, *([] if gates is None else [gates]), *net.parameters()]
+    found = net(x, gates)
+    with torch.no_grad():
+        assert torch.equal(net(x, gates), found)
+    monkeypatch.setattr(expert_mixture, "works_in_blocks", lambda x: False)
+    expected = net(x, gates)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    cotangent = torch.randn_like(expected)
+    grads = [torch.autograd.grad(y, inputs, cotangent) for y in (found, expected)]
+    for mine, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
+
+
+def test_two_threads_give_what_one_gives():
+    net, x = mixture(3, dtype=torch.float32, dim=32, hidden=64), torch.randn(1, 1000, 32)
+    gates, before, found = shares((1, 1000), 3, torch.float32), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            y = net(x, gates)
+            found.append([y, *torch.autograd.grad(y.sin().sum(), [gates, *net.parameters()])])
+    finally:
+        torch.set_num_threads(before)
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mixture_that_serves_runs_natively():
+    if native.library() is None:
+        pytest.skip(str(native.reason()))
+    x, up = torch.ones(3, 16), torch.ones(2, 16, 48)
+    assert mixes_natively("gelu", x, up)
+    assert not mixes_natively("tanh", x, up)
+    assert not mixes_natively("gelu", x[:, :8], up[:, :8])
+    assert not mixes_natively("gelu", x.double(), up.double())

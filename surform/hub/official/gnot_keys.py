@@ -1,7 +1,8 @@
 """Keys of official GNOT and CGPTNO models <-> ours: renamed, stacked and concatenated, both ways.
 
 Queries, keys and values lie in one Linear here, and so do keys and values of an input function; all
-experts of a mixture lie in one tensor, and a plain feed-forward map is a mixture of one.
+experts of a mixture lie in one tensor, and a plain feed-forward map, or what follows the gate's
+first map, is a mixture of one.
 """
 
 from __future__ import annotations
@@ -41,8 +42,6 @@ _NAMES = (
     ("blocks.#.crossattn.proj.*", "layers.#.cross_attention.out.*"),
     ("blocks.#.selfattn.proj.*", "layers.#.self_attention.out.*"),
     ("blocks.#.gatenet.0.*", "layers.#.gate.first.*"),
-    ("blocks.#.gatenet.2.*", "layers.#.gate.second.*"),
-    ("blocks.#.gatenet.4.*", "layers.#.gate.last.*"),
 )
 # several official tensors, one of ours: concatenated in this order
 _JOINED = (
@@ -55,9 +54,15 @@ _JOINED = (
         "layers.#.cross_attention.key_values.#.*",
     ),
 )
-_MAPS = {"0": "up", "2": "down"}
-_EXPERT = re.compile(r"blocks\.(\d+)\.(?:moe_)?mlp([12])\.(?:(\d+)\.)?([02])\.(weight|bias)")
-_MIXTURE = re.compile(r"layers\.(\d+)\.mixture([12])\.(up|down)_(weight|bias)")
+# tensors that ours stacks: one per expert, weights turned (rows are what goes in)
+_OFFICIAL = re.compile(
+    r"blocks\.(?P<layer>\d+)\."
+    r"(?:(?:moe_)?mlp(?P<which>[12])\.(?:(?P<expert>\d+)\.)?(?P<map>[02])|gatenet\.(?P<gate>[24]))"
+    r"\.(?P<kind>weight|bias)"
+)
+_STACKED = re.compile(
+    r"layers\.(?P<layer>\d+)\.(?:mixture(?P<which>[12])|gate\.rest)\.(?P<map>up|down)_(?P<kind>\w+)"
+)
 
 
 def to_ours(state: State, constructor: dict[str, Any]) -> State:
@@ -67,17 +72,16 @@ def to_ours(state: State, constructor: dict[str, Any]) -> State:
     for key, value in state.items():
         if _alone(constructor) and ".gatenet." in key:
             continue
-        if expert := _EXPERT.fullmatch(key):
-            layer, which, number, part, kind = expert.groups()
-            name = f"layers.{layer}.mixture{which}.{_MAPS[part]}_{kind}"
-            members.setdefault(name, {})[int(number or 0)] = value
+        if found := _OFFICIAL.fullmatch(key):
+            name, number = _stacked(found)
+            members.setdefault(name, {})[number] = _turned(value)
         elif (found := _member(key)) is not None:
             members.setdefault(found[0], {})[found[1]] = value
         else:
             ours[_renamed(key, _NAMES, f"unknown official key {key!r}")] = value
     for name, parts in members.items():
         together = [parts[i] for i in sorted(parts)]
-        ours[name] = torch.stack(together) if _MIXTURE.fullmatch(name) else torch.cat(together)
+        ours[name] = torch.stack(together) if _STACKED.fullmatch(name) else torch.cat(together)
     return ours
 
 
@@ -86,9 +90,9 @@ def to_official(state: State, constructor: dict[str, Any]) -> State:
     official: State = {}
     back = tuple((ours, theirs) for theirs, ours in _NAMES)
     for key, value in state.items():
-        if mixture := _MIXTURE.fullmatch(key):
-            gated = len(value) > 1 or "n_experts" in constructor
-            official |= _experts(mixture, value, gated)
+        if found := _STACKED.fullmatch(key):
+            # one expert: GNOT's constructor says so, CGPTNO's has no word for it
+            official |= _unstacked(found, value, len(value) > 1 or "n_experts" in constructor)
         elif (family := _split(key, value)) is not None:
             official |= family
         else:
@@ -101,14 +105,30 @@ def _alone(constructor: dict[str, Any]) -> bool:
     return constructor.get("n_experts") == 1
 
 
-def _experts(name: re.Match[str], value: Tensor, gated: bool) -> State:
-    """The official members of one of our mixtures' tensors."""
-    layer, which, part, kind = name.groups()
-    number = next(digit for digit, ours in _MAPS.items() if ours == part)
+def _stacked(key: re.Match[str]) -> tuple[str, int]:
+    """Our tensor of which this official one is a member, and its number."""
+    if key["gate"]:
+        part = {"2": "up", "4": "down"}[key["gate"]]
+        return f"layers.{key['layer']}.gate.rest.{part}_{key['kind']}", 0
+    part = {"0": "up", "2": "down"}[key["map"]]
+    name = f"layers.{key['layer']}.mixture{key['which']}.{part}_{key['kind']}"
+    return name, int(key["expert"] or 0)
+
+
+def _unstacked(key: re.Match[str], value: Tensor, gated: bool) -> State:
+    """The official members of one of our stacked tensors."""
+    start, kind, down = f"blocks.{key['layer']}", key["kind"], key["map"] == "down"
+    if key["which"] is None:
+        return {f"{start}.gatenet.{4 if down else 2}.{kind}": _turned(value[0])}
+    number = 2 if down else 0
     if not gated:
-        return {f"blocks.{layer}.mlp{which}.{number}.{kind}": value[0]}
-    start = f"blocks.{layer}.moe_mlp{which}"
-    return {f"{start}.{i}.{number}.{kind}": one for i, one in enumerate(value)}
+        return {f"{start}.mlp{key['which']}.{number}.{kind}": _turned(value[0])}
+    start += f".moe_mlp{key['which']}"
+    return {f"{start}.{e}.{number}.{kind}": _turned(one) for e, one in enumerate(value)}
+
+
+def _turned(value: Tensor) -> Tensor:
+    return value.t() if value.ndim == 2 else value
 
 
 def _member(key: str) -> tuple[str, int] | None:
