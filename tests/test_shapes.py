@@ -22,6 +22,7 @@ PATHS = (
     "operators/test_factorized_block.py",
     "hub/test_official_galerkin.py",
     "hub/test_official_factformer.py",
+    "hub/test_official_ifactformer.py",
     "hub/test_official_gnot.py",
     "hub/test_official_card.py",
     "hub/test_official_pathformer.py",

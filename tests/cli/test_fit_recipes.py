@@ -34,6 +34,7 @@ def test_the_published_experiments_are_there() -> None:
         "operators/factformer-darcy",
         "operators/factformer-smoke",
         "operators/factformer-turbulence",
+        "operators/ifactformer-channel",
         "operators/ifactformer-channel-paper",
     }
 
@@ -137,6 +138,8 @@ def test_an_unknown_recipe_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch
 # Options that make a solver's data in a moment.
 SMALL = {
     "burgers": {"points": 16, "modes": 16, "dt": 0.05},
+    "channel": {f"{what}_{axis}": n for what, n in (("grid", 8), ("keep", 4)) for axis in "xz"}
+    | {"grid_y": 17, "keep_y": 5, "frames": 1, "spin_up": 0.0},
     "darcy": {"grid": 9, "stride": 1},
     "darcy_inverse": {"grid": 25, "stride": 3, "pool_stride": 12},
     "kolmogorov": {"grid": 32, "stride": 1, "frames": 2, "spin_up": 0.1, "dt": 0.02},
