@@ -81,6 +81,19 @@ PROMISED = {
     "other variates at prediction": (
         "data/test_series_faults.py::test_other_data_than_those_of_training"
     ),
+    "pickled samples": "data/test_points_pickle.py::test_a_hostile_pickle_is_refused_and_not_run",
+    "truncated pickle": "data/test_points_pickle.py::test_a_truncated_pickle",
+    "truncated mesh": "data/test_points_faults.py::test_files_that_are_no_whole_mesh",
+    "unknown kind of cell": "data/test_points_faults.py::test_an_unknown_kind_of_cell",
+    "plane and solid meshes": "data/test_points_faults.py::test_plane_and_solid_meshes_do_not_mix",
+    "empty input function": "data/test_points_faults.py::test_an_empty_input_function",
+    "weights that are none": "data/test_points_faults.py::test_numbers_that_are_none",
+    "target missing in one sample": "data/test_points_faults.py::test_a_target_that_one_file_lacks",
+    "columns that differ": "data/test_points_faults.py::test_an_input_function_with_other_columns",
+    "split without samples": "data/test_points_faults.py::test_splits_without_samples",
+    "other inputs at prediction": (
+        "operators/test_point_files.py::test_data_that_the_model_was_not_trained_for"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),
