@@ -20,7 +20,7 @@ HELP = (
     "follow, as far as there are any; write predictions and a report."
 )
 EXAMPLE = (
-    "surform rollout runs/flow --data flow.zarr --steps 1000 --members 8 --perturb 1e-3 "
+    "surform rollout runs/flow --data flow.zarr --steps 16 "
     "--out prediction.zarr --report report.html"
 )
 

@@ -27,7 +27,8 @@ from surform.rollout.errors import (
 from surform.rollout.observers import Observer, Quantity, VariableObserver
 from surform.rollout.probabilistic import CRPS, SpreadSkill
 from surform.rollout.spectra import EnergySpectrum, Enstrophy, KineticEnergy
-from surform.rollout.statistics import Statistics, statistics_of
+from surform.rollout.statistics import Statistics
+from surform.rollout.statistics_pool import statistics_of
 from surform.rollout.stepping import rollout
 from surform.rollout.trajectories import Trajectories
 

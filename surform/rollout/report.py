@@ -117,6 +117,12 @@ def _frames(field: xr.DataArray, chosen: np.ndarray) -> xr.DataArray:
     )
 
 
+def _about(title: str, prediction: xr.Dataset, variable: str) -> str:
+    """The title of a section, with the variable where there are several."""
+    name = variable.replace("_", " ")
+    return f"{title}: {name}" if len(variables(prediction)) > 1 else title
+
+
 def _early(frames: int, count: int = 5) -> list[int]:
     """Frames from first to last, closer at the start, where prediction and truth still agree."""
     return sorted({round((frames - 1) * (i / (count - 1)) ** 2) for i in range(count)})
@@ -128,7 +134,7 @@ def _errors(page: Page, prediction: xr.Dataset, variable: str) -> None:
         ("correlation", "correlation", "How alike the two are.", {"0.9": 0.9}),
     )
     if f"{variable}_relative_l2" in prediction or f"{variable}_correlation" in prediction:
-        page.section("Error over time")
+        page.section(_about("Error over time", prediction, variable))
     for metric, name, caption, levels in kinds:
         if f"{variable}_{metric}" not in prediction:
             continue
@@ -150,7 +156,7 @@ def _errors(page: Page, prediction: xr.Dataset, variable: str) -> None:
 
 
 def _ensemble(page: Page, prediction: xr.Dataset, variable: str) -> None:
-    roles = {"skill": "error of the mean", "spread": "spread", "rmse": "one member alone"}
+    roles = {"rmse": "one member alone", "skill": "error of the mean", "spread": "spread"}
     lines = {}
     for metric, role in roles.items():
         if f"{variable}_{metric}" in prediction and f"{variable}_spread" in prediction:
@@ -163,10 +169,11 @@ def _ensemble(page: Page, prediction: xr.Dataset, variable: str) -> None:
     figure = curves(
         lines,
         logy=True,
+        styles={"one member alone": {"color": "#8a8f98", "linestyle": "--"}},
         xlabel=_lead(prediction),
-        ylabel=f"{name}" + (f" [{units}]" if units != "1" else ""),
+        ylabel=name + (f" [{units}]" if units != "1" else ""),
     )
-    page.section("Ensemble").figure(
+    page.section(_about("Ensemble", prediction, variable)).figure(
         figure,
         "Root mean square over the grid, mean over the starts: the error of the members' mean, "
         "that of one member, and how far the members are from their mean. Where the spread is "
@@ -193,7 +200,7 @@ def _spectra(page: Page, prediction: xr.Dataset, variable: str) -> None:
     if not lines:
         return
     kind = "kinetic energy" if "kinetic" in name else f"half the variance of {variable}"
-    page.section("Spectrum").figure(
+    page.section(_about("Spectrum", prediction, variable)).figure(
         curves(
             lines,
             logx=True,

@@ -14,7 +14,7 @@ from surform.rollout.observers import Observer, Quantity
 from surform.rollout.trajectories import Trajectories
 from surform.rollout.turbulence import FlowStatistics, bin_edges
 
-__all__ = ["PREFIX", "Statistics", "homogeneous_axes", "pool", "statistics_of", "velocity_of"]
+__all__ = ["PREFIX", "Statistics", "homogeneous_axes", "velocity_of"]
 
 PREFIX = "statistics_"
 
@@ -110,61 +110,3 @@ def velocity_of(axes: Sequence[str], variables: Sequence[str]) -> tuple[str, ...
         if 1 < count == len(names) and set(names) <= set(variables):
             return names
     return ()
-
-
-def statistics_of(prediction: xr.Dataset) -> tuple[xr.Dataset | None, xr.Dataset | None]:
-    """Those of the prediction and of the truth, each pooled over the runs that count.
-
-    Args:
-        prediction: what `rollout_to` returned, or what it wrote.
-
-    Returns:
-        Datasets as `FlowStatistics.result` gives them, ready for `turbulence_files.wall_units`;
-        None where there are none, or where every run blew up.
-    """
-    names = [str(name) for name in prediction.data_vars if str(name).startswith(PREFIX)]
-    true = [name for name in names if name.endswith("_truth")]
-    own = [name for name in names if name not in true]
-    return _pooled(prediction, own, ""), _pooled(prediction, true, "_truth")
-
-
-def _pooled(prediction: xr.Dataset, names: list[str], end: str) -> xr.Dataset | None:
-    short = {name: name.removeprefix(PREFIX).removesuffix(end) for name in names}
-    return pool(prediction[names].load().rename_vars(short)) if names else None
-
-
-def pool(statistics: xr.Dataset) -> xr.Dataset | None:
-    """Statistics of all runs as one, exactly as if their frames were counted together.
-
-    Args:
-        statistics: with "frames" of every run, 0 for those that are left out.
-
-    Returns:
-        None when no run counts.
-    """
-    frames = statistics["frames"]
-    if not float(frames.sum()):
-        return None
-    weights = frames / frames.sum()
-    mean = {name: (array * weights).fillna(0).sum(frames.dims, keep_attrs=True)
-            for name, array in statistics.drop_vars("frames").items()}  # fmt: skip
-    variables = [str(name).removesuffix("_rms") for name in mean if str(name).endswith("_rms")]
-    for i, one in enumerate(variables):
-        for other in variables[i:]:
-            name = f"{one}_rms" if one == other else f"{one}_{other}_stress"
-            mean[name] = _second(statistics, weights, name, one, other, mean)
-    found = xr.Dataset(mean).assign(frames=frames.sum(keep_attrs=True))
-    for name, array in statistics.items():
-        found[name].attrs = dict(array.attrs)
-    return found
-
-
-def _second(
-    statistics: xr.Dataset, weights: xr.DataArray, name: str, one: str, other: str, mean: dict
-) -> xr.DataArray:
-    """The rms, or minus the covariance, of all runs from those of each."""
-    own = statistics[f"{one}_mean"] * statistics[f"{other}_mean"]
-    spread = statistics[name] ** 2 if one == other else -statistics[name]
-    whole = ((spread + own) * weights).fillna(0).sum(weights.dims)
-    covariance = whole - mean[f"{one}_mean"] * mean[f"{other}_mean"]
-    return covariance.clip(0) ** 0.5 if one == other else -covariance

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from surform.rollout.statistics import statistics_of
+from surform.rollout.statistics import PREFIX
+from surform.rollout.statistics_pool import statistics_of
 from surform.rollout.summary import sound
 
 __all__ = ["summarize_statistics", "variables_of"]
@@ -29,14 +30,14 @@ def summarize_statistics(prediction: xr.Dataset) -> list[dict[str, Any]]:
 
     Returns:
         {"variable", "figure", "model"}, and "one true run" where there are several: the same figure
-        of single true runs against all of them, the mean over at most eight. What is not above it
+        of single true runs against the others, the mean over at most eight. What is not above it
         may be chance.
     """
     predicted, true = statistics_of(prediction)
     if predicted is None or true is None:
         return []
     found = _figures(predicted, true)
-    single = [_figures(one, true) for one in _true_runs(prediction)]
+    single = [_figures(one, others) for one, others in _true_runs(prediction)]
     rows = []
     for (variable, figure), value in found.items():
         row: dict[str, Any] = {"variable": variable, "figure": figure, "model": value}
@@ -46,12 +47,16 @@ def summarize_statistics(prediction: xr.Dataset) -> list[dict[str, Any]]:
     return rows + list(_integrals(prediction))
 
 
-def _true_runs(prediction: xr.Dataset) -> list[xr.Dataset]:
+def _true_runs(prediction: xr.Dataset) -> Iterator[tuple[xr.Dataset, xr.Dataset]]:
+    """Statistics of one true run and of all others."""
+    names = [n for n in map(str, prediction) if n.startswith(PREFIX) and n.endswith("_truth")]
+    true = prediction[names].load()
     count = prediction.sizes["sample"]
-    if count < 2:
-        return []
-    found = [statistics_of(prediction.isel(sample=[i]))[1] for i in range(min(count, _MOST))]
-    return [one for one in found if one is not None]
+    for i in range(min(count, _MOST) if count > 1 else 0):
+        one, rest = ([i], [k for k in range(count) if k != i])
+        pair = [statistics_of(true.isel(sample=part))[1] for part in (one, rest)]
+        if pair[0] is not None and pair[1] is not None:
+            yield pair[0], pair[1]
 
 
 def _integrals(prediction: xr.Dataset) -> Iterator[dict[str, Any]]:

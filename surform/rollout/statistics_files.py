@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from surform.data.atomic import replacing
-from surform.rollout.statistics import statistics_of
 from surform.rollout.statistics_figures import summarize_statistics
+from surform.rollout.statistics_pool import statistics_of
 from surform.rollout.summary import left_out
 
 __all__ = ["check_suffix", "write_statistics"]

@@ -11,8 +11,9 @@ import xarray as xr
 
 from surform.reports import Page, label
 from surform.reports.multiples import Panel, multiples
-from surform.rollout.statistics import PREFIX, statistics_of, velocity_of
+from surform.rollout.statistics import PREFIX, velocity_of
 from surform.rollout.statistics_figures import summarize_statistics, variables_of
+from surform.rollout.statistics_pool import statistics_of
 from surform.rollout.summary import left_out
 from surform.rollout.turbulence_files import fold, wall_units
 
@@ -51,7 +52,7 @@ def add_statistics(page: Page, prediction: xr.Dataset) -> None:
             "How far the statistics are from the truth's: means and rms in units of the true rms, "
             "root mean square over the profile; stresses in units of the product of both rms; "
             "spectra as decades, mean over all waves; PDFs as half the integral of the difference. "
-            "What is not above the same figure of one true run against all of them may be chance.",
+            "What is not above the same figure of one true run against the others may be chance.",
         )
 
 
