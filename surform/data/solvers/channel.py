@@ -39,6 +39,7 @@ def channel(
     dt_frame: float = 1.0,
     dt: float | None = None,
     spin_up: float = 20.0,
+    coarse: float = 0.75,
     noise: float = 0.1,
     drive: Literal["flux", "pressure"] = "flux",
 ) -> Solution:
@@ -69,6 +70,7 @@ def channel(
         dt_frame: time between frames.
         dt: longest time step; the default suits turbulence, and any is checked on the way.
         spin_up: time before the first frame in h/u_tau of the aimed at reynolds_tau.
+        coarse: share of the spin-up, from the start, on half as many points along each axis.
         noise: root mean square of the initial noise over the laminar centreline velocity.
         drive: what is kept constant: "flux" or "pressure" gradient, G = u_tau^2.
     """
@@ -80,19 +82,27 @@ def channel(
     check_at_least(1, frames=frames)
     check_at_least(0, spin_up=spin_up, noise=noise)
     reynolds = laminar_reynolds(reynolds_tau) if reynolds is None else reynolds
-    check_positive(reynolds=reynolds)
-    modes = ChannelModes(points, (length_x, length_z), samples.dtype, samples.device)
-    if dt is None:
-        dt = longest_step(modes)
-    check_positive(dt=dt)
-
-    per_frame, step = whole_steps(dt_frame, dt)
+    check_positive(reynolds=reynolds, dt=1.0 if dt is None else dt)
+    if not 0 <= coarse < 1:
+        raise ValueError(f"coarse is {coarse}, but it must be at least 0 and below 1")
+    few = (2 * math.ceil(grid_x / 4), max(8, (grid_y + 1) // 2), 2 * math.ceil(grid_z / 4))
     u_tau = reynolds_tau / reynolds
     gradient = u_tau**2 if drive == "pressure" else None
-    equation = ChannelEquation(modes, 1 / reynolds, step, gradient, _FRAME)
-    grid = CoarseGrid(modes, kept, spacing_y, average_y)
-    warm_up = math.ceil(spin_up / u_tau / step * (1 - 1e-12))
-    return ChannelRun(equation, grid, samples, warm_up, per_frame, frames, noise).solution()
+
+    def equation(points: tuple[int, int, int], interval: float) -> tuple[ChannelEquation, int]:
+        """The equation on these points, and the number of its steps in an interval."""
+        modes = ChannelModes(points, (length_x, length_z), samples.dtype, samples.device)
+        steps, step = whole_steps(interval, longest_step(modes) if dt is None else dt)
+        return ChannelEquation(modes, 1 / reynolds, step, gradient, _FRAME), steps
+
+    flow, per_frame = equation(points, dt_frame)
+    first, _ = equation(few, dt_frame)
+    begin = math.floor(coarse * spin_up / u_tau / first.dt)
+    left = spin_up / u_tau - begin * first.dt
+    warm_up = math.ceil(left / flow.dt * (1 - 1e-12))
+    grid = CoarseGrid(flow.modes, kept, spacing_y, average_y)
+    run = ChannelRun(flow, first, grid, samples, begin, warm_up, per_frame, frames, noise)
+    return run.solution()
 
 
 def laminar_reynolds(reynolds_tau: float) -> float:

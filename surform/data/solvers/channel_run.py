@@ -10,7 +10,7 @@ from torch import Tensor
 
 from surform.data.solvers.channel_grid import CoarseGrid
 from surform.data.solvers.channel_modes import Flow
-from surform.data.solvers.channel_start import noisy_start
+from surform.data.solvers.channel_start import noisy_start, refined
 from surform.data.solvers.channel_step import ChannelEquation
 from surform.data.solvers.checks import check_finite
 from surform.data.solvers.samples import Axis, Field, Samples, Solution
@@ -24,11 +24,25 @@ _STILL = 1e-4  # energy of fluctuations over that of the mean, below which there
 
 @dataclass
 class ChannelRun:
-    """Steps, looks and frames of one batch."""
+    """Steps, looks and frames of one batch.
+
+    Attributes:
+        equation: of the flow.
+        coarse: the same on fewer points, for the beginning of the spin-up.
+        grid: what is stored.
+        samples: what to make.
+        first: steps of the coarse equation, 0 for none of them.
+        warm_up: steps of the equation before the first frame.
+        per_frame: steps between frames.
+        frames: number of frames.
+        noise: of the start.
+    """
 
     equation: ChannelEquation
+    coarse: ChannelEquation
     grid: CoarseGrid
     samples: Samples
+    first: int
     warm_up: int
     per_frame: int
     frames: int
@@ -36,30 +50,40 @@ class ChannelRun:
 
     def solution(self) -> Solution:
         """Run to the end, from the beginning or from where an earlier run was stopped."""
-        total = self.warm_up + self.per_frame * (self.frames - 1)
+        begin = self.first + self.warm_up
+        total = begin + self.per_frame * (self.frames - 1)
         state = self._resume() or self._begin()
         step, flow = int(state["step"]), _flow(state)
         velocity, stress, pressure = state["velocity"], state["stress"], state["pressure"]
-        if step == 0 and self.warm_up == 0:
+        if step == begin == 0:
             self._keep(0, flow, velocity, stress)
         while step < total:
-            flow, gradient = self.equation.step(flow)
+            if step == self.first > 0:
+                flow = refined(flow, self.coarse, self.equation)
+            equation = self.equation if step >= self.first else self.coarse
+            flow, gradient = equation.step(flow)
             step += 1
-            if step > self.warm_up:
-                pressure.add_(gradient.double(), alpha=1 / (total - self.warm_up))
+            if step > begin:
+                pressure.add_(gradient.double(), alpha=1 / (total - begin))
             if step % _CHECK == 0 or step == total:
-                self._check(step, flow)
-                self.samples.progress(step / max(1, total))
-            frame, between = divmod(step - self.warm_up, self.per_frame)
+                self._check(equation, step, flow)
+                self.samples.progress(step / total)
+            frame, between = divmod(step - begin, self.per_frame)
             if frame >= 0 and between == 0:
                 self._keep(frame, flow, velocity, stress)
             now = partial(_state, step, flow, velocity, stress, pressure)
             self.samples.unfinished.save(now)
         return self._labelled(velocity, stress, self._mean_gradient(pressure, stress))
 
+    def time(self, step: int) -> float:
+        """The time after so many steps."""
+        few = min(step, self.first)
+        return few * self.coarse.dt + (step - few) * self.equation.dt
+
     def _begin(self) -> dict[str, Tensor]:
         batch, points = len(self.samples), self.grid.points
-        flow = noisy_start(self.equation, self.samples, self.noise)
+        equation = self.coarse if self.first else self.equation
+        flow = noisy_start(equation, self.samples, self.noise)
         velocity = torch.zeros(3, batch, self.frames, *points, dtype=self.samples.dtype)
         stress = torch.zeros(batch, self.frames, dtype=torch.float64)
         pressure = torch.zeros_like(flow.mean[0, 0], dtype=torch.float64)
@@ -70,16 +94,16 @@ class ChannelRun:
         moved = {*Flow._fields, "pressure"}
         return {n: t.to(self.samples.device) if n in moved else t for n, t in state.items()}
 
-    def _check(self, step: int, flow: Flow) -> None:
-        time, dt = step * self.equation.dt, self.equation.dt
-        check_finite(self.equation.modes.energy(flow), time, dt)
-        courant = float(self.equation.courant(flow).max())
+    def _check(self, equation: ChannelEquation, step: int, flow: Flow) -> None:
+        time, dt = self.time(step), equation.dt
+        check_finite(equation.modes.energy(flow), time, dt)
+        courant = float(equation.courant(flow).max())
         if not courant < _STABLE:
             raise ValueError(
                 f"the Courant number is {courant:.3g} at time {time:.4g}, above {_STABLE}: choose "
                 f"dt below {COURANT * dt / courant:.2g}"
             )
-        if self.noise and step >= self.warm_up:
+        if self.noise and step >= self.first + self.warm_up:
             self._check_turbulence(flow, time)
 
     def _check_turbulence(self, flow: Flow, time: float) -> None:
@@ -93,8 +117,8 @@ class ChannelRun:
             )
 
     def _keep(self, frame: int, flow: Flow, velocity: Tensor, stress: Tensor) -> None:
-        steps = self.warm_up + frame * self.per_frame
-        shift = self.equation.frame * self.equation.dt * steps
+        time = self.time(self.first + self.warm_up + frame * self.per_frame)
+        shift = self.equation.frame * time
         velocity[:, :, frame] = self.grid.velocity(flow, shift).cpu()
         stress[:, frame] = self.equation.wall_stress(flow).double().cpu()
 
@@ -110,7 +134,7 @@ class ChannelRun:
         step = self.per_frame * equation.dt
         times = step * torch.arange(self.frames, dtype=torch.float64)
         u_tau = stress.mean(1).sqrt()
-        since = self.warm_up * equation.dt + times
+        since = self.time(self.first + self.warm_up) + times
         axes = ("time", "x", "y", "z")
         names = {"u": "velocity along the flow", "v": "velocity across", "w": "spanwise velocity"}
         velocities = zip(names.items(), velocity, strict=True)

@@ -9,7 +9,7 @@ from surform.data.solvers.channel_modes import Flow
 from surform.data.solvers.channel_step import ChannelEquation
 from surform.data.solvers.samples import Samples
 
-__all__ = ["laminar", "noisy_start"]
+__all__ = ["laminar", "noisy_start", "refined"]
 
 _WAVES, _MODES = 4, 6  # the longest waves along x and z, the slowest modes of each kind across
 
@@ -55,6 +55,16 @@ def noisy_start(equation: ChannelEquation, samples: Samples, noise: float) -> Fl
         start.toroidal + real.toroidal * scale[:, None, None, None],
         start.mean,
     )
+
+
+def refined(flow: Flow, coarse: ChannelEquation, fine: ChannelEquation) -> Flow:
+    """A flow on the points of another equation, at least as many: the same velocity."""
+    few = coarse.modes.velocity(flow, coarse.modes.sampler(fine.y))
+    half, m = coarse.modes.half_x, coarse.modes.half_z
+    many = few.new_zeros(*few.shape[:-2], fine.modes.points[0], fine.modes.half_z)
+    many[..., :half, :m] = few[..., :half, :]
+    many[..., many.shape[-2] - half + 1 :, :m] = few[..., half + 1 :, :]
+    return fine.project(fine.physical(many))
 
 
 def _place(numbers: Tensor, out: Tensor) -> Tensor:

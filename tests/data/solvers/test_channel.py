@@ -18,7 +18,7 @@ from surform.data.solvers import channel_run
 from surform.data.solvers.channel import channel, laminar_reynolds
 from surform.data.solvers.channel_grid import CoarseGrid
 from surform.data.solvers.channel_modes import ChannelModes, Flow
-from surform.data.solvers.channel_start import laminar, noisy_start
+from surform.data.solvers.channel_start import laminar, noisy_start, refined
 from surform.data.solvers.channel_step import BULK, ChannelEquation
 from surform.data.solvers.generate import generate
 from surform.data.solvers.samples import Samples
@@ -28,7 +28,7 @@ from surform.data.solvers.wall_modes import poloidal_modes, toroidal_modes
 BOX = (math.pi, 1.2)
 SMALL = {
     "grid_x": 8,
-    "grid_y": 17,
+    "grid_y": 33,
     "grid_z": 8,
     "keep_x": 4,
     "keep_y": 9,
@@ -111,6 +111,18 @@ def derivatives(equation, fields):
     kz = 2 * math.pi / BOX[1] * torch.arange(fields.shape[-1], dtype=torch.float64)
     across = torch.einsum("qp,...pbxz->...qbxz", matrix, fields)
     return 1j * kx[:, None] * fields, across, 1j * kz * fields
+
+
+def test_refined_flow_is_the_same_on_more_points():
+    coarse, fine = flow_between_walls((4, 9, 8)), flow_between_walls((8, 17, 12))
+    flow = noisy(coarse, batch=2)
+    more = refined(flow, coarse, fine)
+    fields = [
+        CoarseGrid(equation.modes, (4, 7, 8), "uniform", False).velocity(a)
+        for equation, a in ((coarse, flow), (fine, more))
+    ]
+    torch.testing.assert_close(*fields, rtol=0, atol=1e-13)
+    torch.testing.assert_close(fine.modes.energy(more), coarse.modes.energy(flow))
 
 
 def test_velocity_is_free_of_divergence_and_has_the_vorticity_of_its_curl():
@@ -472,9 +484,11 @@ def test_reynolds_numbers_are_the_published_ones():
         ({"reynolds_tau": 0}, "reynolds_tau is 0"),
         ({"frames": 0}, "frames is 0"),
         ({"noise": -1}, "noise is -1"),
+        ({"coarse": 1.0}, "coarse is 1.0, but it must be at least 0 and below 1"),
+        ({"dt": -1.0}, "dt is -1"),
         ({"dt": 1.0, "frames": 1}, "the Courant number is .*: choose dt below 0"),
         ({"dt": 1.0, "dt_frame": 40.0}, "the solution blew up before time .*: choose dt below"),
-        ({"reynolds": 20.0, "spin_up": 1.0, "dt": 0.05}, "turbulence of sample 0 has died out"),
+        ({"reynolds": 20.0, "spin_up": 100.0, "dt": 0.1}, "turbulence of sample 0 has died out"),
     ],
 )
 def test_impossible_options_are_one_sentence(options, message):
