@@ -130,8 +130,8 @@ def mesh_paths(paths: Iterable[str]) -> list[Path]:
     """The mesh files of samples, folders opened; `<sample>.<input>.vtu` belong to a sample."""
     found: list[Path] = []
     for path in map(Path, paths):
-        inside = (p for p in path.iterdir() if p.suffix in MESHES) if path.is_dir() else [path]
-        found += sorted(inside)
+        inside = path.iterdir() if path.is_dir() else [path]
+        found += sorted(p for p in inside if p.suffix in MESHES and not p.name.startswith("."))
     samples = {path.with_suffix("") for path in found}
     return [path for path in found if not _belongs_to(path, samples)]
 

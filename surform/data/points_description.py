@@ -29,9 +29,9 @@ class PointsDescription(DataDescription):
         units: unit strings ("1" = dimensionless) by name, where they are known; the value columns
             of an input function stand under "<input>_<column>".
         weighted: what has quadrature weights: "points", and names of input functions.
-        points: smallest and largest number of points of a sample; (0, 0) where unknown.
         reading: how mesh files were read: "on", "markers", "marker_values" (`PointsSelection`).
-        source: provenance: "fingerprint" (sha256), "path", "solver", "version", ...
+        source: provenance: "fingerprint" (sha256), "path", "points" (how many a training sample
+            has), "solver", "version", ...
     """
 
     coordinates: tuple[str, ...]
@@ -41,7 +41,6 @@ class PointsDescription(DataDescription):
     inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     weighted: tuple[str, ...] = ()
-    points: tuple[int, int] = (0, 0)
     reading: dict[str, Any] = field(default_factory=dict)
     source: dict[str, str] = field(default_factory=dict)
 
@@ -141,8 +140,6 @@ class PointsDescription(DataDescription):
             table["parameters"] = _listed(self.parameters)
         for name, columns in self.inputs.items():
             table[f"input function {name}"] = _listed(columns)
-        if self.points[1]:
-            table["points"] = self._counts()
         return table | dict(self.source)
 
     def roles(self) -> list[tuple[str, str, str]]:
@@ -166,7 +163,7 @@ class PointsDescription(DataDescription):
         return f"Predicts {_listed(self.targets)} at the points of any mesh{origin}."
 
     def layout(self) -> str:
-        size = f" with {self._counts()} points" if self.points[1] else ""
+        size = f" with {self.source['points']} points" if "points" in self.source else ""
         return f"Trained on meshes{size} in the coordinates {_listed(self.coordinates)}."
 
     def limits(self) -> str:
@@ -174,10 +171,6 @@ class PointsDescription(DataDescription):
             "Trusted only for data like those it was trained on: the same equation, range of "
             "shapes and parameters, units, and density of points."
         )
-
-    def _counts(self) -> str:
-        low, high = self.points
-        return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {"inputs": {n: list(c) for n, c in self.inputs.items()}}
@@ -192,8 +185,7 @@ class PointsDescription(DataDescription):
         if missing:
             raise ValueError(f"a points description lacks the keys {', '.join(missing)}")
         plain: dict[str, Any] = {
-            name: tuple(value) if name in (*_TUPLES, "points") else value
-            for name, value in values.items()
+            name: tuple(value) if name in _TUPLES else value for name, value in values.items()
         }
         plain["inputs"] = {name: tuple(c) for name, c in plain.get("inputs", {}).items()}
         return cls(**plain)

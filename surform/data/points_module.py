@@ -160,7 +160,7 @@ class PointsData(L.LightningDataModule):
     def description(self) -> PointsDescription:
         """Names, columns, units and provenance of the training data; reads next to nothing.
 
-        The range of lengths is known once the samples are read.
+        How many points the samples have is known once they are read.
         """
         if self._description is None:
             source = self._opened("train")
@@ -182,7 +182,9 @@ class PointsData(L.LightningDataModule):
         if "train" not in self._samples:
             return self._description
         lengths = self._samples["train"].lengths
-        return replace(self._description, points=(int(lengths.min()), int(lengths.max())))
+        low, high = f"{lengths.min():,}", f"{lengths.max():,}"
+        counts = {"points": low if low == high else f"{low} to {high}"}
+        return replace(self._description, source=self._description.source | counts)
 
     def normalizers(self) -> tuple[Normalizer, ...]:
         """Normalisers of points, parameters, targets and input functions, from training samples."""

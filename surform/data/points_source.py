@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 
@@ -92,13 +93,23 @@ class JoinedPoints(PointsSource):
 
     def read_raw(self, sample: int) -> PointSample:
         source, number = self._find(sample)
-        found = source.read_raw(number)
+        return self._with_common_weights(source.read_raw(number))
+
+    def _with_common_weights(self, found: PointSample) -> PointSample:
+        """A sample without the weights that another source lacks."""
         weighted = self.about.weighted
         return replace(
             found,
             weights=found.weights if "points" in weighted else None,
             input_weights={n: w for n, w in found.input_weights.items() if n in weighted},
         )
+
+    def read_all(self, samples: Sequence[int]) -> Iterator[PointSample]:
+        where = [self._find(sample) for sample in samples]
+        for _, group in groupby(where, key=lambda pair: id(pair[0])):
+            pairs = list(group)
+            for found in pairs[0][0].read_all([number for _, number in pairs]):
+                yield self._with_common_weights(found)
 
     def place(self, sample: int) -> str:
         source, number = self._find(sample)

@@ -91,7 +91,7 @@ def predictions(
     for name, value in (("batch_size", batch_size), ("chunk", chunk)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    weight = next(model.parameters(), model.target_normalizer.mean)  # type: ignore[union-attr]
+    weight: Any = next(model.parameters(), model.target_normalizer.mean)  # type: ignore[union-attr]
     training = model.training
     model.eval()
     try:

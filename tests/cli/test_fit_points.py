@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from surform.cli import main
+from surform.data import PointsData
 from surform.data.mesh_files import read_mesh
+from surform.operators.point_surrogate import PointSurrogate
+from surform.registry import create_model
 from tests.data.point_files import mesh_folder, store
 
 RECIPE = "operators/gnot-own-mesh"
@@ -86,11 +89,12 @@ def test_a_bad_option_is_one_line(
 
 @pytest.mark.fault
 def test_a_rollout_of_a_steady_mesh_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    path = store(Path("a.zarr"))
-    fit = ["fit", "--config", RECIPE, "--data.path", path, "--out", "runs/m", "--no_report", *SMALL]
-    assert main(fit) == 0
-    capsys.readouterr()
-    line = ["rollout", "runs/m/model", "--data", path, "--steps", "2", "--out", "r.zarr"]
+    data = PointsData(store(Path("a.zarr")))
+    sizes = {"in_channels": 2, "out_channels": 2, "parameters": 1, "input_channels": (3, 2)}
+    model = PointSurrogate(create_model("gnot", dim=4, depth=1, **sizes))
+    model.fit_to(data.description(), *data.normalizers())
+    model.save_pretrained("model")
+    line = ["rollout", "model", "--data", "a.zarr", "--steps", "2", "--out", "r.zarr"]
     one_line(main(line), capsys, "points")
 
 

@@ -96,10 +96,10 @@ def test_the_description_gives_the_sizes_of_networks(tmp_path: Path) -> None:
         "input_channels": [3, 2],
         "out_channels": ("u", "p"),
     }
-    assert about.points == (0, 0)  # nothing was read yet
+    assert "points" not in about.source  # nothing was read yet
     data.setup("fit")
     lengths = [len(s.points) for s in samples(4)]
-    assert data.description().points == (min(lengths), max(lengths))
+    assert data.description().source["points"] == f"{min(lengths)} to {max(lengths)}"
     assert about.source["solver"] == "none"
 
 

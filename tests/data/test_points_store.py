@@ -155,6 +155,7 @@ def test_several_files_are_joined(tmp_path: Path) -> None:
     source = open_points(paths)
     assert len(source) == 7
     assert same(source.read(6), sample(9))
+    assert all(map(same, source.read_all([6, 1, 2]), [sample(9), sample(1), sample(2)]))
     assert source.place(6) == f"{paths[1]}, sample 0"
     assert not source.fork_safe
     assert source.paths() == paths
