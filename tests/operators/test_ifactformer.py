@@ -315,10 +315,12 @@ def test_an_empty_batch_gives_an_empty_result():
 
 
 CORNERS = [("parallel", "first", "iterations"), ("chained", "head", "values")]
-corners = pytest.mark.parametrize(("mixing", "release", "checkpoint"), CORNERS)
 
 
-@corners
+@pytest.mark.parametrize(
+    ("mixing", "release", "checkpoint"),
+    [CORNERS[0], pytest.param(*CORNERS[1], marks=pytest.mark.slow)],
+)
 def test_compiles_without_graph_break(mixing, release, checkpoint):
     torch._dynamo.reset()
     net = model(mixing=mixing, release=release, checkpoint=checkpoint, iterations=2)
@@ -329,7 +331,7 @@ def test_compiles_without_graph_break(mixing, release, checkpoint):
     assert_close(gradients(net, y), gradients(net, plain), 1e-3)
 
 
-@corners
+@pytest.mark.parametrize(("mixing", "release", "checkpoint"), CORNERS)
 def test_exports_to_plain_operations(mixing, release, checkpoint):
     net = model(mixing=mixing, release=release, checkpoint=checkpoint, iterations=2).eval()
     u, x = example(net, batch=1)
