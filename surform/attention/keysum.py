@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from surform.attention.checks import check_key_mask, check_same_numbers, check_tokens
-from surform.attention.dispatch import Call, Sizes, dispatch, kind, register
+from surform.attention.dispatch import Sizes, dispatch, kind, register
 from surform.attention.products import outer
 from surform.attention.rules import avoids_copies, cpu_only, key_count, mean_product
 
@@ -55,6 +55,8 @@ def key_sums(
     """
     check_tokens("key_sums", k, k, v)
     check_key_mask("key_sums", mask, k)
+    if torch.is_autocast_enabled(k.device.type):
+        k, v = (x.to(torch.get_autocast_dtype(k.device.type)) for x in (k, v))
     if weights is not None:
         if weights.ndim != 2 or weights.shape[1] != k.shape[2] or len(weights) not in (1, len(k)):
             raise ValueError(
@@ -67,24 +69,32 @@ def key_sums(
 
 @kind("keysum", _two_sets)
 def keysum(
-    q: Float[Tensor, "b h n d"], sums: Sequence[Float[Tensor, "b h d e_and_1"]]
-) -> Float[Tensor, "b h n e"]:
+    q: Float[Tensor, "b h n d"],
+    sums: Sequence[Float[Tensor, "b h d e_and_1"]],
+    *,
+    merge: bool = False,
+    residual: Float[Tensor, "b *heads n e"] | None = None,
+) -> Float[Tensor, "b *heads n e"]:
     """sum over sets of q (sum w k v^T) / (q . sum w k), each set given by its `key_sums`.
 
-    A set without any key adds nothing.
+    The result is (b, h, n, e). A set without any key adds nothing.
 
     Args:
         sums: at least one; those of 16-bit queries may be in float32.
+        merge: add up the heads, (b, n, e): the projection that follows merged heads is folded into
+            the sums then, values v W_h instead of v.
+        residual: added to the result, in its shape.
 
     Raises:
         ValueError, TypeError: shapes, dtypes or devices that do not go together.
     """
     sums = tuple(sums)
     _check_sums(q, sums)
+    _check_residual(q, sums, merge, residual)
     if q.dtype.itemsize < 4 or torch.is_autocast_enabled(q.device.type):
         sums = tuple(_scaled(one, q) for one in sums)
-    check_same_numbers("keysum", q, *sums)
-    return dispatch("keysum", {"q": q, "sums": sums}, {})
+    check_same_numbers("keysum", q, *sums, *([] if residual is None else [residual]))
+    return dispatch("keysum", {"q": q, "sums": sums, "residual": residual}, {"merge": merge})
 
 
 def _check_sums(q: Tensor, sums: tuple[Tensor, ...]) -> None:
@@ -104,9 +114,21 @@ def _check_sums(q: Tensor, sums: tuple[Tensor, ...]) -> None:
             )
 
 
+def _check_residual(
+    q: Tensor, sums: tuple[Tensor, ...], merge: bool, residual: Tensor | None
+) -> None:
+    b, h, n, _ = q.shape
+    want = (b, n) if merge else (b, h, n)
+    want = (*want, sums[0].shape[3] - 1)
+    if residual is not None and residual.shape != want:
+        raise ValueError(
+            f"keysum attention: residual has shape {tuple(residual.shape)}, the result {want}"
+        )
+
+
 def _scaled(sums: Tensor, q: Tensor) -> Tensor:
-    """The sums over their number of keys, more or less, in the dtype of q: a common factor changes
-    no result, and 16 bits do not hold sums over many keys."""
+    """The sums over their largest number, in the dtype of q: a common factor changes no result, and
+    16 bits do not hold sums over many keys."""
     size = sums.detach().abs().amax((-2, -1), keepdim=True)
     return (sums / size.masked_fill(size == 0, 1.0)).to(q.dtype)
 
@@ -137,13 +159,13 @@ def _sums(
 
 
 @register("keysum", "reference", priority=0)
-def _reference(q: Tensor, sums: tuple[Tensor, ...]) -> Tensor:
+def _reference(q: Tensor, sums: tuple[Tensor, ...], residual: Tensor | None, merge: bool) -> Tensor:
     """The definition, literally."""
-    parts = []
-    for one in sums:
-        products, total = one[..., :-1], _total(one)
-        parts.append((q @ products) / (q @ total))
-    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+    parts = [(q @ one[..., :-1]) / (q @ _total(one)) for one in sums]
+    out = torch.stack(parts).sum(0)
+    if merge:
+        out = out.sum(1)
+    return out if residual is None else residual + out
 
 
 def _total(sums: Tensor) -> Tensor:
@@ -152,17 +174,21 @@ def _total(sums: Tensor) -> Tensor:
     return total.masked_fill((total == 0).all(-2, keepdim=True), 1.0)
 
 
-def _joined_pays(call: Call) -> str | None:
-    if len(call.shapes["sums"]) == 1:
-        return "one set: there is nothing to join"
-    return None
-
-
-@register("keysum", "joined", priority=10, pays=_joined_pays)
-def _joined(q: Tensor, sums: tuple[Tensor, ...]) -> Tensor:
-    """One product for all sets: queries, divided by each set's normaliser, stand side by side."""
-    b, h, n, d = q.shape
+@register("keysum", "joined", priority=10)
+def _joined(q: Tensor, sums: tuple[Tensor, ...], residual: Tensor | None, merge: bool) -> Tensor:
+    """One product for all sets (and heads, if merged): queries over each set's normaliser, side by
+    side."""
+    joint = torch.stack([one[..., :-1] for one in sums], dim=2)  # (b, h, sets, d, e)
     normalizers = q @ torch.cat([_total(one) for one in sums], dim=-1)  # (b, h, n, sets)
-    scaled = q[..., None, :] / normalizers[..., None]  # (b, h, n, sets, d)
-    products = torch.cat([one[..., :-1] for one in sums], dim=-2)  # (b, h, sets d, e)
-    return scaled.reshape(b, h, n, len(sums) * d) @ products
+    if merge:  # (b, n, h, sets, d): heads lie inside of tokens
+        q, normalizers = q.transpose(1, 2), normalizers.transpose(1, 2)
+    scaled = (q.unsqueeze(-2) / normalizers.unsqueeze(-1)).flatten(2 if merge else 3)
+    return _product(scaled, joint.flatten(1, 3) if merge else joint.flatten(2, 3), residual)
+
+
+def _product(a: Tensor, b: Tensor, residual: Tensor | None) -> Tensor:
+    """residual + a b."""
+    if residual is None:
+        return a @ b
+    flat = (x.flatten(0, -3) for x in (residual, a, b))
+    return torch.baddbmm(*flat).view(*a.shape[:-1], b.shape[-1])

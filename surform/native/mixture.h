@@ -1,10 +1,12 @@
 // Perceptrons with one hidden layer, mixed by gates: y = sum_e g_e (down_e gelu(up_e x)).
 //
-// x (n, in), y (n, out), gates (n, experts) or null for a single expert; `raw`, what a GELU is taken
-// of, (experts, n, hidden). Turned weights are for gradients only. Widths are multiples of LANES.
+// x (n, in), y (n, out), gates (n, experts) or null for a single expert; with `positions`, x is
+// gelu(first p) of positions p (n, positions), made again wherever it is read; `raw`, what a GELU
+// is taken of, (experts, n, hidden). Turned weights are for gradients only. Widths but the number
+// of positions are multiples of LANES.
 #pragma once
 
-#include "mixing_backward.h"
+#include "marching_backward.h"
 
 static const long POINTS = 128;  // in a block
 
@@ -12,6 +14,8 @@ struct Mixture {
   long points, in, hidden, out, experts;
   const float *up, *up_turned, *up_bias;        // (m, in, h), (m, h, in), (m, h)
   const float *down, *down_turned, *down_bias;  // (m, h, out), (m, out, h), (m, out)
+  long positions;                               // 0: none
+  const float *first, *first_bias;              // (positions, in), (in)
   int threads;
   long rows(long block) const {
     return block * POINTS + POINTS < points ? POINTS : points - block * POINTS;
@@ -51,18 +55,29 @@ INLINE void gelu_shares(float* x, long rows, long n, const float* share, long ap
   }
 }
 
+// Rows of x from i on: read, or made in `active`, with the GELU's derivatives in `slope` if given.
+INLINE const float* enter(const Mixture& m, const float* x, long i, long rows, float* active,
+                          float* slope = nullptr) {
+  if (!m.positions) return x + i * m.in;
+  product(Size{rows, m.in, m.positions, 1}, Left{x + i * m.positions, m.positions, 1, 0},
+          rows_of(m.first, m.in), rows_of(active, m.in), Start{Panels{}, nullptr, m.first_bias});
+  slope ? gelu_rows(active, rows * m.in, active, slope) : gelu_row(active, active, rows * m.in);
+  return active;
+}
+
 static void mix(const Mixture& m, const float* x, const float* gates, float* raw, float* y) {
   const long h = m.hidden, blocks = (m.points + POINTS - 1) / POINTS;
 #pragma omp parallel for num_threads(m.threads) schedule(static) if (m.threads > 1)
   for (long block = 0; block < blocks; block++) {
     const long i = block * POINTS, rows = m.rows(block);
-    Pieces pieces(Pieces::padded(POINTS * h));
-    float* active = pieces.next(POINTS * h);
+    Pieces pieces(Pieces::padded(POINTS * h) + Pieces::padded(POINTS * m.in));
+    float *active = pieces.next(POINTS * h), *made = pieces.next(POINTS * m.in);
     const float* g = gates ? gates + i * m.experts : nullptr;
+    const float* xi = enter(m, x, i, rows, made);
     const Panels target = rows_of(y + i * m.out, m.out);
     mixed_biases(m.down_bias, g, rows, m.out, m.experts, y + i * m.out);
     for (long e = 0; e < m.experts; e++) {
-      lift(m, e, x + i * m.in, rows, active, raw ? raw + (e * m.points + i) * h : nullptr);
+      lift(m, e, xi, rows, active, raw ? raw + (e * m.points + i) * h : nullptr);
       gelu_shares(active, rows, h, g ? g + e : nullptr, m.experts);
       product(Size{rows, m.out, h, 1}, Left{active, h, 1, 0},
               rows_of(m.down + e * h * m.out, m.out), target, Start{target});
@@ -72,13 +87,15 @@ static void mix(const Mixture& m, const float* x, const float* gates, float* raw
 }
 
 struct MixtureSums {  // of the gradients of the parameters, one after the other
-  float *up, *up_bias, *down, *down_bias;
+  float *first, *first_bias, *up, *up_bias, *down, *down_bias;
   MixtureSums(const Mixture& m, float* p) {
-    up = p, up_bias = up + m.experts * m.hidden * m.in, down = up_bias + m.experts * m.hidden;
-    down_bias = down + m.experts * m.out * m.hidden;
+    first = p, first_bias = first + m.positions * m.in;
+    up = first_bias + (m.positions ? m.in : 0), up_bias = up + m.experts * m.hidden * m.in;
+    down = up_bias + m.experts * m.hidden, down_bias = down + m.experts * m.out * m.hidden;
   }
   static long size(const Mixture& m) {
-    return m.experts * (m.hidden * (m.in + m.out + 1) + m.out);
+    const long entry = m.positions ? (m.positions + 1) * m.in : 0;
+    return entry + m.experts * (m.hidden * (m.in + m.out + 1) + m.out);
   }
 };
 
@@ -115,7 +132,22 @@ INLINE void bias_backward(const Mixture& m, long e, const float* outer, const fl
   }
 }
 
-// outer (n, out) -> dx (n, in), dgates (n, experts); sums per thread: see MixtureSums
+// d (rows, in), the gradient of x made of positions p -> dp (rows, positions), and the sums.
+INLINE void enter_backward(const Mixture& m, const float* p, const float* slope, long rows,
+                           float* d, float* dp, const MixtureSums& own) {
+  multiply(d, slope, rows * m.in);
+  add_outer(rows, p, m.positions, m.positions, d, m.in, m.in, own.first);
+  add_rows(d, rows, m.in, own.first_bias);
+  for (long r = 0; r < rows; r++)
+    for (long k = 0; k < m.positions; k++) {
+      vec dot = {};
+      for (long j = 0; j < m.in; j += LANES)
+        dot += load(d + r * m.in + j) * load(m.first + k * m.in + j);
+      dp[r * m.positions + k] = total(dot);
+    }
+}
+
+// outer (n, out) -> dx, of x or of the positions, dgates (n, experts); sums per thread: MixtureSums
 static void mix_backward(const Mixture& m, const float* x, const float* gates, const float* raw,
                          const float* outer, float* dx, float* dgates, float* sums) {
   const long h = m.hidden, blocks = (m.points + POINTS - 1) / POINTS;
@@ -123,13 +155,13 @@ static void mix_backward(const Mixture& m, const float* x, const float* gates, c
   for (long block = 0; block < blocks; block++) {
     const long i = block * POINTS, rows = m.rows(block);
     const MixtureSums own(m, sums + omp_get_thread_num() * MixtureSums::size(m));
-    Pieces pieces(3 * Pieces::padded(POINTS * h));
+    Pieces pieces(3 * Pieces::padded(POINTS * h) + 3 * Pieces::padded(POINTS * m.in));
     float *active = pieces.next(POINTS * h), *d = pieces.next(POINTS * h);
-    float* again = pieces.next(POINTS * h);
-    const float *g = gates ? gates + i * m.experts : nullptr, *xi = x + i * m.in;
-    const float* gi = outer + i * m.out;
-    float* dg = gates ? dgates + i * m.experts : nullptr;
-    const Panels target = rows_of(dx + i * m.in, m.in);
+    float *again = pieces.next(POINTS * h), *made = pieces.next(POINTS * m.in);
+    float *slope = pieces.next(POINTS * m.in), *dmade = pieces.next(POINTS * m.in);
+    const float *g = gates ? gates + i * m.experts : nullptr, *gi = outer + i * m.out;
+    const float* xi = enter(m, x, i, rows, made, slope);
+    float *dg = gates ? dgates + i * m.experts : nullptr, *dxi = m.positions ? dmade : dx + i * m.in;
     for (long e = 0; e < m.experts; e++) {
       const float* before = raw ? raw + (e * m.points + i) * h : again;
       if (!raw) lift(m, e, xi, rows, again);
@@ -140,8 +172,11 @@ static void mix_backward(const Mixture& m, const float* x, const float* gates, c
       add_outer(rows, active, h, h, gi, m.out, m.out, own.down + e * h * m.out);
       add_outer(rows, xi, m.in, m.in, d, h, h, own.up + e * m.in * h);
       add_rows(d, rows, h, own.up_bias + e * h);
-      product(Size{rows, m.in, h, 1}, Left{d, h, 1, 0}, rows_of(m.up_turned + e * h * m.in, m.in), target,
-              e ? Start{target} : Start{});
+      const Panels target = rows_of(dxi, m.in);
+      product(Size{rows, m.in, h, 1}, Left{d, h, 1, 0}, rows_of(m.up_turned + e * h * m.in, m.in),
+              target, e ? Start{target} : Start{});
     }
+    if (m.positions)
+      enter_backward(m, x + i * m.positions, slope, rows, dmade, dx + i * m.positions, own);
   }
 }

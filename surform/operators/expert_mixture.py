@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,33 +50,53 @@ class ExpertMixture(nn.Module):
             nn.init.uniform_(value, -(width**-0.5), width**-0.5)  # as nn.Linear does
 
     def forward(
-        self, x: Float[Tensor, "*b c"], gates: Float[Tensor, "*b m"] | None = None
+        self,
+        x: Float[Tensor, "*b s"],
+        gates: Float[Tensor, "*b m"] | None = None,
+        first: nn.Linear | None = None,
     ) -> Float[Tensor, "*b o"]:
-        """gates: weights of the experts at every point; None for a single expert.
+        """On the CPU in cache-sized blocks of points, by native kernels where they serve.
 
-        On the CPU it runs in cache-sized blocks of points, by native kernels where they serve.
+        Args:
+            gates: weights of the experts at every point; None for a single expert.
+            first: activation(first(x)) takes the place of x.
         """
-        weights = (self.up_weight, self.up_bias, self.down_weight, self.down_bias)
-        if not works_in_blocks(x) or x.dtype != self.up_weight.dtype:
-            return _plain(self.activation, x, gates, *weights)
-        given = (x, *weights) if gates is None else (x, gates, *weights)
-        trains = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-        keep = trains and not self.recompute
-        return _Mixture.apply(self.activation, keep, x, gates, *weights)  # type: ignore[no-any-return]
+        act, up = self.activation, self.up_weight
+        blocks = works_in_blocks(x) and x.dtype == up.dtype
+        if first is not None and not (blocks and mixes_natively(act, x, up)):
+            x, first = ACTIVATIONS[act].function(first(x)), None
+        entry = (None, None) if first is None else (first.weight.t(), first.bias)
+        given: tuple[Any, ...] = (
+            x,
+            gates,
+            *entry,
+            up,
+            self.up_bias,
+            self.down_weight,
+            self.down_bias,
+        )
+        if not blocks:
+            return _plain(act, *given)
+        trains = any(t is not None and t.requires_grad for t in given) and torch.is_grad_enabled()
+        return _Mixture.apply(act, trains and not self.recompute, *given)  # type: ignore[no-any-return]
 
 
 def _plain(
     activation: str,
     x: Tensor,
     gates: Tensor | None,
+    first: Tensor | None,
+    first_bias: Tensor | None,
     up: Tensor,
     up_bias: Tensor,
     down: Tensor,
     down_bias: Tensor,
 ) -> Tensor:
     """All experts as one wide pair of maps, the gates applied to the hidden values."""
-    wide = up.transpose(1, 2).flatten(0, 1)  # (m h, c)
-    hidden = ACTIVATIONS[activation].function(F.linear(x, wide, up_bias.flatten()))
+    act = ACTIVATIONS[activation].function
+    if first is not None:
+        x = act(F.linear(x, first.t(), first_bias))
+    hidden = act(F.linear(x, up.transpose(1, 2).flatten(0, 1), up_bias.flatten()))
     back = down.flatten(0, 1).t()  # (o, m h)
     if gates is None:
         return F.linear(hidden, back, down_bias[0])
@@ -84,35 +105,38 @@ def _plain(
 
 
 class _Mixture(torch.autograd.Function):
+    """Arguments: activation, whether to keep hidden values, then those of `_plain`."""
+
     @staticmethod
-    def forward(
-        ctx: Any, activation: str, keep: bool, x: Tensor, gates: Tensor | None, *weights: Tensor
-    ) -> Tensor:
-        up, rows = weights[0], x.numel() // x.shape[-1]
+    def forward(ctx: Any, activation: str, keep: bool, *given: Any) -> Tensor:
+        x, up = given[0], given[4]
+        rows = x.numel() // x.shape[-1]
         raw = large_empty((len(up), rows, up.shape[2]), x) if keep else None
         ctx.activation = activation
-        ctx.save_for_backward(x, gates, raw, *weights)
-        y = _engine(activation, x, gates, weights).forward(raw)
+        ctx.save_for_backward(raw, *given)
+        y = _engine(activation, given).forward(raw)
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        x, gates, raw, *weights = ctx.saved_tensors
+        raw, *given = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (None, None, *_differentiable(ctx, x, gates, weights, outer[0]))
-        engine = _engine(ctx.activation, x, gates, weights)
-        dx, dgates, sums = engine.backward(raw, _rows(outer[0]))
+            needed = ctx.needs_input_grad[2:]
+            return (None, None, *_differentiable(ctx.activation, given, needed, outer[0]))
+        x, gates, first = given[:3]
+        dx, dgates, sums = _engine(ctx.activation, given).backward(raw, _rows(outer[0]))
         dgates = None if dgates is None else dgates.view_as(gates)
-        return (None, None, dx.view(x.shape), dgates, *sums)
+        entry = [] if first is not None else [None, None]
+        return (None, None, dx.view(x.shape), dgates, *entry, *sums)
 
 
-def _engine(
-    activation: str, x: Tensor, gates: Tensor | None, weights: Any
-) -> BlockedMixture | NativeMixture:
+def _engine(activation: str, given: Sequence[Any]) -> BlockedMixture | NativeMixture:
+    x, gates, first, first_bias, *weights = given
     rows, shares = _rows(x), None if gates is None else _rows(gates)
     if mixes_natively(activation, rows, weights[0]):
-        return NativeMixture(rows, shares, list(weights))
-    return BlockedMixture(ACTIVATIONS[activation], rows, shares, list(weights))
+        entry = None if first is None else (first, first_bias)
+        return NativeMixture(rows, shares, entry, weights)
+    return BlockedMixture(ACTIVATIONS[activation], rows, shares, weights)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -120,18 +144,20 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _differentiable(
-    ctx: Any, x: Tensor, gates: Tensor | None, weights: list[Tensor], outer: Tensor
+    activation: str, given: Sequence[Tensor | None], needed: Sequence[bool], outer: Tensor
 ) -> list[Tensor | None]:
     """Gradients that can be differentiated again."""
-    needed = list(ctx.needs_input_grad[2:])
-    if gates is not None:
-        return differentiable_gradients(
-            lambda *values: _plain(ctx.activation, *values), [x, gates, *weights], needed, outer
-        )
-    found = differentiable_gradients(
-        lambda x, *w: _plain(ctx.activation, x, None, *w),
-        [x, *weights],
-        [needed[0], *needed[2:]],
-        outer,
-    )
-    return [found[0], None, *found[1:]]
+    there = [i for i, value in enumerate(given) if value is not None]
+
+    def plain(*values: Tensor) -> Tensor:
+        places: list[Any] = [None] * len(given)
+        for i, value in zip(there, values, strict=True):
+            places[i] = value
+        return _plain(activation, *places)
+
+    inputs = [value for value in given if value is not None]
+    found = differentiable_gradients(plain, inputs, [needed[i] for i in there], outer)
+    gradients: list[Tensor | None] = [None] * len(given)
+    for i, value in zip(there, found, strict=True):
+        gradients[i] = value
+    return gradients

@@ -228,7 +228,9 @@ class _PointTransformer(nn.Module):
         layers = self._each_layer()
         total = _added(piece.enter(layers[0], sums[0]) for piece in pieces)
         for before, layer, known in zip(layers[:-1], layers[1:], sums[1:], strict=True):
+            total = before.self_attention.finish(total)
             total = _added(piece.between(before, total, layer, known) for piece in pieces)
+        total = layers[-1].self_attention.finish(total)
         return [self.head(piece.leave(layers[-1], total)) for piece in pieces]
 
     def _each_layer(self) -> list[Layer]:

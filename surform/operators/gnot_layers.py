@@ -64,21 +64,20 @@ class GateNet(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[activation].function
         self.first = nn.Linear(space_dim, hidden)
         self.rest = ExpertMixture(
             hidden, hidden, out=experts, activation=activation, recompute=recompute
         )
 
     def forward(self, positions: Float[Tensor, "*b s"]) -> Float[Tensor, "*b m"]:
-        return self.rest(self.activation(self.first(positions)))
+        return self.rest(positions, first=self.first)
 
 
 class Layer(nn.Module):
     """Cross attention, feed-forward map, self attention, feed-forward map; all residual.
 
     In two steps, so that points can be read in pieces: `enter` up to the queries and the key sums
-    of the self attention, `leave` with the sums over the points of all pieces.
+    of the self attention, `leave` with the finished sums over the points of all pieces.
 
     Args:
         inputs: number of input functions.
@@ -139,11 +138,11 @@ class Layer(nn.Module):
     def leave(
         self,
         x: Float[Tensor, "b n c"],
-        q: Float[Tensor, "b h n d"],
+        q: Float[Tensor, "b n h d"],
         sums: Float[Tensor, "b h d e"],
         gates: Float[Tensor, "b n m"] | None = None,
     ) -> Float[Tensor, "b n c"]:
-        """The layer's result; sums: over all points."""
+        """The layer's result; sums: over all points, from the self attention's `finish`."""
         x = x + self.dropout(self.self_attention(q, sums))
         return x + self._mixed(self.mixture2, self.norm2, x, gates)
 

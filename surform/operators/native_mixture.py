@@ -24,6 +24,8 @@ class Mixture(ctypes.Structure):
         *fields(ctypes.c_long, "points", "channels", "hidden", "out", "experts"),
         *fields(ctypes.c_void_p, "up", "up_turned", "up_bias"),
         *fields(ctypes.c_void_p, "down", "down_turned", "down_bias"),
+        *fields(ctypes.c_long, "positions"),
+        *fields(ctypes.c_void_p, "first", "first_bias"),
         ("threads", ctypes.c_int),
     ]
 
@@ -34,9 +36,20 @@ def mixes_natively(activation: str, x: Tensor, up: Tensor) -> bool:
 
 
 class NativeMixture:
-    """sum_i g_i (down_i gelu(up_i x)) of every row of x, and its gradients."""
+    """sum_i g_i (down_i gelu(up_i x)) of every row of x, and its gradients.
 
-    def __init__(self, x: Tensor, gates: Tensor | None, weights: list[Tensor]) -> None:
+    Args:
+        first: weight (s, c) and bias (c): x are then positions (n, s), gelu(first x) what enters.
+        weights: up (m, c, h), its bias (m, h), down (m, h, o), its bias (m, o).
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        gates: Tensor | None,
+        first: tuple[Tensor, Tensor] | None,
+        weights: list[Tensor],
+    ) -> None:
         self.x, self.gates, self.out = x, gates, weights[2].shape[2]
         found = library()
         assert found is not None
@@ -45,6 +58,7 @@ class NativeMixture:
         up, up_bias, down, down_bias = weights
         if room:
             down, down_bias = F.pad(down, (0, room)), F.pad(down_bias, (0, room))
+        self.first = [] if first is None else [w.contiguous() for w in first]
         self.weights = [w.contiguous() for w in (up, up_bias, down, down_bias)]
 
     def forward(self, raw: Tensor | None) -> Tensor:
@@ -57,21 +71,23 @@ class NativeMixture:
     def backward(
         self, raw: Tensor | None, outer: Tensor
     ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-        """Gradients of x, of the gates and of the weights; raw as `forward` filled it, or None."""
+        """Gradients of x, the gates, and [first's two and] the weights; raw as `forward` filled it,
+        or None."""
         wide = self.weights[2].shape[2]
         outer = F.pad(outer, (0, wide - self.out)).contiguous()
         turned = [self.weights[i].transpose(1, 2).contiguous() for i in (0, 2)]
         dx = large_empty(self.x.shape, self.x)
         dgates = None if self.gates is None else torch.empty_like(self.gates)
-        counts = [w.numel() for w in self.weights]
+        own = [*self.first, *self.weights]
+        counts = [w.numel() for w in own]
         sums, size = thread_sums(sum(counts), self.x), self._sizes(*turned)
         self.native.surform_mix_backward(
             ctypes.byref(size), *pointers(self.x, self.gates, raw, outer, dx, dgates, sums)
         )
         parts = sums.sum(0).split(counts)
-        shaped = [part.view(w.shape) for part, w in zip(parts, self.weights, strict=True)]
-        shaped[2], shaped[3] = shaped[2][..., : self.out], shaped[3][:, : self.out]
-        return dx, dgates, shaped
+        found = [part.view(w.shape) for part, w in zip(parts, own, strict=True)]
+        found[-2:] = [part[..., : self.out] for part in found[-2:]]
+        return dx, dgates, found
 
     def _sizes(self, up_turned: Tensor | None, down_turned: Tensor | None) -> Mixture:
         """The turned weights (m, h, c) and (m, o, h) are for gradients only."""
@@ -79,4 +95,5 @@ class NativeMixture:
         weights = (up, up_turned, up_bias, down, down_turned, down_bias)
         n, (experts, channels, hidden) = len(self.x), up.shape
         sizes = (n, channels, hidden, down.shape[2], experts)
-        return Mixture(*sizes, *map(pointer, weights), torch.get_num_threads())
+        first = (self.x.shape[1], *map(pointer, self.first)) if self.first else (0, None, None)
+        return Mixture(*sizes, *map(pointer, weights), *first, torch.get_num_threads())

@@ -50,15 +50,18 @@ def test_key_sums(dtype, sizes, layout, seed, masked, weighted):
 
 @dtypes
 @common
-@given(SIZES, LAYOUTS, st.integers(0, 99), st.integers(1, 3))
-def test_keysum(dtype, sizes, layout, seed, count):
+@given(SIZES, LAYOUTS, st.integers(0, 99), st.integers(1, 3), st.booleans(), st.booleans())
+def test_keysum(dtype, sizes, layout, seed, count, merge, added):
     b, h, n, m, d, e = sizes
     make = Maker(seed, dtype, layout)
     q = positive(make.tokens(b, h, n, d))
     sums = [
         attention.key_sums(k, v, mask=mask) for k, v, mask in sets(make, b, h, (m,) * count, d, e)
     ]
-    assert_kernels_agree("keysum", make, q, sums)
+    residual = None
+    if added:
+        residual = make.plain(b, n, e) if merge else make.plain(b, h, n, e)
+    assert_kernels_agree("keysum", make, q, sums, merge=merge, residual=residual)
 
 
 @pytest.mark.parametrize("kernel", ["reference", "joined"])
@@ -88,6 +91,19 @@ def test_one_set_is_linear_attention_with_this_normalizer():
         rtol=1e-12,
         atol=1e-12,
     )
+
+
+@pytest.mark.parametrize("kernel", ["reference", "joined"])
+def test_a_projection_of_merged_heads_may_act_on_the_sums(kernel):
+    make = Maker(8, torch.float64, "heads inside")
+    q, residual = positive(make.tokens(2, 3, 6, 4)), make.plain(2, 6, 7)
+    weight = make.plain(3, 2, 7)  # of the projection, by head
+    sums = [attention.key_sums(k, v) for k, v, _ in sets(make, 2, 3, (5, 8), 4, 2)]
+    folded = [torch.cat([s[..., :-1] @ weight, s[..., -1:]], dim=-1) for s in sums]
+    with attention.use(keysum=kernel):
+        apart = torch.einsum("bhne,heo->bno", attention.keysum(q, sums), weight)
+        found = attention.keysum(q, folded, merge=True, residual=residual)
+    torch.testing.assert_close(found, residual + apart, rtol=1e-12, atol=1e-12)
 
 
 def test_sums_over_parts_add_up():
@@ -146,7 +162,12 @@ def test_first_and_second_derivatives_are_right(sums, kernel):
     def call(q, k, v, weights):
         own = attention.key_sums(k.softmax(-1), v, mask=mask, weights=weights.exp())
         other = attention.key_sums(k.exp(), v)
-        return attention.keysum(q.softmax(-1), [own, other])
+        return attention.keysum(
+            q.softmax(-1),
+            [own, other],
+            merge=True,
+            residual=q.sum(1).sum(-1, True).expand(-1, -1, 3),
+        )
 
     with attention.use(key_sums=sums, keysum=kernel):
         assert torch.autograd.gradcheck(call, (q, k, v, weights))
@@ -230,6 +251,10 @@ def test_exports_plain_torch_operations():
             r"expected \(batch, heads, width, e \+ 1\)",
         ),
         (lambda q, k, s: attention.keysum(q, [s, s[..., :-1]]), "one e for all sets"),
+        (
+            lambda q, k, s: attention.keysum(q, [s], merge=True, residual=q),
+            r"residual has shape \(2, 2, 3, 4\), the result \(2, 3, 4\)",
+        ),
         (
             lambda q, k, s: attention.key_sums(k, k, weights=torch.ones(2, 5)),
             r"weights have shape \(2, 5\), expected \(batch, keys\) = \(2, 3\)",

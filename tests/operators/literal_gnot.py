@@ -59,7 +59,8 @@ def _gate(layer: Layer, positions: Tensor) -> Tensor:
     net = layer.gate
     if net is None:  # one expert
         return positions.new_ones(*positions.shape[:2], 1)
-    return F.softmax(_experts(net.rest, net.activation(net.first(positions)))[0], dim=-1)
+    act = ACTIVATIONS[net.rest.activation].function
+    return F.softmax(_experts(net.rest, act(net.first(positions)))[0], dim=-1)
 
 
 def _experts(mixture: ExpertMixture, x: Tensor) -> list[Tensor]:

@@ -135,6 +135,46 @@ def test_kernels_agree_with_the_plain_expression(
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("natively", [False, True])
+@pytest.mark.parametrize("activation", ["gelu", "tanh"])
+def test_the_gates_first_map_inside_or_outside_of_the_kernel(
+    activation, natively, recompute, monkeypatch
+):
+    monkeypatch.setenv("SURFORM_NATIVE", "1" if natively else "0")
+    torch.manual_seed(0)
+    net = GateNet(3, 32, 5, activation, recompute)
+    x = torch.randn(2, 333, 3).requires_grad_()
+    found = net(x)
+    hidden = ACTIVATIONS[activation].function(net.first(x))
+    monkeypatch.setattr(expert_mixture, "works_in_blocks", lambda x: False)
+    expected = net.rest(hidden)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    cotangent, inputs = torch.randn_like(expected), [x, *net.parameters()]
+    grads = [torch.autograd.grad(y, inputs, cotangent) for y in (found, expected)]
+    for mine, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("natively", [False, True])
+def test_second_derivatives_in_float32(natively, monkeypatch):
+    """Through the plain expression, which the gradient of a gradient takes."""
+    monkeypatch.setenv("SURFORM_NATIVE", "1" if natively else "0")
+    torch.manual_seed(0)
+    gate, net = GateNet(2, 16, 2), ExpertMixture(16, 32, 2)
+    p, lift = torch.randn(9, 2).requires_grad_(), torch.randn(2, 16)
+
+    def second():
+        y = net(p @ lift, gate(p).softmax(-1))
+        (slope,) = torch.autograd.grad(y.square().sum(), p, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), [p, *gate.parameters(), *net.parameters()])
+
+    found = second()
+    monkeypatch.setattr(expert_mixture, "works_in_blocks", lambda x: False)
+    for mine, theirs in zip(found, second(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+
+
 def test_two_threads_give_what_one_gives():
     net, x = mixture(3, dtype=torch.float32, dim=32, hidden=64), torch.randn(1, 1000, 32)
     gates, before, found = shares((1, 1000), 3, torch.float32), torch.get_num_threads(), []
