@@ -137,8 +137,8 @@ def _processes(name: str, device: str, workers: int | None) -> int:
         raise ValueError(f"workers is {workers}, but it must be at least 1")
     if workers > 1 and not on_mesh:
         raise ValueError(
-            f"workers is {workers}, but {name} computes its samples together: leave it out, torch's "
-            "threads use the cores"
+            f"workers is {workers}, but {name} computes its samples together: leave it out, the "
+            "threads of torch use the cores"
         )
     return workers
 

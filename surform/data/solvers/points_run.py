@@ -5,19 +5,15 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import numpy as np
-
 from surform.data.points import PointSample
 from surform.data.solvers.mesh_samples import require_mesh_extra
-from surform.data.solvers.options import find_solver
 from surform.data.solvers.points_partial import PointsPartial
+from surform.data.solvers.points_worker import make_sample, prepare
 from surform.data.solvers.request import Request
 
 __all__ = ["make_points", "usable_cores"]
@@ -56,13 +52,15 @@ def usable_cores() -> int:
 
 
 def _samples(request: Request, numbers: range, workers: int) -> Iterator[PointSample]:
-    make = functools.partial(_make, request)
+    make = functools.partial(
+        make_sample, request.solver, request.parameters, request.seed, request.dtype
+    )
     if workers <= 1:
         yield from map(make, numbers)
         return
     # Spawned, not forked: a fork copies the locks of torch's threads but not the threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_prepare)
+    pool = ProcessPoolExecutor(workers, context, initializer=prepare)
     try:
         yield from pool.map(make, numbers)
     except BrokenProcessPool as error:
@@ -72,26 +70,3 @@ def _samples(request: Request, numbers: range, workers: int) -> Iterator[PointSa
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _make(request: Request, number: int) -> PointSample:
-    """Sample `number`: a function of the seed and of the number alone."""
-    rng = np.random.default_rng([request.seed, number])
-    try:
-        sample: PointSample = find_solver(request.solver)(rng, **request.parameters)
-    except ValueError as error:
-        raise ValueError(f"{request.solver}, sample {number}: {error}") from error
-    return sample.map(lambda values: values.astype(request.dtype))
-
-
-def _prepare() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
