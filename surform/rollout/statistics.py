@@ -36,7 +36,7 @@ class Statistics(Observer):
         bins: of each PDF, whose range goes half a range beyond that of the starts; None: no PDFs.
     """
 
-    def __init__(self, bins: int | None = 64) -> None:
+    def __init__(self, bins: int | None = 128) -> None:
         self.bins = bins
         self._edges: list[Tensor] | None = None
         self._outlasts = False
