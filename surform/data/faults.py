@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["closest", "is_url", "refuse_unreadable"]
+__all__ = ["closest", "first_line", "is_url", "refuse_unreadable"]
 
 
 def closest(name: str, names: Iterable[str]) -> str:
@@ -16,6 +16,11 @@ def closest(name: str, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     listing = ", ".join(names) or "nothing"
     return f"did you mean {near[0]!r}? It holds {listing}" if near else f"it holds {listing}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def is_url(path: str) -> bool:

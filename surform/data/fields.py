@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import h5py
 import numpy as np
 import xarray as xr
 from xarray.backends import ZarrStore
 
-from surform.data.faults import is_url, refuse_unreadable
+from surform.data.faults import first_line, is_url, refuse_unreadable
+from surform.data.hdf5 import OpenHDF5, open_hdf5, remote_file
 from surform.data.lazy_arrays import Concatenated, Part, Readable, lazy_variable
-from surform.data.pdebench import is_pdebench, open_pdebench
-from surform.data.the_well import is_the_well, open_the_well
+from surform.data.open_files import OpenFiles, Stored
 
 __all__ = ["expand_paths", "is_zarr", "open_fields", "open_stored"]
 
@@ -34,7 +36,8 @@ def open_fields(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
 
     Reads Zarr (v2 and v3), NetCDF 4, and HDF5 in the layouts of PDEBench and The Well; local
     paths, fsspec URLs ("s3://...", "memory://..."), glob patterns and lists of them. Several files
-    are joined along "sample".
+    are joined along "sample"; of HDF5 files at most 32 are open at a time. What is returned may be
+    sent to other processes, which open the files themselves.
 
     Returns:
         Variables over `("sample", "time", *axes)`, without "time" where they are static, or over
@@ -45,8 +48,12 @@ def open_fields(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
         FileNotFoundError, PermissionError, OSError: what cannot be read (missing, truncated, ...).
         ValueError: unsupported format, or files that do not fit together.
     """
-    paths = expand_paths(path)
-    datasets = [_with_samples(open_stored(p), p) for p in paths]
+    paths, handles = expand_paths(path), _Handles()
+    if any(map(is_url, paths)) and len(paths) > 1:  # each waits for its server
+        with ThreadPoolExecutor(16) as threads:
+            datasets = [*threads.map(lambda p: _open_samples(p, handles), paths)]
+    else:
+        datasets = [_open_samples(p, handles) for p in paths]
     joined = datasets[0] if len(datasets) == 1 else _join(datasets, paths)
     joined.encoding["files"] = [
         (p, d.sizes["sample"]) for p, d in zip(paths, datasets, strict=True)
@@ -81,12 +88,40 @@ def is_zarr(path: str) -> bool:
 
 def open_stored(path: str) -> xr.Dataset:
     """One Zarr store or HDF5 file, lazily and as it is stored."""
+    return _open_stored(path, _Handles())
+
+
+def _hdf5(path: str) -> Mapping[str, Any]:
+    return OpenHDF5(path)
+
+
+def _decoded(path: str) -> Mapping[str, Any]:
+    return _arrays(_open_zarr(path) if is_zarr(path) else _open_packed(path))
+
+
+def _arrays(dataset: xr.Dataset) -> Mapping[str, Any]:
+    return {str(name): variable for name, variable in dataset.variables.items()}
+
+
+@dataclass
+class _Handles:
+    """Open HDF5 files, and what xarray opens and decodes: Zarr, whose stores hold no handle."""
+
+    hdf5: OpenFiles = field(default_factory=lambda: OpenFiles(_hdf5, 32))
+    stores: OpenFiles = field(default_factory=lambda: OpenFiles(_decoded, 1024))
+
+
+def _open_stored(path: str, handles: _Handles) -> xr.Dataset:
     suffix = Path(path).suffix.lower()
     if not is_zarr(path) and suffix not in _HDF5:
         hint = _HINTS.get(suffix, "")
         raise ValueError(f"cannot open {path}: supported are .zarr, {', '.join(_HDF5)}{hint}")
     refuse_unreadable(path)
-    return _open_zarr(path) if is_zarr(path) else _open_hdf5(path)
+    found = None if is_zarr(path) else open_hdf5(path, handles.hdf5)
+    if found is None:
+        found = _open_zarr(path) if is_zarr(path) else _open_packed(path)
+        handles.stores.keep(path, _arrays(found))
+    return found
 
 
 def _open_zarr(path: str) -> xr.Dataset:
@@ -102,90 +137,54 @@ def _open_zarr(path: str) -> xr.Dataset:
         except PermissionError as error:
             raise PermissionError(f"no permission to read {path}") from error
         except ImportError as error:
-            raise ImportError(f"cannot open {path}: {_first_line(error)}") from error
+            raise ImportError(f"cannot open {path}: {first_line(error)}") from error
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             errors.append(error)
     missing = isinstance(errors[-1], FileNotFoundError) or "No group found" in str(errors[-1])
-    reason = "no Zarr group there" if missing else _first_line(errors[-1])
+    reason = "no Zarr group there" if missing else first_line(errors[-1])
     raise (FileNotFoundError if missing else OSError)(f"cannot open {path}: {reason}")
 
 
-def _open_hdf5(path: str) -> xr.Dataset:
-    file = _hdf5_file(path)
-    try:
-        for accepts, reader in _LAYOUTS:
-            if accepts(file):
-                dataset = reader(file, path)
-                dataset.set_close(file.close)
-                return dataset
-        named = any("DIMENSION_LIST" in d.attrs for d in file.values())
-        contents = ", ".join(file) or "nothing"
-    except KeyError as error:
-        raise ValueError(f"{path} lacks {error.args[0]}, which its layout needs") from error
-    except (OSError, RuntimeError) as error:
-        raise OSError(f"cannot read {path}: {_first_line(error)}") from error
-    file.close()
-    if not named:
-        raise ValueError(
-            f"{path} is HDF5 without axis names and neither in a PDEBench layout nor in that of "
-            f"The Well: it holds {contents}"
-        )
-    source: Any = _remote(path) if is_url(path) else path
+def _open_packed(path: str) -> xr.Dataset:
+    """NetCDF with more than plain numbers: packed ones, labels, groups."""
+    source: Any = remote_file(path) if is_url(path) else path
     return xr.open_dataset(source, engine="h5netcdf", decode_times=False, chunks=None, cache=False)
 
 
-_LAYOUTS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], xr.Dataset]], ...] = (
-    (is_the_well, open_the_well),
-    (is_pdebench, open_pdebench),
-)
+def _open_samples(path: str, handles: _Handles) -> xr.Dataset:
+    return _with_samples(_open_stored(path, handles), path, handles)
 
 
-def _hdf5_file(path: str) -> Any:
-    source: Any = path
-    if is_url(path):
-        source = _remote(path)
-    try:
-        return h5py.File(source, "r")
-    except OSError as error:
-        text = str(error)
-        if "truncated" in text:
-            raise OSError(
-                f"{path} is truncated: it ends before the data do, copy or download it again"
-            ) from error
-        if "signature not found" in text:
-            raise OSError(f"{path} is not an HDF5 or NetCDF 4 file") from error
-        raise OSError(f"cannot open {path}: {_first_line(error)}") from error
-
-
-def _remote(url: str) -> Any:
-    system, path = fsspec.core.url_to_fs(url)
-    try:
-        return system.open(path, "rb")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"no data at {url}") from error
-
-
-def _with_samples(dataset: xr.Dataset, path: str) -> xr.Dataset:
+def _with_samples(dataset: xr.Dataset, path: str, handles: _Handles) -> xr.Dataset:
     """Numeric variables only, each led by "sample"; a file without it is one sample."""
     samples = dataset.sizes.get("sample", 1)
     variables = {}
     for label, variable in dataset.data_vars.variables.items():
-        name = str(label)
+        name, dims = str(label), tuple(map(str, variable.dims))
         if not (np.issubdtype(variable.dtype, np.floating) or variable.dtype.kind in "iub"):
             continue
-        if "sample" not in variable.dims:
-            part = Part(variable, (None, *range(variable.ndim)), (samples, *variable.shape))
-            variable = lazy_variable(("sample", *map(str, variable.dims)), part, variable.attrs)
-        elif _misordered(variable.dims):
+        source = _readable(variable, path, name, handles)
+        if "sample" not in dims and isinstance(source, Part):
+            dims, source = ("sample", *dims), source.repeated(samples)
+        elif _misordered(dims):
             raise ValueError(
-                f"{path}: variable {name} has axes {variable.dims}; transpose it to "
+                f"{path}: variable {name} has axes {dims}; transpose it to "
                 '("sample", "time", *axes)'
             )
-        variables[name] = variable
+        variables[name] = lazy_variable(dims, source, variable.attrs)
     if not variables:
         raise ValueError(f"{path} holds no numeric variables")
-    coords = {str(name): coordinate.variable for name, coordinate in dataset.coords.items()}
+    coords = {str(name): coord.variable.load() for name, coord in dataset.coords.items()}
     return xr.Dataset(variables, coords, dataset.attrs)
+
+
+def _readable(variable: xr.Variable, path: str, name: str, handles: _Handles) -> Readable:
+    """What reads a variable in whichever process asks; what xarray opened it opens again there."""
+    if "stored" in variable.encoding:
+        return variable.encoding["stored"]
+    chunks = variable.encoding.get("chunks") or variable.encoding.get("chunksizes")
+    stored = Stored(handles.stores, path, name, variable.shape, variable.dtype, chunks)
+    return Part(stored, range(variable.ndim), variable.shape)
 
 
 def _misordered(dims: Sequence[Any]) -> bool:
@@ -197,14 +196,27 @@ def _join(datasets: Sequence[xr.Dataset], paths: Sequence[str]) -> xr.Dataset:
     for dataset, path in zip(datasets[1:], paths[1:], strict=True):
         _require_same_layout(first, dataset, paths[0], path)
     for label, variable in first.data_vars.variables.items():
-        parts: list[Readable] = [
-            Part(d.variables[label], range(variable.ndim), d.variables[label].shape)
-            for d in datasets
-        ]
+        parts: list[Readable] = [d.variables[label].encoding["stored"] for d in datasets]
+        _compare_storage(str(label), parts, paths)
         dims = tuple(map(str, variable.dims))
         variables[label] = lazy_variable(dims, Concatenated(parts), variable.attrs)
     shared = {n: c.variable for n, c in first.coords.items() if "sample" not in c.dims}
     return xr.Dataset(variables, shared | _joined_labels(datasets), first.attrs)
+
+
+def _compare_storage(name: str, parts: Sequence[Readable], paths: Sequence[str]) -> None:
+    """Warn of files that read slower than the others or with other rounding; the first one only."""
+    first = parts[0]
+    for part, path in zip(parts[1:], paths[1:], strict=True):
+        if part.dtype != first.dtype:
+            text = f"holds {part.dtype}, in {paths[0]} {first.dtype}: values are converted"
+        elif (part.chunks or ())[1:] != (first.chunks or ())[1:]:
+            text = f"lies in chunks of {part.chunks}, in {paths[0]} of {first.chunks}: what suits "
+            text += "one reads the other slowly, store them alike"
+        else:
+            continue
+        warnings.warn(f"{path}: variable {name} {text}", stacklevel=2)
+        return
 
 
 def _joined_labels(datasets: Sequence[xr.Dataset]) -> dict[Any, xr.Variable]:
@@ -228,6 +240,10 @@ def _require_same_layout(one: xr.Dataset, other: xr.Dataset, path: str, other_pa
                 f"{other_path}: variable {name} has axes {dict(found.sizes)}, in {path} it has "
                 f"{dict(expected.sizes)}; only the number of samples may differ"
             )
+        if found.dtype.kind != expected.dtype.kind:
+            raise ValueError(
+                f"{other_path}: variable {name} holds {found.dtype}, in {path} {expected.dtype}"
+            )
         if found.attrs.get("units", "1") != expected.attrs.get("units", "1"):
             raise ValueError(
                 f"{other_path}: variable {name} is in {found.attrs.get('units', '1')!r}, in {path} "
@@ -244,7 +260,3 @@ def _alike(one: np.ndarray, other: np.ndarray) -> bool:
     if one.dtype.kind in "iuf" and other.dtype.kind in "iuf":
         return one.shape == other.shape and np.allclose(one, other, equal_nan=True)
     return np.array_equal(one, other)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,11 +13,12 @@ from torch.utils.data import DataLoader
 from surform.data.batches import FieldBatch
 from surform.data.description import FieldsDescription
 from surform.data.fingerprint import fingerprint, provenance
-from surform.data.loaders import joint_processes, make_loader
+from surform.data.loaders import gather_objects, joint_processes, make_loader, process_group
 from surform.data.noise import InputNoise
 from surform.data.normalizers import KINDS, Normalizer
 from surform.data.order import BatchOrder
 from surform.data.provision import provide
+from surform.data.reading import advise, read_in_order, shuffle_by_chunks
 from surform.data.selection import Selection
 from surform.data.solvers.progress import progress_bar
 from surform.data.split_sources import SplitSources
@@ -72,6 +73,9 @@ class FieldsData(L.LightningDataModule):
         generate: `{"solver": name, **options}`: makes `path` first if it does not exist.
         cache: "memory" holds the data in memory, "files" reads them as needed, "auto" decides by
             size (2 GiB).
+        shuffle: "windows" shuffles them all alike. "chunks" lets windows that lie in one chunk of
+            the files come soon after one another (though not in one batch), so that a chunk is read
+            once and not once per window; it has no effect on data in memory.
         dtype: "float32" or "float64".
     """
 
@@ -101,6 +105,7 @@ class FieldsData(L.LightningDataModule):
         protocol: Literal["clean", "paper"] = "clean",
         generate: dict[str, Any] | None = None,
         cache: Literal["auto", "memory", "files"] = "auto",
+        shuffle: Literal["windows", "chunks"] = "windows",
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
@@ -109,6 +114,7 @@ class FieldsData(L.LightningDataModule):
             ("normalize_targets", normalize_targets, KINDS),
             ("protocol", protocol, ("clean", "paper")),
             ("cache", cache, ("auto", "memory", "files")),
+            ("shuffle", shuffle, ("windows", "chunks")),
             ("dtype", dtype, tuple(_DTYPES)),
         ):
             if value not in choices:
@@ -148,6 +154,7 @@ class FieldsData(L.LightningDataModule):
         self.input_noise, self.seed, self.protocol = input_noise, seed, protocol
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.workers, self.cache, self.dtype = workers, cache, _DTYPES[dtype]
+        self.shuffle = shuffle
         self._sources: SplitSources | None = None
         self._stores: dict[str, Store] = {}
         self._normalizers: tuple[Normalizer, Normalizer] | None = None
@@ -309,16 +316,18 @@ class FieldsData(L.LightningDataModule):
         )
         store = self._store("train")
         reader = store if isinstance(store, MemoryStore) else source
+        # what is in memory is there in every process
+        rank, ranks = process_group() if reader is source else (0, 1)
 
         def compute() -> Any:
             with progress_bar(f"statistics of {source.name}") as progress:
                 return field_statistics(
                     reader, fields, self.selection.parameters, samples,
-                    per_point=per_point, progress=progress,
+                    per_point=per_point, progress=progress, share=(rank, ranks, gather_objects),
                 )  # fmt: skip
 
         options = (sorted(names), per_point, str(self.dtype) if reader is store else "as stored")
-        return remembered_statistics(source, samples, options, compute)
+        return remembered_statistics(source, samples, options, compute, gather_objects)
 
     def _parameters(self, split: str) -> Tensor | None:
         if not self.selection.parameters:
@@ -340,14 +349,18 @@ class FieldsData(L.LightningDataModule):
     ) -> tuple[DataLoader[FieldBatch], BatchOrder]:
         windows = self.windows(split)
         rank, ranks = joint_processes(self.trainer)
+        batch_size = self.batch_size if training else self.eval_batch_size
+        samples, options = self._opened().samples_of(split), {}
+        if not training:
+            read_in_order(windows, samples)
+        elif self.shuffle == "chunks":
+            options = shuffle_by_chunks(windows, samples, batch_size, self.workers)
+        elif not self._fits(np.dtype(str(self.dtype).removeprefix("torch."))):
+            advise(windows, samples)
         order = BatchOrder(
-            len(windows),
-            self.batch_size if training else self.eval_batch_size,
-            self.seed,
-            training=training,
-            rank=rank,
-            ranks=ranks,
-        )
+            len(windows), batch_size, self.seed,
+            training=training, rank=rank, ranks=ranks, what=f"{split} ", **options,
+        )  # fmt: skip
         return make_loader(windows, order, self.workers), order
 
 

@@ -23,6 +23,11 @@ class Readable(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Shape of the pieces that are stored and read whole; None where there are none."""
+        ...
+
     def read(self, key: Key) -> np.ndarray:
         """The box `key` (an int or slice with positive step per axis)."""
         ...
@@ -49,6 +54,21 @@ class Part:
         self.stored, self.axes, self.shape = stored, tuple(axes), tuple(shape)
         self.fixed = fixed or {}
         self.dtype = np.dtype(stored.dtype)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """How much of each axis a chunk of the stored array holds; None where it has no chunks."""
+        stored = getattr(self.stored, "chunks", None)
+        if stored is None:
+            return None
+        return tuple(
+            size if axis is None or self.stored.shape[axis] != size else min(stored[axis], size)
+            for axis, size in zip(self.axes, self.shape, strict=True)
+        )
+
+    def repeated(self, count: int) -> Part:
+        """The same behind a new first axis, along which it repeats."""
+        return Part(self.stored, (None, *self.axes), (count, *self.shape), self.fixed)
 
     def read(self, key: Key) -> np.ndarray:
         source: list[int | slice] = [slice(None)] * len(self.stored.shape)
@@ -80,6 +100,12 @@ class Concatenated:
         self.ends = list(accumulate(part.shape[0] for part in parts))
         self.shape = (self.ends[-1], *parts[0].shape[1:])
         self.dtype = np.result_type(*(part.dtype for part in parts))
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Those of the parts, the largest along each axis."""
+        found = [part.chunks for part in self.parts if part.chunks is not None]
+        return tuple(map(max, zip(*found, strict=True))) if found else None
 
     def read(self, key: Key) -> np.ndarray:
         first, rest = key[0], key[1:]
@@ -116,5 +142,9 @@ class _Lazy(BackendArray):
 def lazy_variable(
     dims: Sequence[str], source: Readable, attrs: dict[str, Any] | None = None
 ) -> xr.Variable:
-    """An xarray variable that reads from `source` only what is indexed."""
-    return xr.Variable(dims, indexing.LazilyIndexedArray(_Lazy(source)), attrs)
+    """An xarray variable that reads from `source` only what is indexed.
+
+    Its encoding holds the source under "stored".
+    """
+    encoding = {"stored": source}
+    return xr.Variable(dims, indexing.LazilyIndexedArray(_Lazy(source)), attrs, encoding)

@@ -13,7 +13,7 @@ from surform.data.order import BatchOrder
 from surform.data.stores import FileStore
 from surform.data.windows import FieldWindows
 
-__all__ = ["joint_processes", "make_loader", "whole_batches"]
+__all__ = ["gather_objects", "joint_processes", "make_loader", "process_group", "whole_batches"]
 
 
 def make_loader(windows: FieldWindows, order: BatchOrder, workers: int) -> DataLoader[FieldBatch]:
@@ -55,9 +55,24 @@ def joint_processes(trainer: Any) -> tuple[int, int]:
     """This process' rank, and how many there are."""
     if trainer is not None:
         return trainer.global_rank, trainer.world_size
+    return process_group()
+
+
+def process_group() -> tuple[int, int]:
+    """This process' rank, and how many there are that can exchange what they found."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
+
+
+def gather_objects(part: Any) -> list[Any]:
+    """What every process gave, in the order of their ranks; all must call it."""
+    ranks = process_group()[1]
+    if ranks == 1:
+        return [part]
+    parts: list[Any] = [None] * ranks
+    distributed.all_gather_object(parts, part)
+    return parts
 
 
 def _whole(batch: Any) -> Any:

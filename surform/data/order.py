@@ -7,12 +7,37 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import DistributedSampler
 
-__all__ = ["BatchOrder", "order"]
+__all__ = ["BatchOrder", "block_order", "order"]
 
 
 def order(seed: int, epoch: int, windows: int) -> np.ndarray:
     """The shuffled window numbers of one epoch."""
     return np.random.default_rng([seed, epoch]).permutation(windows)
+
+
+def block_order(
+    seed: int, epoch: int, blocks: np.ndarray, joint: int, phases: int = 1
+) -> np.ndarray:
+    """The shuffled window numbers of one epoch, such that few blocks are in use at a time.
+
+    The blocks in random order, each with its windows in random order, make one row of windows,
+    which is cut into `joint * phases` lanes of equal length. Batch k takes the next window of lanes
+    k mod phases, k mod phases + phases, ...: the windows of a batch come from all over the row,
+    those of a block are spread over batches, and a process (or one of up to `phases` workers of it)
+    is done with a block before it needs many others.
+
+    Args:
+        blocks: the number of each window's block.
+        joint: windows in a joint batch.
+        phases: batches after which a lane has its turn again.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    _, block = np.unique(blocks, return_inverse=True)
+    place = generator.permutation(int(block.max(initial=-1)) + 1)
+    row = np.lexsort((generator.permutation(len(block)), place[block]))
+    length = len(row) // (joint * phases)
+    lanes = row[: joint * phases * length].reshape(joint, phases, length)
+    return np.concatenate([lanes.transpose(2, 1, 0).ravel(), row[lanes.size :]])
 
 
 class BatchOrder(DistributedSampler):
@@ -39,6 +64,10 @@ class BatchOrder(DistributedSampler):
         drop_last: whether training leaves out the incomplete joint batch.
         rank: of this process.
         ranks: how many processes.
+        blocks: `(windows,)`: windows of one number are cheaper to read one soon after the other,
+            see `block_order`; None shuffles them all alike.
+        phases: see `block_order`.
+        what: what windows they are, in messages: "validation ".
     """
 
     def __init__(
@@ -51,12 +80,19 @@ class BatchOrder(DistributedSampler):
         drop_last: bool = True,
         rank: int = 0,
         ranks: int = 1,
+        blocks: np.ndarray | None = None,
+        phases: int = 1,
+        what: str = "",
     ) -> None:
         super().__init__(range(windows), ranks, rank, shuffle=training, seed=seed)  # type: ignore[arg-type]
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if windows < ranks:
-            raise ValueError(f"{windows} windows cannot be shared by {ranks} processes")
+            raise ValueError(
+                f"{windows} {what}windows cannot be shared by {ranks} processes: take fewer "
+                "(trainer.devices), or give more data"
+            )
+        self.blocks, self.phases = blocks, phases
         self.windows, self.training = windows, training
         self._whole = training and drop_last
         # fewer windows than one joint batch: one smaller batch instead of none
@@ -79,7 +115,12 @@ class BatchOrder(DistributedSampler):
 
     def sequence(self, epoch: int) -> np.ndarray:
         """All windows in the order in which they are cut into joint batches."""
-        return order(self.seed, epoch, self.windows) if self.training else np.arange(self.windows)
+        if not self.training:
+            return np.arange(self.windows)
+        if self.blocks is None:
+            return order(self.seed, epoch, self.windows)
+        joint = self.batch_size * self.num_replicas
+        return block_order(self.seed, epoch, self.blocks, joint, self.phases)
 
     def batches(self, epoch: int) -> Iterator[list[int]]:
         """All batches of this rank in one epoch."""

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from surform.data.lazy_arrays import Concatenated, Part, lazy_variable
+from surform.data.open_files import OpenFiles, Stored
 
 __all__ = ["is_pdebench", "open_pdebench"]
 
@@ -20,7 +21,7 @@ def is_pdebench(file: Any) -> bool:
     return "x-coordinate" in file or _is_incompressible(file) or bool(_sample_groups(file))
 
 
-def open_pdebench(file: Any, path: str) -> xr.Dataset:
+def open_pdebench(file: Any, path: str, files: OpenFiles) -> xr.Dataset:
     """Fields `(sample, time, *axes)`; steady ones, such as Darcy flow, `(sample, *axes)`.
 
     Four layouts exist: arrays over all samples with "x-coordinate" beside them (advection,
@@ -30,9 +31,11 @@ def open_pdebench(file: Any, path: str) -> xr.Dataset:
     named data_0, data_1, ...; PDEBench stores no units and no boundary conditions.
     """
     if _is_incompressible(file):
-        return _open_incompressible(file, path)
+        return _open_incompressible(file, path, files)
     groups = _sample_groups(file)
-    return _open_groups(file, groups, path) if groups else _open_arrays(file, path)
+    if groups:
+        return _open_groups(file, groups, path, files)
+    return _open_arrays(file, path, files)
 
 
 def _sample_groups(file: Any) -> list[str]:
@@ -42,7 +45,7 @@ def _sample_groups(file: Any) -> list[str]:
     )  # fmt: skip
 
 
-def _open_arrays(file: Any, path: str) -> xr.Dataset:
+def _open_arrays(file: Any, path: str, files: OpenFiles) -> xr.Dataset:
     axes = [axis for axis in _AXES if f"{axis}-coordinate" in file]
     coordinates = {axis: np.asarray(file[f"{axis}-coordinate"]) for axis in axes}
     grid = tuple(len(coordinates[axis]) for axis in axes)
@@ -51,16 +54,17 @@ def _open_arrays(file: Any, path: str) -> xr.Dataset:
     for name, stored in file.items():
         if name.endswith("-coordinate") or not isinstance(stored, h5py.Dataset):
             continue
+        array = _stored(files, path, name, stored)
         if stored.shape[1:] == grid:
             dims: tuple[str, ...] = ("sample", *axes)
-            part = Part(stored, range(stored.ndim), stored.shape)
+            part = Part(array, range(stored.ndim), stored.shape)
         elif stored.shape[2:] == grid and stored.shape[1] == 1:
             dims = ("sample", *axes)  # Darcy: the solution has a time axis of length 1
             stored_axes = (0, *range(2, stored.ndim))
-            part = Part(stored, stored_axes, (stored.shape[0], *grid), fixed={1: 0})
+            part = Part(array, stored_axes, (stored.shape[0], *grid), fixed={1: 0})
         elif stored.shape[2:] == grid:
             dims = ("sample", "time", *axes)
-            part = Part(stored, range(stored.ndim), stored.shape)
+            part = Part(array, range(stored.ndim), stored.shape)
         else:
             raise ValueError(
                 f"{path}: variable {name} has shape {stored.shape}, which does not end with the "
@@ -70,7 +74,7 @@ def _open_arrays(file: Any, path: str) -> xr.Dataset:
     return _dataset(variables, coordinates, times, path, file)
 
 
-def _open_groups(file: Any, groups: list[str], path: str) -> xr.Dataset:
+def _open_groups(file: Any, groups: list[str], path: str, files: OpenFiles) -> xr.Dataset:
     first = file[groups[0]]
     shape = first["data"].shape
     for name in groups:
@@ -87,11 +91,12 @@ def _open_groups(file: Any, groups: list[str], path: str) -> xr.Dataset:
         )
     coordinates = {axis: np.asarray(first["grid"][axis]) for axis in axes}
     dims, view = ("sample", "time", *axes), (1, *shape[:-1])
+    arrays = [_stored(files, path, f"{name}/data", file[name]["data"]) for name in groups]
     variables = {}
     for channel in range(shape[-1]):
         parts = [
-            Part(file[name]["data"], (None, *range(len(axes) + 1)), view, {len(shape) - 1: channel})
-            for name in groups
+            Part(array, (None, *range(len(axes) + 1)), view, {len(shape) - 1: channel})
+            for array in arrays
         ]
         label = "data" if shape[-1] == 1 else f"data_{channel}"
         variables[label] = lazy_variable(dims, Concatenated(parts))
@@ -102,7 +107,7 @@ def _is_incompressible(file: Any) -> bool:
     return "x-coordinate" not in file and {"velocity", "particles", "t"} <= set(file)
 
 
-def _open_incompressible(file: Any, path: str) -> xr.Dataset:
+def _open_incompressible(file: Any, path: str, files: OpenFiles) -> xr.Dataset:
     axes = _AXES[: file["velocity"].ndim - 3]
     times = np.asarray(file["t"])
     if not np.array_equal(times, np.broadcast_to(times[0], times.shape)):
@@ -111,7 +116,7 @@ def _open_incompressible(file: Any, path: str) -> xr.Dataset:
     for name in ("velocity", "particles", "force"):
         if name not in file:
             continue
-        stored = file[name]
+        stored = _stored(files, path, name, file[name])
         last = stored.ndim - 1
         dims = ("sample", *(("time",) if last == len(axes) + 2 else ()), *axes)
         for channel in range(stored.shape[last]):
@@ -119,6 +124,10 @@ def _open_incompressible(file: Any, path: str) -> xr.Dataset:
             part = Part(stored, range(last), stored.shape[:last], {last: channel})
             variables[label] = lazy_variable(dims, part)
     return _dataset(variables, {}, times[0], path, file)
+
+
+def _stored(files: OpenFiles, path: str, name: str, stored: Any) -> Stored:
+    return Stored(files, path, name, stored.shape, stored.dtype, stored.chunks)
 
 
 def _dataset(

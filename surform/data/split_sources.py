@@ -58,7 +58,7 @@ class SplitSources:
         samples = split_samples(split, main.layout.samples, main.name)
         sources = dict.fromkeys(samples, main)
         if evaluated != selection:
-            again = FieldSource(path, evaluated)
+            again = main.selecting(evaluated)
             sources |= {name: again for name in samples if name != "train"}
         for name, files in own.items():
             require_other_files(main.paths, expand_paths(files), name)

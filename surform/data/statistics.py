@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import reduce
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -21,6 +22,8 @@ __all__ = [
     "save_statistics",
     "share_statistics",
 ]
+
+Share = tuple[int, int, Callable[[Any], list[Any]]]
 
 _BLOCK_BYTES = 32 * 2**20
 
@@ -51,8 +54,18 @@ class Reader(Protocol):
 
     layout: Layout
 
-    def read(self, name: str, sample: int, start: int = 0, frames: int | None = None) -> np.ndarray:
-        """`(frames, *grid)`, or `(*grid)` for variables without time."""
+    def read_many(
+        self, name: str, samples: range, start: int = 0, frames: int | None = None
+    ) -> np.ndarray:
+        """`(samples, frames, *grid)`, or `(samples, *grid)` for variables without time."""
+        ...
+
+    def chunk(self, name: str) -> tuple[int, int]:
+        """Samples and frames that are stored together."""
+        ...
+
+    def groups(self, samples: range) -> Iterator[range]:
+        """Samples that are stored together."""
         ...
 
     def read_parameter(self, name: str) -> np.ndarray:
@@ -104,10 +117,11 @@ def field_statistics(
     reader: Reader,
     variables: Sequence[str],
     parameters: Sequence[str],
-    samples: Sequence[int],
+    samples: range,
     *,
     per_point: bool = False,
     progress: Callable[[float], None] | None = None,
+    share: Share = (0, 1, lambda part: [part]),
 ) -> dict[str, VariableStatistics]:
     """Statistics of `variables` and scalar `parameters` over `samples`, reading each value once.
 
@@ -118,23 +132,40 @@ def field_statistics(
         samples: the training samples.
         per_point: also the deviations in time and per grid point (more memory and time).
         progress: called with the fraction that is done.
+        share: this process, how many there are, and what gives every one the parts of all: each
+            process reads its share of the samples.
     """
-    totals: dict[str, Moments] = {}
-    in_time: dict[str, float] = dict.fromkeys(variables, 0.0)
-    for done, sample in enumerate(samples, start=1):
+    rank, ranks, gather = share
+    groups = list(reader.groups(samples))
+    first, last = (len(groups) * k // ranks for k in (rank, rank + 1))
+    # of each variable the moments of every sample; those per point are large, so one for all
+    parts: dict[str, list[Moments]] = {name: [] for name in variables}
+    in_time: dict[str, list[float]] = {name: [] for name in variables}
+    for done, group in enumerate(groups[first:last], start=1):
         for name in variables:
-            found = _of_sample(reader, name, sample, per_point)
-            in_time[name] += float(found.std.mean()) / len(samples)
-            totals[name] = totals[name].merge(found) if name in totals else found
+            found = _of_samples(reader, name, group, per_point)
+            in_time[name] += [float(each.std.mean()) for each in found]
+            parts[name] += found
+            if per_point:
+                parts[name] = [reduce(Moments.merge, parts[name])]
         if progress is not None:
-            progress(done / len(samples))
+            progress(done / (last - first))
+    shares = gather((parts, in_time)) if ranks > 1 else [(parts, in_time)]
+    totals = {
+        name: reduce(Moments.merge, [each for own, _ in shares for each in own[name]])
+        for name in variables
+    }
+    deviation = {
+        name: sum(each / len(samples) for _, own in shares for each in own[name])
+        for name in variables
+    }
     statistics = {}
     for name, total in totals.items():
         overall = total.over_space() if per_point else total
         statistics[name] = VariableStatistics(
             mean=float(overall.mean),
             std=float(overall.std),
-            temporal_std=in_time[name] if per_point and name in reader.layout.timed else None,
+            temporal_std=deviation[name] if per_point and name in reader.layout.timed else None,
             pointwise_mean=total.mean if per_point else None,
             pointwise_std=total.std if per_point else None,
         )
@@ -162,19 +193,21 @@ def share_statistics(
     return shared
 
 
-def _of_sample(reader: Reader, name: str, sample: int, per_point: bool) -> Moments:
+def _of_samples(reader: Reader, name: str, samples: range, per_point: bool) -> list[Moments]:
     if name not in reader.layout.timed:
-        values = reader.read(name, sample)
-        return Moments.of(values[None], 0) if per_point else Moments.of(values, None)
-    frames = reader.layout.frames
-    block = max(1, _BLOCK_BYTES // (8 * int(np.prod(reader.layout.shape_of(name)))))
-    total = None
+        values = reader.read_many(name, samples)
+        if per_point:
+            return [Moments.of(each[None], 0) for each in values]
+        return [Moments.of(each, None) for each in values]
+    frames, piece = reader.layout.frames, reader.chunk(name)[1]
+    block = _BLOCK_BYTES // (8 * len(samples) * int(np.prod(reader.layout.shape_of(name))))
+    block = max(block // piece, 1) * piece  # no piece is read twice
+    totals: list[Moments] = []
     for start in range(0, frames, block):
-        values = reader.read(name, sample, start, min(block, frames - start))
-        found = Moments.of(values, 0 if per_point else None)
-        total = found if total is None else total.merge(found)
-    assert total is not None  # a layout has at least one frame
-    return total
+        values = reader.read_many(name, samples, start, min(block, frames - start))
+        found = [Moments.of(each, 0 if per_point else None) for each in values]
+        totals = [a.merge(b) for a, b in zip(totals, found, strict=True)] if totals else found
+    return totals
 
 
 def save_statistics(path: str | os.PathLike[str], found: Mapping[str, VariableStatistics]) -> None:

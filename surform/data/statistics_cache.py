@@ -23,12 +23,14 @@ def remembered_statistics(
     samples: Sequence[int],
     options: Sequence[object],
     compute: Callable[[], dict[str, VariableStatistics]],
+    gather: Callable[[bool], list[bool]] = lambda found: [found],
 ) -> dict[str, VariableStatistics]:
     """`compute()`, or what it gave before for the same data, in the folder `$SURFORM_CACHE`.
 
     Without that variable nothing is written anywhere. A file that was modified since then has
     other statistics; of remote data that cannot be known, so they are computed anew. `options` is
-    whatever else the statistics depend on, in plain values.
+    whatever else the statistics depend on, in plain values; `gather` gives every process the
+    answers of all.
     """
     folder = os.environ.get(VARIABLE)
     if not folder or any(is_url(path) for path in source.paths):
@@ -41,7 +43,7 @@ def remembered_statistics(
     ]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     path = Path(folder) / "statistics" / f"{name}.safetensors"
-    if path.exists():
+    if all(gather(path.exists())):  # either no process computes, or all do together
         return load_statistics(path)
     found = compute()
     save_statistics(path, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from surform.data.blocks import BlockCache, Span
 from surform.data.layout import Layout
 from surform.data.source import FieldSource
 
@@ -67,7 +68,7 @@ class MemoryStore:
         self,
         source: FieldSource,
         wants: Sequence[Want],
-        samples: Sequence[int],
+        samples: range,
         dtype: np.dtype,
         progress: Callable[[float], None] | None = None,
     ) -> None:
@@ -79,12 +80,13 @@ class MemoryStore:
             key = (want.names, want.frames is not None)
             if key not in self._fields:
                 self._fields[key] = _empty(self.layout, want, len(samples), dtype)
-        for row, sample in enumerate(samples):
+        for group in source.groups(samples):
+            rows = slice(group.start - samples.start, group.stop - samples.start)
             for (names, _), fields in self._fields.items():
                 for channel, name in enumerate(names):
-                    fields.numpy()[row, ..., channel] = source.read(name, sample)
+                    fields.numpy()[rows, ..., channel] = source.read_many(name, group)
             if progress is not None:
-                progress((row + 1) / len(samples))
+                progress(rows.stop / len(samples))
 
     def gather(
         self, wants: Sequence[Want], samples: np.ndarray, starts: np.ndarray
@@ -103,17 +105,28 @@ class MemoryStore:
             gathered.append(flat.unflatten(0, (len(rows), want.frames)))
         return gathered
 
-    def read(self, name: str, sample: int, start: int = 0, frames: int | None = None) -> np.ndarray:
-        """As `FieldSource.read`, of what is held."""
+    def read_many(
+        self, name: str, samples: range, start: int = 0, frames: int | None = None
+    ) -> np.ndarray:
+        """As `FieldSource.read_many`, of what is held."""
         timed = name in self.layout.timed
         for (names, with_time), fields in self._fields.items():
             if name in names and with_time == timed:
-                values = fields[self._row[sample], ..., names.index(name)]
+                first = self._row[samples.start]
+                values = fields[first : first + len(samples), ..., names.index(name)]
                 if not timed:
                     return values.numpy()
                 stop = self.layout.frames if frames is None else start + frames
-                return values[start:stop].numpy()
-        return self._source.read(name, sample, start, frames)
+                return values[:, start:stop].numpy()
+        return self._source.read_many(name, samples, start, frames)
+
+    def chunk(self, name: str) -> tuple[int, int]:
+        """As `FieldSource.chunk`: what is held has none."""
+        return 1, 1
+
+    def groups(self, samples: range) -> Iterator[range]:
+        """As `FieldSource.groups`: each sample by itself."""
+        return (range(sample, sample + 1) for sample in samples)
 
     def read_parameter(self, name: str) -> np.ndarray:
         """As `FieldSource.read_parameter`."""
@@ -126,10 +139,13 @@ class FileStore:
     Args:
         source: may be sent to worker processes, which open the files themselves.
         dtype: of the values given.
+        cache: keeps what was read, where the order of the windows uses it again.
     """
 
-    def __init__(self, source: FieldSource, dtype: np.dtype) -> None:
-        self.source, self.dtype = source, np.dtype(dtype)
+    def __init__(
+        self, source: FieldSource, dtype: np.dtype, cache: BlockCache | None = None
+    ) -> None:
+        self.source, self.dtype, self.cache = source, np.dtype(dtype), cache
 
     def gather(
         self, wants: Sequence[Want], samples: np.ndarray, starts: np.ndarray
@@ -144,6 +160,33 @@ class FileStore:
             for w in wants
         ]  # fmt: skip
         spans = _spans(wants)
+        for rows, offset, name, values in self._pieces(wants, spans, samples, starts):
+            span = spans[name]
+            for want, output in zip(wants, outputs, strict=True):
+                if name not in want.names:
+                    continue
+                channel = want.names.index(name)
+                for row in rows:
+                    output[row, ..., channel] = (
+                        values
+                        if span is None
+                        else _cut(values, int(starts[row]) - offset - span[0], want)
+                    )
+        return [torch.from_numpy(output) for output in outputs]
+
+    def _pieces(
+        self,
+        wants: Sequence[Want],
+        spans: Mapping[str, Span],
+        samples: np.ndarray,
+        starts: np.ndarray,
+    ) -> Iterator[tuple[list[int], int, str, np.ndarray]]:
+        """Rows of a batch, a start not after theirs, and a field from there on."""
+        if self.cache is not None:
+            for row, (sample, start) in enumerate(zip(samples, starts, strict=True)):
+                found = self.cache.read(int(sample), int(start), spans)
+                yield from (([row], int(start), name, values) for name, values in found.items())
+            return
         for rows in _runs(samples, starts, max(w.first + (w.frames or 1) for w in wants)):
             sample, offset = int(samples[rows[0]]), int(min(starts[row] for row in rows))
             reach = int(max(starts[row] for row in rows)) - offset
@@ -153,17 +196,7 @@ class FileStore:
                 else:
                     begin, end = span
                     values = self.source.read(name, sample, offset + begin, end - begin + reach)
-                for want, output in zip(wants, outputs, strict=True):
-                    if name not in want.names or (want.frames is None) != (span is None):
-                        continue
-                    channel = want.names.index(name)
-                    for row in rows:
-                        output[row, ..., channel] = (
-                            values
-                            if span is None
-                            else _cut(values, int(starts[row]) - offset - span[0], want)
-                        )
-        return [torch.from_numpy(output) for output in outputs]
+                yield rows, offset, name, values
 
 
 def _empty(layout: Layout, want: Want, samples: int, dtype: np.dtype) -> Tensor:
@@ -172,9 +205,9 @@ def _empty(layout: Layout, want: Want, samples: int, dtype: np.dtype) -> Tensor:
     return torch.from_numpy(np.empty((samples, *time, *grid, len(want.names)), dtype))
 
 
-def _spans(wants: Sequence[Want]) -> dict[str, tuple[int, int] | None]:
+def _spans(wants: Sequence[Want]) -> dict[str, Span]:
     """Per variable the frames needed from a window's start on, or None without time."""
-    spans: dict[str, tuple[int, int] | None] = {}
+    spans: dict[str, Span] = {}
     for want in wants:
         for name in want.names:
             if want.frames is None:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from surform.data.lazy_arrays import Part, lazy_variable
+from surform.data.open_files import OpenFiles, Stored
 
 __all__ = ["is_the_well", "open_the_well"]
 
@@ -19,7 +20,7 @@ def is_the_well(file: Any) -> bool:
     return "t0_fields" in file and "dimensions" in file
 
 
-def open_the_well(file: Any, path: str) -> xr.Dataset:
+def open_the_well(file: Any, path: str, files: OpenFiles) -> xr.Dataset:
     """Fields `(sample, time, *axes)`, without the time axis where they do not vary in time.
 
     Vector and tensor fields become one variable per component (velocity_x, stress_xy); scalars
@@ -36,10 +37,10 @@ def open_the_well(file: Any, path: str) -> xr.Dataset:
     sizes = {"sample": samples, **{name: len(values) for name, (_, values, _) in coords.items()}}
     variables: dict[str, xr.Variable] = {}
     for order in (0, 1, 2):
-        for name, variable in _fields(file, order, axes, sizes, path):
+        for name, variable in _fields(file, order, axes, sizes, path, files):
             variables[name] = variable
     for name, stored in file.get("scalars", {}).items():
-        variables[name] = _variable(stored, [], None, sizes, path)
+        variables[name] = _variable(stored, [], None, sizes, path, files)
     attrs = {
         key: _text(file.attrs[key]) for key in ("dataset_name", "grid_type") if key in file.attrs
     }
@@ -47,13 +48,13 @@ def open_the_well(file: Any, path: str) -> xr.Dataset:
 
 
 def _fields(
-    file: Any, order: int, axes: list[str], sizes: dict[str, int], path: str
+    file: Any, order: int, axes: list[str], sizes: dict[str, int], path: str, files: OpenFiles
 ) -> Iterator[tuple[str, xr.Variable]]:
     for name, stored in file.get(f"t{order}_fields", {}).items():
         for component in product(range(len(axes)), repeat=order):
             suffix = "".join(axes[i] for i in component)
             label = f"{name}_{suffix}" if suffix else name
-            yield label, _variable(stored, axes, component, sizes, path)
+            yield label, _variable(stored, axes, component, sizes, path, files)
 
 
 def _variable(
@@ -62,6 +63,7 @@ def _variable(
     component: tuple[int, ...] | None,
     sizes: dict[str, int],
     path: str,
+    files: OpenFiles,
 ) -> xr.Variable:
     dims = ("sample", *(["time"] if bool(stored.attrs["time_varying"]) else []), *axes)
     varies = {"sample": bool(stored.attrs["sample_varying"]), "time": True}
@@ -88,7 +90,8 @@ def _variable(
                 f"the file has {sizes[name]}"
             )
     fixed = {own + i: index for i, index in enumerate(component)}
-    part = Part(stored, [position.get(n) for n in dims], [sizes[n] for n in dims], fixed)
+    array = Stored(files, path, stored.name, stored.shape, stored.dtype, stored.chunks)
+    part = Part(array, [position.get(n) for n in dims], [sizes[n] for n in dims], fixed)
     return lazy_variable(dims, part)
 
 

@@ -68,6 +68,11 @@ class FieldWindows(Dataset[FieldBatch]):
         """The sample of a window and its first frame (after `time_stride`)."""
         return int(self.samples[window // self.starts]), window % self.starts
 
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """The sample and the first frame of every window, `(windows,)` each."""
+        windows = np.arange(len(self))
+        return self.samples[windows // self.starts], windows % self.starts
+
     def labels(self, windows: Sequence[int] | Tensor) -> dict[str, np.ndarray]:
         """Of some windows: `trajectory`, the number of the sample in the data; in time also
         `start`, the first frame (after `time_stride`), and `last_time`, that of the last input.
