@@ -70,29 +70,14 @@ class MeshPoints(PointsSource):
             self._require_dimension(mesh)
         numbers = self._numbers(mesh)
         require(about.parameters, numbers, "parameters", name)
-        functions = self._functions(mesh)
-        if set(functions) != set(about.inputs) and self.selection.inputs is None:
-            raise ValueError(
-                f"{name} has the input functions {', '.join(sorted(functions)) or 'none'}, others "
-                f"have {', '.join(about.inputs) or 'none'}"
-            )
-        require(about.inputs, functions, "inputs", name)
-        inputs, input_weights = {}, {}
-        for function, wanted in about.inputs.items():
-            found = functions[function]
-            require(wanted, found.columns, f"column of {function}", name)
-            inputs[function] = _stacked(found.columns, wanted)
-            if function in about.weighted:
-                if found.weights is None:
-                    raise ValueError(f"{name} gives no weights of {function}, other samples do")
-                input_weights[function] = found.weights
+        functions = self._described_functions(mesh)
         return PointSample(
             points=_stacked(columns, about.columns),
             targets=_stacked(columns, about.targets, len(columns["x"])),
             parameters=np.array([numbers[name] for name in about.parameters], np.float64),
-            inputs=inputs,
+            inputs={n: _stacked(f.columns, about.inputs[n]) for n, f in functions.items()},
             weights=self._weights(mesh),
-            input_weights=input_weights,
+            input_weights={n: f.weights for n, f in functions.items() if n in about.weighted},
         )
 
     # -- what a file holds -------------------------------------------------------------------
@@ -101,21 +86,7 @@ class MeshPoints(PointsSource):
         selection, name = self.selection, str(first.path)
         coordinates = selection.coordinates or _varying(first.positions(self.on))
         require(coordinates, AXES, "coordinates", name)
-        there = first.columns(self.on)
-        vectors = _in_extent(first.vectors(self.on), coordinates)
-        features = _expanded(selection.features or (), vectors)
-        if selection.targets is None:
-            own = (*features, selection.markers, *selection.marker_values)
-            names = dict.fromkeys([*first.mesh.point_data, *first.mesh.cell_data])
-            targets = tuple(n for n in _expanded(names, vectors) if n in there and n not in own)
-        else:
-            targets = _expanded(selection.targets, vectors)
-        if not selection.need_targets and not set(targets) <= set(there):
-            targets = ()
-        require(features, there, "features", name)
-        require(targets, there, "targets", name)
-        if selection.need_targets and not targets:
-            raise ValueError(f"{name} has no data on its {self.on}: there is nothing to predict")
+        features, targets = self._data_columns(first, coordinates)
         numbers = self._numbers(first)
         parameters = selection.choose("parameters", list(numbers), name)
         functions = self._functions(first)
@@ -140,6 +111,29 @@ class MeshPoints(PointsSource):
                 "marker_values": list(selection.marker_values),
             },
         )
+
+    def _data_columns(
+        self, first: MeshFile, coordinates: Sequence[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Features and targets: what is asked for, or all data that have no other role."""
+        selection, name = self.selection, str(first.path)
+        there = first.columns(self.on)
+        vectors = _in_extent(first.vectors(self.on), coordinates)
+        features = _expanded(selection.features or (), vectors)
+        if selection.targets is None:
+            others = (*features, selection.markers, *selection.marker_values)
+            arrays = dict.fromkeys([*first.mesh.point_data, *first.mesh.cell_data])
+            found = _expanded(arrays, vectors)
+            targets = tuple(n for n in found if n in there and n not in others)
+        else:
+            targets = _expanded(selection.targets, vectors)
+        if not selection.need_targets and not set(targets) <= set(there):
+            targets = ()
+        require(features, there, "features", name)
+        require(targets, there, "targets", name)
+        if selection.need_targets and not targets:
+            raise ValueError(f"{name} has no data on its {self.on}: there is nothing to predict")
+        return features, targets
 
     def _positions(self, mesh: MeshFile) -> dict[str, np.ndarray]:
         return dict(zip(AXES, mesh.positions(self.on).T, strict=True))
@@ -170,6 +164,22 @@ class MeshPoints(PointsSource):
         if selection.markers is not None:
             found |= marked(mesh, selection.markers, selection.marker_values)
         return found
+
+    def _described_functions(self, mesh: MeshFile) -> dict[str, InputFile]:
+        """The input functions of a sample; ValueError unless they are as the first sample's."""
+        about, name = self.about, str(mesh.path)
+        functions = self._functions(mesh)
+        if set(functions) != set(about.inputs) and self.selection.inputs is None:
+            raise ValueError(
+                f"{name} has the input functions {', '.join(sorted(functions)) or 'none'}, others "
+                f"have {', '.join(about.inputs) or 'none'}"
+            )
+        require(about.inputs, functions, "inputs", name)
+        for function, columns in about.inputs.items():
+            require(columns, functions[function].columns, f"column of {function}", name)
+            if function in about.weighted and functions[function].weights is None:
+                raise ValueError(f"{name} gives no weights of {function}, other samples do")
+        return {function: functions[function] for function in about.inputs}
 
     def _weights(self, mesh: MeshFile) -> np.ndarray | None:
         if "points" not in self.about.weighted:

@@ -103,6 +103,13 @@ def test_numbers_in_field_data_are_parameters(tmp_path: Path) -> None:
     assert source.read(0).parameters.tolist() == [12.5, 1, 2, 3]
 
 
+def test_data_that_are_given_at_the_points(tmp_path: Path) -> None:
+    source = open_points(mesh_folder(tmp_path, 2), PointsSelection(features=("p",)))
+    assert source.about.columns == ("x", "y", "p")
+    assert source.about.targets == ("velocity_x", "velocity_y")
+    assert np.allclose(source.read(1).points[:, 2], mesh(1).point_data["p"])
+
+
 def test_solid_meshes_of_tetrahedra_and_hexahedra(tmp_path: Path) -> None:
     corners = np.array(
         [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 2], [1, 0, 2], [1, 1, 2], [0, 1, 2]],
