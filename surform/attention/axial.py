@@ -93,6 +93,25 @@ def _chained(call: Call) -> str | None:
     return "computes the chain only, not the parallel form" if call.has("parallel") else None
 
 
+def _apart_supports(call: Call) -> str | None:
+    return None if call.has("parallel") else "computes the parallel form only"
+
+
+@register("axial", "apart", priority=20, supports=_apart_supports)
+def _apart(v: Tensor, kernels: tuple[Tensor, ...], parallel: bool) -> Tensor:
+    """In parallel: every axis by batched products on v as it lies in memory, parts side by side."""
+    v = v.contiguous()
+    parts = [_contract_in_place(v, kernel, axis) for axis, kernel in enumerate(kernels)]
+    return torch.stack(parts, dim=2).movedim(2, -1)
+
+
+def _contract_in_place(v: Tensor, kernel: Tensor, axis: int) -> Tensor:
+    shape = v.shape  # (b, h, *grid, e)
+    before, after = shape[2 : 2 + axis].numel(), shape[3 + axis :].numel()
+    rows = v.view(*shape[:2], before, shape[2 + axis], after)
+    return (kernel.unsqueeze(2) @ rows).view(shape)
+
+
 def _slabs_supports(call: Call) -> str | None:
     if call.device != "cpu":
         return "walks over heads one by one, which suits a CPU's caches only"

@@ -20,6 +20,10 @@ def axial(v, first, second):
     return attention.axial(v, (first, second))
 
 
+def parallel(v, first, second):
+    return attention.axial(v, (first, second), parallel=True)
+
+
 def normalized(q, k, v):
     ones = q.new_ones(q.shape[1], q.shape[3])
     return attention.normalized_linear(q, k, v, norm_k=(ones, ones), norm_v=(ones, ones))
@@ -33,6 +37,7 @@ def calls():
     for n in (6, 64):  # 64: large enough for heads one by one
         grids = [torch.randn(1, H, n, n, requires_grad=True) for _ in range(2)]
         yield f"axial-{n}", axial, (torch.randn(1, H, n, n, 16, requires_grad=True), *grids)
+    yield "axial-parallel", parallel, (torch.randn(1, H, n, n, 16, requires_grad=True), *grids)
 
 
 CALLS = {name: (function, inputs) for name, function, inputs in calls()}

@@ -323,7 +323,7 @@ CORNERS = [("parallel", "first", "iterations"), ("chained", "head", "values")]
 )
 def test_compiles_without_graph_break(mixing, release, checkpoint):
     torch._dynamo.reset()
-    net = model(mixing=mixing, release=release, checkpoint=checkpoint, iterations=2)
+    net = model(mixing=mixing, release=release, checkpoint=checkpoint, iterations=1)
     u, x = example(net, batch=1)
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
     y, plain = compiled(u, x), net(u, x)
