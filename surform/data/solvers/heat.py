@@ -54,7 +54,7 @@ def heat(
     After the set "Heat" of GNOT (Hao et al., arXiv 2302.14376). Two cubic splines part the layers;
     on the bottom and on the top T is a cubic spline, up to 0.5 off a level between 0 and 1 at its
     knots, and no heat passes the sides. Quadratic elements on a random mesh that follows the
-    interfaces; the points are the corners and middles of its sides.
+    interfaces, whose vertices are the points.
 
     Args:
         size: longest edge of the mesh.

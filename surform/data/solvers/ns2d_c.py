@@ -46,7 +46,7 @@ def ns2d_c(
     The setting "NS2d-c" of GNOT (Hao et al., arXiv 2302.14376): (u . grad) u = -grad p +
     viscosity Lap u, div u = 0 on [0, 8]^2 without the circles; u = y (8 - y) / 16 on the left,
     no slip on the circles, below and above, p = 0 on the right. Taylor-Hood elements on a random
-    mesh of curved triangles; the points are the corners and middles of its sides.
+    mesh of curved triangles, whose vertices are the points.
 
     Args:
         size: longest edge of the mesh; it is shorter at the circles and between them.
