@@ -6,8 +6,9 @@ import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["closest", "first_line", "is_url", "refuse_unreadable"]
+__all__ = ["closest", "file_system", "first_line", "is_url", "refuse_unreadable"]
 
 
 def closest(name: str, names: Iterable[str]) -> str:
@@ -28,13 +29,33 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def file_system(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, and the path in it.
+
+    Raises:
+        ValueError: there is no such protocol.
+        ImportError: a package is missing, which is named.
+    """
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ValueError as error:
+        raise ValueError(f"cannot open {url}: {first_line(error)}") from error
+    except ImportError as error:
+        raise ImportError(f"cannot open {url}: {first_line(error)}") from error
+
+
 def refuse_unreadable(path: str, xml: bool = False) -> None:
     """Raise for local paths that are missing, unreadable, or a web page or LFS pointer.
+
+    Of URLs only the protocol is looked at.
 
     Args:
         xml: the file is meant to be XML, which is otherwise taken for a web page.
     """
     if is_url(path):
+        file_system(path)
         return
     if not os.path.exists(path):
         folder = Path(path).resolve().parent

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import xarray as xr
 from xarray.backends import ZarrStore
 
-from surform.data.faults import first_line, is_url, refuse_unreadable
+from surform.data.faults import file_system, first_line, is_url, refuse_unreadable
 from surform.data.hdf5 import OpenHDF5, open_hdf5, remote_file
 from surform.data.lazy_arrays import Concatenated, Part, Readable, lazy_variable
 from surform.data.open_files import OpenFiles, Stored
@@ -72,7 +71,7 @@ def expand_paths(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
     if not any(c in text for c in "*?["):
         return [text]
     if is_url(text):
-        system, pattern = fsspec.core.url_to_fs(text)
+        system, pattern = file_system(text)
         found = sorted(system.unstrip_protocol(p) for p in system.glob(pattern))
     else:
         found = sorted(glob.glob(text))
@@ -140,6 +139,10 @@ def _open_zarr(path: str) -> xr.Dataset:
             raise ImportError(f"cannot open {path}: {first_line(error)}") from error
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             errors.append(error)
+        except Exception as error:  # of a file system's own kind: what a server answered
+            if not is_url(path):
+                raise
+            errors.append(error)
     missing = isinstance(errors[-1], FileNotFoundError) or "No group found" in str(errors[-1])
     reason = "no Zarr group there" if missing else first_line(errors[-1])
     raise (FileNotFoundError if missing else OSError)(f"cannot open {path}: {reason}")
@@ -205,14 +208,16 @@ def _join(datasets: Sequence[xr.Dataset], paths: Sequence[str]) -> xr.Dataset:
 
 
 def _compare_storage(name: str, parts: Sequence[Readable], paths: Sequence[str]) -> None:
-    """Warn of files that read slower than the others or with other rounding; the first one only."""
-    first = parts[0]
+    """Warn of the first file that is stored otherwise, so that it rounds or reads otherwise."""
+    one = parts[0]
     for part, path in zip(parts[1:], paths[1:], strict=True):
-        if part.dtype != first.dtype:
-            text = f"holds {part.dtype}, in {paths[0]} {first.dtype}: values are converted"
-        elif (part.chunks or ())[1:] != (first.chunks or ())[1:]:
-            text = f"lies in chunks of {part.chunks}, in {paths[0]} of {first.chunks}: what suits "
-            text += "one reads the other slowly, store them alike"
+        if part.dtype != one.dtype:
+            text = f"holds {part.dtype}, in {paths[0]} {one.dtype}: values are converted"
+        elif part.chunks and one.chunks and part.chunks[1:] != one.chunks[1:]:
+            text = (
+                f"lies in chunks of {part.chunks}, in {paths[0]} of {one.chunks}: reading is "
+                "planned for the larger ones, store all files alike"
+            )
         else:
             continue
         warnings.warn(f"{path}: variable {name} {text}", stacklevel=2)

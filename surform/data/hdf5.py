@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import fsspec
 import h5py
 import xarray as xr
 
-from surform.data.faults import first_line, is_url
+from surform.data.faults import file_system, first_line, is_url
 from surform.data.netcdf import open_netcdf
 from surform.data.open_files import OpenFiles
 from surform.data.pdebench import is_pdebench, open_pdebench
@@ -73,7 +72,7 @@ _LAYOUTS: tuple[tuple[Callable[[Any], bool], Callable[..., xr.Dataset]], ...] = 
 
 def remote_file(url: str) -> Any:
     """A remote file, open for reading."""
-    system, path = fsspec.core.url_to_fs(url)
+    system, path = file_system(url)
     try:
         return system.open(path, "rb")
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from surform.data.faults import is_url
+from surform.data.faults import first_line, is_url
 from surform.data.fields import expand_paths, is_zarr, open_fields
 from surform.data.layout import Layout, resolve
 from surform.data.selection import Selection
@@ -134,11 +134,13 @@ class FieldSource:
     def _values(self, name: str, key: tuple[Any, ...], sample: int) -> np.ndarray:
         try:
             return self.dataset.variables[name][key].to_numpy()
-        except (OSError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        except Exception as error:
             path, index = self.file_of(sample)
+            # a file system may have errors of its own kind for what a server answered
+            if not (isinstance(error, (OSError, RuntimeError)) or is_url(path)):
+                raise
             raise OSError(
-                f"cannot read variable {name}, sample {index} of {path}: {reason}"
+                f"cannot read variable {name}, sample {index} of {path}: {first_line(error)}"
             ) from error
 
     def _require_finite(
