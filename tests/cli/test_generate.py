@@ -118,7 +118,7 @@ def test_help_imports_no_torch():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "which solver? NAME is one of burgers, darcy"),
+        ("", "which solver? NAME is one of burgers, channel, darcy"),
         ("kolmogorow --out a.zarr --samples 1", "did you mean kolmogorov?"),
         ("burgers --samples 1", "--out is missing"),
         ("burgers --out a.zarr", "--samples is missing"),
@@ -140,3 +140,15 @@ def test_bad_lines_are_one_sentence_with_exit_code_2(capsys, tmp_path, line, mes
     assert message in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_solver_on_meshes_is_generated_like_the_others(capsys):
+    pytest.importorskip("skfem")
+    line = "elasticity --size 0.3 --hole-size 0.1 --out e.h5 --samples 2 --workers 1"
+    assert run(line) == 0
+    assert capsys.readouterr().out == "wrote e.h5\n"
+    with xr.open_dataset("e.h5") as data:
+        assert data.sizes["sample"] == 2
+        assert json.loads(data.attrs["parameters"])["hole_size"] == 0.1
+    assert run("burgers --out b.zarr --samples 2 --workers 2") == 2
+    assert "workers is 2, but burgers computes its samples together" in capsys.readouterr().err
