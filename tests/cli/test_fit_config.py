@@ -194,7 +194,9 @@ def test_an_option_that_a_checkpoint_does_not_know_counts_when_it_is_asked_for()
     ]
 
 
-@pytest.mark.parametrize("name", ["Halving", "CosineEpochs", "RestartedCosine", "one_cycle", "step_decay"])
+@pytest.mark.parametrize(
+    "name", ["Halving", "CosineEpochs", "RestartedCosine", "one_cycle", "step_decay"]
+)
 def test_schedules_are_found_by_their_short_names(name: str) -> None:
     config = apply_overrides(BASE, ["--model.schedule", name])
     found = config["model"]["init_args"]["schedule"]["class_path"]
