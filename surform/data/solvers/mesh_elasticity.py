@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from skfem import Basis, ElementTriP2, ElementVector, FacetBasis, LinearForm
 from skfem.helpers import dot
-from skfem.models.elasticity import lame_parameters, linear_elasticity, plane_stress
+from skfem.models.elasticity import linear_elasticity
 
 from surform.data.solvers.quadratic_mesh import QuadraticMesh, solve_with_fixed
 
@@ -75,7 +75,11 @@ def von_mises(stresses: np.ndarray) -> np.ndarray:
 
 
 def _lame(poisson: float, state: State) -> tuple[float, float]:
-    return (plane_stress if state == "plane_stress" else lame_parameters)(1.0, poisson)
+    """Lamé's parameters of a plane problem for Young's modulus 1."""
+    shear = 1 / (2 * (1 + poisson))
+    if state == "plane_stress":
+        return poisson / (1 - poisson**2), shear
+    return poisson / ((1 + poisson) * (1 - 2 * poisson)), shear
 
 
 def _load(basis: Basis | FacetBasis, function: Vector) -> np.ndarray:
