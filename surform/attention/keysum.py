@@ -179,10 +179,10 @@ def _joined(q: Tensor, sums: tuple[Tensor, ...], residual: Tensor | None, merge:
     """One product for all sets (and heads, if merged): queries over each set's normaliser, side by
     side."""
     joint = torch.stack([one[..., :-1] for one in sums], dim=2)  # (b, h, sets, d, e)
-    normalizers = q @ torch.cat([_total(one) for one in sums], dim=-1)  # (b, h, n, sets)
+    shares = 1.0 / (q @ torch.cat([_total(one) for one in sums], dim=-1))  # (b, h, n, sets)
     if merge:  # (b, n, h, sets, d): heads lie inside of tokens
-        q, normalizers = q.transpose(1, 2), normalizers.transpose(1, 2)
-    scaled = (q.unsqueeze(-2) / normalizers.unsqueeze(-1)).flatten(2 if merge else 3)
+        q, shares = q.transpose(1, 2), shares.transpose(1, 2)
+    scaled = (q.unsqueeze(-2) * shares.unsqueeze(-1)).flatten(2 if merge else 3)
     return _product(scaled, joint.flatten(1, 3) if merge else joint.flatten(2, 3), residual)
 
 

@@ -27,13 +27,16 @@ from surform.operators.point_checks import (
 __all__ = ["CGPTNO", "GNOT"]
 
 Activation = Literal["gelu", "relu", "tanh", "sigmoid"]
-_PIECE = 1024  # points at a time in inference on a CPU: what lies between two sums stays in caches
+_PIECE = (
+    1024  # points per thread at a time in inference on a CPU: what a piece needs stays in caches
+)
 
 
 @dataclass
 class _Piece:
     """Some of the query points on their way through the layers."""
 
+    start: int
     x: Tensor
     positions: Tensor | None
     mask: Tensor | None
@@ -43,7 +46,7 @@ class _Piece:
 
     def enter(self, layer: Layer, known: list[Tensor]) -> Tensor:
         """The sums over these points that the layer's self attention needs."""
-        self.gates = None if self.positions is None else layer.gates(self.positions)
+        self.gates = None if self.positions is None else layer.gates(self.positions, self.start)
         self.x, self.q, own = layer.enter(self.x, known, self.gates, self.mask, self.weights)
         return own
 
@@ -220,7 +223,7 @@ class _PointTransformer(nn.Module):
                 x = torch.cat((x, everywhere), dim=-1)
             x = self.trunk(x if self.octaves is None else self.octaves(x))
             keep, measures = (None if t is None else t[:, part] for t in (mask, weights))
-            found.append(_Piece(x, positions, keep, measures))
+            found.append(_Piece(part.start, x, positions, keep, measures))
         return found
 
     def _through_layers(self, pieces: list[_Piece], sums: list[list[Tensor]]) -> list[Tensor]:
@@ -375,7 +378,7 @@ def _parts(points: Tensor, chunk: int | None) -> list[slice]:
     if chunk is None:
         if torch.is_grad_enabled() or not works_in_blocks(points):
             return [slice(0, n)]
-        chunk = max(1, _PIECE // b)
+        chunk = max(1, _PIECE * torch.get_num_threads() // max(b, 1))
     return [slice(start, min(start + chunk, n)) for start in range(0, n, chunk)] or [slice(0, n)]
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from surform.layers.dropout import Dropout
+from surform.layers.remembered import Remembered
 from surform.operators.expert_blocks import ACTIVATIONS
 from surform.operators.expert_mixture import ExpertMixture
 from surform.operators.gnot_attention import CrossAttention, SelfAttention
@@ -105,6 +106,7 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.norm_after = norm_after
+        self._known_gates = Remembered()
         self.gate = None
         if experts > 1:
             self.gate = GateNet(space_dim, hidden, experts, activation, recompute)
@@ -118,9 +120,24 @@ class Layer(nn.Module):
         self.mixture2 = ExpertMixture(dim, hidden, experts, **options)
         self.dropout = Dropout(dropout)
 
-    def gates(self, positions: Float[Tensor, "b n s"]) -> Float[Tensor, "b n m"] | None:
-        """Shares of the experts at every point; None for a single one, which needs none."""
-        return None if self.gate is None else torch.softmax(self.gate(positions), dim=-1)
+    def gates(
+        self, positions: Float[Tensor, "b n s"], piece: int = 0
+    ) -> Float[Tensor, "b n m"] | None:
+        """Shares of the experts at every point; None for a single one, which needs none.
+
+        In inference on a CPU they are kept for the next call with the same positions: `piece` tells
+        parts of a mesh apart.
+        """
+        if self.gate is None:
+            return None
+        known = self._known_gates.recall(self.gate, dict)  # an empty one once the gate has changed
+        if piece in known:
+            before, gates = known[piece]
+            if before.dtype == positions.dtype and torch.equal(before, positions):
+                return gates
+        gates = torch.softmax(self.gate(positions), dim=-1)
+        known[piece] = (positions.detach().clone(), gates)
+        return gates
 
     def enter(
         self,

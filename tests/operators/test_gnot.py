@@ -281,6 +281,30 @@ def test_one_expert_has_no_gate_and_the_gate_sees_positions_only():
     assert build(in_channels=4).layers[0].gate.first.in_features == 4
 
 
+def test_gates_of_the_same_positions_are_made_once_in_inference(monkeypatch):
+    model = build(dtype=torch.float32)
+    call = full(model, (7, 7), dtype=torch.float32)
+    made = []
+    for layer in model.layers:
+        layer.gate.register_forward_hook(lambda *_: made.append(1))
+    with torch.no_grad():
+        expected = model(**call)
+        assert len(made) == 2  # one per layer
+        assert torch.equal(model(**call), expected)
+        assert len(made) == 2
+        moved = call["points"] + 1.0
+        fresh = build(dtype=torch.float32)(**call | {"points": moved})
+        assert torch.equal(model(**call | {"points": moved}), fresh)
+        call["points"].add_(1.0)  # in place: seen as well
+        assert torch.equal(model(**call), fresh)
+        assert len(made) == 4
+        model.layers[0].gate.first.bias.data.add_(0.5)
+        assert not torch.equal(model(**call), fresh)
+        assert len(made) == 5
+    model(**call)
+    assert len(made) == 7  # with gradients always anew
+
+
 def test_published_sizes_have_the_published_number_of_parameters():
     sizes = {"dim": 128, "depth": 3, "out_channels": 3, "parameters": 12, "input_channels": (3, 3)}
     assert count(GNOT(**sizes, experts=3)) == 3_935_500
