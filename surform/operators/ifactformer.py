@@ -44,7 +44,7 @@ class IFactFormer(nn.Module):
             (IFactFormer-m), "chained" contracts one axis after the other (IFactFormer-o).
         release: what the official history disagrees on. "head": the contracted values are
             normalised per channel over all points. "first": per index of the FIRST axis, over all
-            else, and in parallel the block ends with a second MLP; published figures are its.
+            else, and in parallel the block ends with a second MLP; the published notebook ran it.
         encoding_scale: standard deviation of the encoding's frequencies [1 / unit of length].
         rank: axes of the grid.
         periodic: which axes are evenly spaced and close on themselves, their end points not
