@@ -18,7 +18,7 @@ __all__ = ["Flow", "solve_flow"]
 Velocity = Callable[[np.ndarray], np.ndarray]
 
 _TOLERANCE = 1e-10  # last step of Newton's method over the velocity
-_ITERATIONS = 30
+_ITERATIONS = 20
 _PIVOT = 0.01
 _FAST = 0.1  # as long as steps shrink by so much, the factors of an earlier step still serve
 
