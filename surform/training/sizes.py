@@ -31,8 +31,7 @@ def require_sizes(net: nn.Module, sizes: Sizes) -> None:
             continue
         asked = list(asked) if isinstance(asked, tuple) else asked
         if asked != size(value):
-            named = isinstance(value, tuple) and value
-            listed = f" ({', '.join(value)})" if named else ""
+            listed = f" ({', '.join(value)})" if isinstance(value, tuple) and value else ""
             raise ValueError(
                 f"the network has {name}={asked}, the data give {size(value)}{listed}: "
                 f"set model.net.{name}, to null for what the data give, or change the data"
