@@ -54,6 +54,6 @@ def _require_same(path: str, solver: str, arguments: Mapping[str, Any]) -> None:
     known = {"samples": 0, "seed": 0, "shard": (0, 1), "batch": None, "dtype": "float32"}
     request = {name: arguments.get(name, value) for name, value in known.items()}
     request["batch"] = request["batch"] or default_batch(solver)
-    other = {*known, "device", "progress", "overwrite"}
+    other = {*known, "device", "progress", "overwrite", "workers"}
     parameters = {name: value for name, value in arguments.items() if name not in other}
     Request(solver, parameters, **request).check_same(Path(path), found, exact=False)

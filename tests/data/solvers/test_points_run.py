@@ -16,6 +16,7 @@ pytest.importorskip("skfem")
 
 from surform.data.points_selection import PointsSelection
 from surform.data.points_xarray import StoredPoints
+from surform.data.provision import provide
 from surform.data.solvers import points_partial
 from surform.data.solvers.generate import generate
 from surform.data.solvers.shards import join
@@ -282,3 +283,14 @@ def test_listing_solvers_needs_no_extra():
     assert done.returncode == 0, done.stderr
     assert "Velocity u, v and pressure p of steady flow past 4 circles" in done.stdout
     assert "--radius-max" in done.stdout
+
+
+def test_recipes_may_name_workers_at_every_start(tmp_path):
+    options = {"solver": "elasticity", "samples": 2, "workers": 1, "progress": False, **SMALL}
+    path = tmp_path / "a.zarr"
+    provide(str(path), options)
+    made = path.stat().st_mtime_ns
+    provide(str(path), options)
+    assert path.stat().st_mtime_ns == made
+    with pytest.raises(FileExistsError, match="exists with samples 2, but samples 3"):
+        provide(str(path), {**options, "samples": 3})
