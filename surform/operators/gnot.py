@@ -326,7 +326,8 @@ class GNOT(_PointTransformer):
 class CGPTNO(_PointTransformer):
     """GNOT without experts and gates: the model that its authors' script trains on flow fields.
 
-    Same paper, code and deviations as `GNOT`; feed-forward maps normalise their input.
+    Same paper (arXiv 2302.14376), code and deviations as `GNOT`; feed-forward maps normalise
+    their input.
 
     Args: as for `GNOT`.
     """
