@@ -41,7 +41,12 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_annotated_shapes_hold() -> None:
     paths = [str(HERE / path) for path in PATHS]
-    chosen = ("-m", "not slow", "-k", "not derivatives and not wrong_arguments")
+    chosen = (
+        "-m",
+        "not slow",
+        "-k",
+        "not derivatives and not wrong_arguments and not compiles and not exports",
+    )
     done = run("-m", "pytest", "-p", "no:cacheprovider", "--tb=short", *chosen, *paths)
     assert done.returncode == 0, done.stdout[-4000:]
 

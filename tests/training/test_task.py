@@ -75,7 +75,7 @@ def test_pushforward_trains_on_the_block_after_its_own_rollouts(tmp_path: Path) 
     data = ToyData(frames=4)
     task.surrogate.fit_to(data.description(), *data.normalizers())
     batch = data.collate([0, 1])
-    window, targets = task._push_forward(batch)
+    window, targets = task._push_forward(batch.inputs, batch)
     assert torch.equal(targets, batch.targets[:, 2:4])
     rolled = task.surrogate(batch.inputs, batch.coordinates, 2)
     torch.testing.assert_close(window, rolled)
@@ -120,7 +120,7 @@ def test_walls_hold_in_training_pushforward_and_evaluation() -> None:
     batch = data.collate([0, 1])
     seen = [
         task._compare(batch.inputs, batch.targets[:, :2], batch, 2).output,
-        task._push_forward(batch)[0],
+        task._push_forward(batch.inputs, batch)[0],
         task.evaluate_batch(batch).output,
     ]
     for fields in seen:
