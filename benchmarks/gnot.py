@@ -5,7 +5,7 @@ layers, 3 experts, float32. An evaluation and a training step (forward and backw
 the literal path in one process, in CPU seconds of one thread, each turn with other points, as the
 gates of a known mesh are remembered: their gain is shown beside. Memory is measured in fresh
 processes. The literal path is `tests/operators/literal_gnot.py`, same weights. Then evaluations of
-growing numbers of points, on all threads, each in a process of its own.
+growing numbers of points on one thread, each in a process of its own.
 
     python -m benchmarks.gnot
     python -m benchmarks.gnot --repeats 9 --points 10000
@@ -117,16 +117,16 @@ def _program(name: str, kind: str, literal: bool) -> str:
 
 
 def scaling(name: str, points: int) -> dict[str, Any]:
-    """Wall seconds and memory of one evaluation on all threads, in a process of its own."""
+    """CPU seconds and memory of one evaluation on one thread, in a process of its own."""
     program = (
-        "import resource, time, torch\n"
+        "import resource, time, torch; torch.set_num_threads(1)\n"
         "from benchmarks.gnot import build\n"
         f"net, call = build({name!r}, {points})\n"
         "with torch.no_grad():\n"
         f"    build({name!r}, 2000)[0].eval()(*build({name!r}, 2000)[1])\n"
-        "    start = time.perf_counter()\n"
+        "    start = time.process_time()\n"
         "    y = net.eval()(*call)\n"
-        "    print(time.perf_counter() - start, bool(y.isfinite().all()), end=' ')\n"
+        "    print(time.process_time() - start, bool(y.isfinite().all()), end=' ')\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
@@ -152,11 +152,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--points", nargs="+", type=int, default=[10_000, 100_000, 1_000_000])
     options = parser.parse_args(arguments)
-    large = [scaling(name, n) for name in options.models for n in options.points]
-    save(RESULTS / "gnot-points.json", large)
     torch.set_num_threads(1)
     rows = [row(name, options.repeats) for name in options.models]
     save(RESULTS / "gnot.json", rows)
+    large = [scaling(name, n) for name in options.models for n in options.points]
+    save(RESULTS / "gnot-points.json", large)
     _show(rows, large)
 
 
@@ -175,7 +175,7 @@ def _show(rows: list[dict[str, Any]], large: list[dict[str, Any]]) -> None:
                 f"{found[f'{kind}_mb']} ({found[f'literal_{kind}_mb']})",
             )
     Console().print(table)
-    table = Table(title=f"evaluation, {torch.get_num_threads()} threads")
+    table = Table(title="evaluation, one thread, CPU time")
     for heading in ("", "points", "s", "µs per point", "GB resident", "allowed"):
         table.add_column(heading, justify="right")
     for found in large:

@@ -27,9 +27,7 @@ from surform.operators.point_checks import (
 __all__ = ["CGPTNO", "GNOT"]
 
 Activation = Literal["gelu", "relu", "tanh", "sigmoid"]
-_PIECE = (
-    1024  # points per thread at a time in inference on a CPU: what a piece needs stays in caches
-)
+_PIECE = 1024  # points per thread in inference on a CPU: what a piece needs stays in the caches
 
 
 @dataclass
