@@ -30,6 +30,10 @@ $(STAMP): pyproject.toml | $(BIN)/python
 demo: $(USER_STAMP)
 	$(BIN)/surform demo --out demo
 
+# one thread for each of the two processes, which would otherwise wait for each other
+test test-fast: export OMP_NUM_THREADS = 1
+test test-fast: export MKL_NUM_THREADS = 1
+
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
