@@ -10,15 +10,24 @@ __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 HELP = (
     "Measure models at their published sizes: forward and training time, peak memory, share of the "
     "machine's own matrix product rate, gain over the literal attention, and neuraloperator's FNO "
-    "on the same grid where it is installed. All runs alternate."
+    "on the same grid where it is installed. All runs alternate. `surform bench data RECIPE|PATH` "
+    "measures how fast batches come from its data, by numbers of workers, and where the time goes."
 )
 EXAMPLE = "surform bench galerkin-burgers --threads 1 --repeats 1 --out speed.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="which cases (all of them)")
+    parser.add_argument(
+        "cases", nargs="*", metavar="CASE", help="which cases (all of them), or data RECIPE|PATH"
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="processor threads (1)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="runs of each (5)")
+    parser.add_argument(
+        "--workers", default="0,1,2", metavar="N,N", help="of data: numbers of workers (0,1,2)"
+    )
+    parser.add_argument(
+        "--batches", type=int, default=50, metavar="N", help="of data: batches of each (50)"
+    )
     parser.add_argument("--out", metavar="FILE", help="write the rows as JSON")
 
 
@@ -28,13 +37,18 @@ def run(args: argparse.Namespace) -> int:
     import torch
     from rich.progress import Progress
 
-    from surform.bench.cases import CASES
-    from surform.bench.measure import save
-    from surform.bench.speed import measure
     from surform.data.atomic import refuse_folder
 
     if args.out:
         refuse_folder(args.out, "--out")
+    if args.cases[:1] == ["data"]:
+        from surform.cli.bench_data import run as run_data
+
+        return run_data(args)
+    from surform.bench.cases import CASES
+    from surform.bench.measure import save
+    from surform.bench.speed import measure
+
     for name in args.cases:
         if name not in CASES:
             near = difflib.get_close_matches(name, CASES, n=2) or list(CASES)

@@ -20,6 +20,7 @@ EXAMPLES = {
 }
 
 OWN = ("config", "ckpt_path", "out", "override", "print_config", "no_report", "every_n_steps")
+OWN += ("check",)
 
 _WHAT = {
     "fit": "Train a model. The run folder ends with the best model, metrics and report.html.",
@@ -94,6 +95,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
     if command == "fit":
         parser.add_argument(
             "--every_n_steps", type=int, metavar="N", help="save last.ckpt after so many steps, too"
+        )
+        parser.add_argument(
+            "--check",
+            action="store_true",
+            help="build and read everything, say what memory training takes, and stop",
         )
         parser.add_argument("--no_report", action="store_true", help="skip report.html at the end")
     return parser

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 from surform.cli.fit_check import check_class, explain, import_class, refusal
 from surform.training.sizes import Sizes, size
 
-__all__ = ["data_sizes", "filled", "net_arguments"]
+__all__ = ["build_data", "data_sizes", "filled", "net_arguments"]
 
 
 def data_sizes(config: dict[str, Any]) -> Sizes:
@@ -30,17 +30,7 @@ def data_sizes(config: dict[str, Any]) -> Sizes:
     node = config.get("data")
     if not wanted or not isinstance(node, dict) or "class_path" not in node:
         return {}
-    check_class("data", node)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(LightningDataModule, "data")
-    try:
-        parsed = parser.parse_object({"data": copy.deepcopy(node)})
-    except ArgumentError as error:
-        raise ValueError(refusal(error) or explain(error, config)) from error
-    try:
-        data = parser.instantiate_classes(parsed)["data"]
-    except (ArgumentError, ValueError) as error:
-        raise ValueError(refusal(error) or explain(error, config)) from error
+    data = build_data(config)
     if not hasattr(data, "description"):
         return {}
     sizes = data.description().sizes()
@@ -51,6 +41,22 @@ def data_sizes(config: dict[str, Any]) -> Sizes:
                 f"{', '.join(sizes)}): give a value"
             )
     return sizes
+
+
+def build_data(config: dict[str, Any]) -> Any:
+    """The data module of a configuration; ValueError, in one sentence, where it cannot be built."""
+    node = config["data"]
+    check_class("data", node)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(LightningDataModule, "data")
+    try:
+        parsed = parser.parse_object({"data": copy.deepcopy(node)})
+    except ArgumentError as error:
+        raise ValueError(refusal(error) or explain(error, config)) from error
+    try:
+        return parser.instantiate_classes(parsed)["data"]
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(refusal(error) or explain(error, config)) from error
 
 
 def filled(config: dict[str, Any], sizes: Sizes) -> dict[str, Any]:

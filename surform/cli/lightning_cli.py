@@ -38,6 +38,7 @@ from surform.data.atomic import replacing, writer_lock
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
 from surform.training.logger import MetricsLogger
+from surform.training.memory_note import MemoryNote, OnlyCheckedError
 from surform.training.predictions import PredictionWriter
 from surform.training.resume import ExactResume
 from surform.training.run_folder import RunFolder
@@ -177,6 +178,8 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
         fit = command == "fit"
         bound = ("model", "data", "trainer", "seed_everything") if fit else ("model",)
         check_agreement(stored["config"], config, bound, options(asked))
+    if command == "fit" and args.check:
+        return _check(config)
     if command == "fit":
         with _run_folder(args.out, name, checkpoint) as folder:
             return _fit(args, config, name, folder, checkpoint)
@@ -195,6 +198,7 @@ def train(
     override: bool = False,
     every_n_steps: int | None = None,
     checkpoint: Path | None = None,
+    memory: bool = False,
 ) -> Trainer:
     """Train as a resolved configuration says, in a run folder of its own; returns the trainer.
 
@@ -204,8 +208,10 @@ def train(
         override: let the configuration win over what the checkpoint says.
         every_n_steps: save last.ckpt after so many steps, too.
         checkpoint: continue from it.
+        memory: say first what it takes.
     """
     callbacks = [
+        *[MemoryNote()] * memory,
         RunFolder(folder, title=title, report=report),
         ExactResume(override),
         ProgressLines(),
@@ -223,6 +229,16 @@ def train(
     with nullcontext() if _is_child() else _owned(folder):
         cli.trainer.fit(cli.model, **start)
     return cli.trainer
+
+
+def _check(config: dict[str, Any]) -> int:
+    """Everything that training begins with, without a run folder."""
+    cli = SurformCLI(config, [MemoryNote(only=True)])
+    try:
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    except OnlyCheckedError:
+        print("ready to train: configuration, data and one batch are in order")
+    return 0
 
 
 def _fit(
@@ -246,6 +262,7 @@ def _fit(
         override=args.override,
         every_n_steps=args.every_n_steps,
         checkpoint=checkpoint,
+        memory=True,
     )
     if trainer.is_global_zero:
         task: Any = trainer.lightning_module

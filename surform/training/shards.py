@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
-__all__ = ["gathered", "is_sharded", "like", "whole"]
+__all__ = ["gathered", "is_sharded", "like", "part_bytes", "whole"]
 
 
 def is_sharded(tensor: Any) -> bool:
@@ -31,6 +31,12 @@ def like(value: Tensor, weight: Tensor) -> Tensor:
         return value
     # each process cuts its own part: no communication
     return distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)
+
+
+def part_bytes(tensor: Tensor) -> int:
+    """Bytes of a tensor in this process."""
+    own = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return own.numel() * own.element_size()
 
 
 def gathered(tree: Any, keep: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -88,6 +89,7 @@ class Task(LightningModule):
         self.run_seed: int | None = None
         self.protocol = "clean"
         self.profiles: dict[str, dict[str, list[float]]] = {}
+        self.rehearsal = False  # whether a batch only shows what the last steps will take
         self.remarks: list[str] = []  # on the model a run leaves behind: printed, and reported
         self._evaluation = self._profiles = Evaluation()
 
@@ -141,11 +143,14 @@ class Task(LightningModule):
 
     # -- steps -----------------------------------------------------------------------------
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_loss(self, batch: Any) -> tuple[Prediction, Tensor]:
+        """What a training step differentiates, and what it was computed from."""
         prediction = self.predict_batch(batch)
         loss = self.loss(prediction, batch)
-        if prediction.penalty is not None:
-            loss = loss + prediction.penalty
+        return prediction, loss if prediction.penalty is None else loss + prediction.penalty
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        prediction, loss = self.training_loss(batch)
         self._require_finite(loss, batch_idx)
         if self._shows_loss(batch_idx) and not in_second_pass(self.trainer):
             self.log("train/loss", loss, prog_bar=True, batch_size=len(prediction.target))
@@ -253,6 +258,8 @@ class Task(LightningModule):
     @property
     def batches_seen(self) -> int:
         """Training batches since the run began, over all epochs and resumptions."""
+        if self.rehearsal:
+            return sys.maxsize
         return max(0, self.trainer.fit_loop.epoch_loop.total_batch_idx)
 
     def configure_optimizers(self) -> Any:

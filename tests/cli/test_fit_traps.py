@@ -285,7 +285,7 @@ def test_13_a_run_prints_only_our_lines(run: Run) -> None:
     assert code == 0
     assert out == "run folder: q\n"
     lines = error.splitlines()
-    assert [line[:7] for line in lines] == ["epoch 1", "epoch 2"], error
+    assert [line[:7] for line in lines] == ["memory:", "epoch 1", "epoch 2"], error
 
 
 def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, trained: Path) -> None:
@@ -359,6 +359,24 @@ def test_18_a_machine_without_the_device_is_told_in_one_sentence(
 ) -> None:
     refused(run("fit", "-c", "toy.yaml", *words, "--out", "never"), message)
     assert not Path("never").exists()
+
+
+@pytest.mark.fault
+def test_18_a_strategy_that_does_not_exist_is_refused(run: Run) -> None:
+    result = run("fit", "-c", "toy.yaml", "--trainer.strategy", "fdsp", "--out", "never")
+    refused(result, "trainer.strategy is 'fdsp': did you mean fsdp")
+    result = run("fit", "-c", "toy.yaml", "--trainer.strategy", "horovod", "--out", "never")
+    refused(result, "trainer.strategy is 'horovod': valid are auto, ddp")
+    assert not Path("never").exists()
+
+
+def test_19_checking_trains_and_writes_nothing(run: Run) -> None:
+    code, out, error = run("fit", "-c", "toy.yaml", "--check", "--out", "never")
+    assert code == 0, error
+    assert out == "ready to train: configuration, data and one batch are in order\n"
+    assert error.startswith("memory: about ")
+    assert not Path("never").exists()
+    assert not Path("runs").exists()
 
 
 @pytest.mark.fault
