@@ -79,8 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _USER_ERRORS as error:
         if traceback:
             raise
-        print(f"surform {line[0]}: {_one_line(error)}", file=sys.stderr)
+        print(f"surform {line[0]}{_process()}: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _process() -> str:
+    """Which of the processes of a run this is, where it is not the first."""
+    rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
+    return f" (process {rank})" if rank != "0" else ""
 
 
 def _run(command: str, argv: list[str]) -> int:

@@ -16,7 +16,7 @@ from surform.data.fingerprint import fingerprint, provenance
 from surform.data.loaders import gather_objects, joint_processes, make_loader, process_group
 from surform.data.noise import InputNoise
 from surform.data.normalizers import KINDS, Normalizer
-from surform.data.order import BatchOrder
+from surform.data.order import BatchOrder, require_windows
 from surform.data.provision import provide
 from surform.data.reading import advise, read_in_order, shuffle_by_chunks
 from surform.data.selection import Selection
@@ -231,7 +231,8 @@ class FieldsData(L.LightningDataModule):
         splits = {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ("test",))
         for split in splits:
             if split in self._opened().samples:
-                self.windows(split)
+                ranks = joint_processes(self.trainer)[1]
+                require_windows(len(self.windows(split)), ranks, f"{split} ")
 
     def train_dataloader(self) -> DataLoader[FieldBatch]:
         loader, self._train_order = self._loader("train", training=True)
@@ -359,7 +360,7 @@ class FieldsData(L.LightningDataModule):
             advise(windows, samples)
         order = BatchOrder(
             len(windows), batch_size, self.seed,
-            training=training, rank=rank, ranks=ranks, what=f"{split} ", **options,
+            training=training, rank=rank, ranks=ranks, **options,
         )  # fmt: skip
         return make_loader(windows, order, self.workers), order
 

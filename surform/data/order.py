@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import DistributedSampler
 
-__all__ = ["BatchOrder", "block_order", "order"]
+__all__ = ["BatchOrder", "block_order", "order", "require_windows"]
 
 
 def order(seed: int, epoch: int, windows: int) -> np.ndarray:
@@ -40,6 +40,15 @@ def block_order(
     return np.concatenate([lanes.transpose(2, 1, 0).ravel(), row[lanes.size :]])
 
 
+def require_windows(windows: int, ranks: int, what: str = "") -> None:
+    """ValueError where some process would get no window; `what` names them: "validation "."""
+    if windows < ranks:
+        raise ValueError(
+            f"{windows} {what}window{'s' * (windows != 1)} cannot be shared by {ranks} processes: "
+            "take fewer (trainer.devices), or give more data"
+        )
+
+
 class BatchOrder(DistributedSampler):
     """The batches of one process, as lists of window numbers.
 
@@ -67,7 +76,6 @@ class BatchOrder(DistributedSampler):
         blocks: `(windows,)`: windows of one number are cheaper to read one soon after the other,
             see `block_order`; None shuffles them all alike.
         phases: see `block_order`.
-        what: what windows they are, in messages: "validation ".
     """
 
     def __init__(
@@ -82,16 +90,11 @@ class BatchOrder(DistributedSampler):
         ranks: int = 1,
         blocks: np.ndarray | None = None,
         phases: int = 1,
-        what: str = "",
     ) -> None:
         super().__init__(range(windows), ranks, rank, shuffle=training, seed=seed)  # type: ignore[arg-type]
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if windows < ranks:
-            raise ValueError(
-                f"{windows} {what}windows cannot be shared by {ranks} processes: take fewer "
-                "(trainer.devices), or give more data"
-            )
+        require_windows(windows, ranks)
         self.blocks, self.phases = blocks, phases
         self.windows, self.training = windows, training
         self._whole = training and drop_last

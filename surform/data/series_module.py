@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from surform.data.calendar import calendar_features, calendar_names
 from surform.data.loaders import joint_processes, whole_batches
 from surform.data.normalizers import Normalizer
-from surform.data.order import BatchOrder
+from surform.data.order import BatchOrder, require_windows
 from surform.data.provision import provide
 from surform.data.series_batch import SeriesBatch
 from surform.data.series_build import Cleaning, build_table
@@ -224,7 +224,8 @@ class SeriesData(L.LightningDataModule):
         splits = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
         for split in splits.get(stage, ()):
             if split in self._rows()[0]:
-                self.windows(split)
+                ranks = joint_processes(self.trainer)[1]
+                require_windows(len(self.windows(split)), ranks, f"{split} ")
 
     def train_dataloader(self) -> DataLoader[SeriesBatch]:
         loader, self._train_order = self._loader(self.windows("train"), training=True)

@@ -323,3 +323,13 @@ def test_nan_in_training_data_that_nothing_normalises(flow: xr.Dataset, tmp_path
         "variable p is nan at sample 1, time index 5, x index 2, y index 3",
         lambda: prepare(str(tmp_path / "f.zarr"), targets=["p"], **options),
     )
+
+
+def test_more_processes_than_windows(flow_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "surform.data.fields_module.joint_processes"
+    monkeypatch.setattr(place, lambda trainer: (0, 3))
+    options = {"split": {"train": 4, "validation": 1}, "validation_target_steps": 7}
+    refused(
+        ValueError, "2 validation windows cannot be shared by 3 processes: take fewer",
+        lambda: prepare(flow_path, **options),
+    )  # fmt: skip

@@ -71,7 +71,7 @@ def test_lightning_leaves_it_alone() -> None:
 
 
 def test_impossible_orders_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 windows cannot be shared by 2 processes"):
+    with pytest.raises(ValueError, match="1 window cannot be shared by 2 processes: take fewer"):
         BatchOrder(1, 1, ranks=2)
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         BatchOrder(4, 0)
