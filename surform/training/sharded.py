@@ -13,13 +13,13 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.optim import Optimizer
 
 from surform.training.shards import gathered, like
 
-__all__ = ["Sharded"]
+__all__ = ["Sharded", "shard"]
 
 
 class Sharded(DDPStrategy):
@@ -33,7 +33,7 @@ class Sharded(DDPStrategy):
     process. When training ends the whole weights are put into every process' memory (not the
     GPU's), so that the model is exported, reported on and used as after any training.
 
-    Lightning's own "fsdp" (FSDP1) refuses CPUs and keeps its wrapper in the names of classes.
+    Lightning's own "fsdp" (FSDP1) refuses CPUs, and knows no average of the weights in parts.
     """
 
     strategy_name = "sharded"
@@ -50,6 +50,11 @@ class Sharded(DDPStrategy):
         self.accelerator.setup(trainer)
         self.model = self.precision_plugin.convert_module(self.model)
         _require_network_only(task)
+        if getattr(self.precision_plugin, "scaler", None) is not None:
+            raise ValueError(
+                "the strategy fsdp does not scale losses, as precision 16-mixed needs it: use "
+                "bf16-mixed or 32-true"
+            )
         self._agree(task)
         if self.plain is None:
             self._shard(task)
@@ -116,16 +121,19 @@ class Sharded(DDPStrategy):
             id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in net.parameters()
         }
         self.plain = copy.deepcopy(net, empty)  # type: ignore[arg-type]
-        mesh = init_device_mesh(self.root_device.type, (self.world_size,))
+        shard(net, init_device_mesh(self.root_device.type, (self.world_size,)))
+
+
+def shard(net: nn.Module, mesh: DeviceMesh) -> None:
+    """Spread the weights of each block, and the rest of them, over the processes of a mesh."""
+    # where nothing is written into what a block returns, a view does no harm
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
+    for block in _blocks(net):
         # weights that stay gathered after a forward pass would hide what the average writes
-        options = {"mesh": mesh, "reshard_after_forward": True}
-        # where nothing is written into what a block returns, a view does no harm
-        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
-        for block in _blocks(net):
-            fully_shard(block, **options)
-        fully_shard(net, **options)
-        if hasattr(net, "forecast_and_penalty"):
-            register_fsdp_forward_method(net, "forecast_and_penalty")
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    fully_shard(net, mesh=mesh, reshard_after_forward=True)
+    if hasattr(net, "forecast_and_penalty"):
+        register_fsdp_forward_method(net, "forecast_and_penalty")
 
 
 def _blocks(net: nn.Module) -> list[nn.Module]:

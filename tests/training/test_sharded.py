@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
 
 import surform
+from surform import create_model
+from surform.operators.task import FieldTask
 from surform.training.checkpoint import load_surrogate, read_checkpoint
+from surform.training.losses import RelativeL2
+from surform.training.sharded import Sharded, shard
+from surform.training.shards import gathered, is_sharded, like, part_bytes, whole
+from tests.training.toy import Smooth, ToyData, trainer
 from tests.training.two_processes import run_by_one_and_two
 
 SCRIPT = """
@@ -23,6 +34,7 @@ from surform.data.series_module import SeriesData
 from surform.forecasting.task import ForecastTask
 from surform.operators.task import FieldTask
 from surform.training.checkpoints import Checkpoints
+from surform.training.memory_note import MemoryNote
 from surform.training.resume import ExactResume
 from surform.training.run_folder import RunFolder
 from surform.training.schedules import Constant
@@ -57,7 +69,8 @@ class Seventh(Checkpoint):
 
 def fit(make, name, steps, resume=None, **options):
     task, data = make()
-    callbacks = [Seventh(), RunFolder(folder / name, report=False), Checkpoints(), ExactResume()]
+    callbacks = [MemoryNote(), Seventh(), RunFolder(folder / name, report=False), Checkpoints(),
+                 ExactResume()]
     options = {"precision": "64-true", "gradient_clip_val": 0.1} | options
     if devices > 1:
         options |= {"devices": devices, "strategy": Sharded()}
@@ -73,10 +86,115 @@ if not (folder / "flow.zarr").exists():
     (folder / "loads.csv").write_text("a,b,c\\n" + lines)
 for name, make in (("field", field), ("series", series)):
     fit(make, name, 12)
-    fit(make, name + "-resumed", 12, resume=str(folder / "seventh.ckpt"))
-fit(field, "halved", 4, accumulate_grad_batches=2, precision="bf16-mixed",
-    gradient_clip_algorithm="value")
+    if devices > 1:
+        fit(make, name + "-resumed", 12, resume=str(folder / "seventh.ckpt"))
+if devices > 1:
+    fit(field, "halved", 4, accumulate_grad_batches=2, precision="bf16-mixed",
+        gradient_clip_algorithm="value")
 """
+
+
+x = torch.linspace(0, 1, 40)
+SMALL = {"dim": 16, "depth": 2, "heads": 2}
+FACT = SMALL | {"dim_head": 8}
+SERIES = {"lookback": 24, "horizon": 12}
+MODELS: dict[str, tuple[dict[str, Any], Any]] = {
+    "galerkin1d": (SMALL, lambda: (torch.randn(2, 40, 1), (x,))),
+    "galerkin2d": (
+        SMALL | {"coarse_size": 8, "modes": 3},
+        lambda: (torch.randn(2, 12, 12, 1), (x[:12], x[:12])),
+    ),
+    "factformer2d": (
+        FACT | {"input_steps": 2, "max_steps": 2},
+        lambda: (torch.randn(2, 2, 12, 10, 1), (x[:12], x[:10])),
+    ),
+    "factformer2d_steady": (FACT, lambda: (torch.randn(2, 12, 10, 1), (x[:12], x[:10]))),
+    "factformer3d": (
+        FACT | {"input_steps": 2, "max_steps": 1},
+        lambda: (torch.randn(1, 2, 6, 6, 6, 4), (x[:6],) * 3),
+    ),
+    "itransformer": (
+        SERIES | SMALL | {"dim": 64},  # wider than the look-back: it merges the first two maps
+        lambda: (torch.randn(8, 24, 5),),
+    ),
+    "informer_stack": (
+        SERIES | {"variates": 5, "marks": 0, "label_length": 12, "dim": 16, "heads": 2},
+        lambda: (torch.randn(2, 24, 5),),
+    ),
+    "card": (SERIES | {"variates": 5, "lookback": 96}, lambda: (torch.randn(2, 96, 5),)),
+    "samformer": (SERIES | {"variates": 5}, lambda: (torch.randn(2, 24, 5),)),
+    "pathformer": (SERIES | {"variates": 5, "lookback": 96}, lambda: (torch.randn(2, 96, 5),)),
+    "dlinear": (SERIES, lambda: (torch.randn(2, 24, 5),)),
+}
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process group of this process only."""
+    for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # Lightning sets them, and they must not outlive the test
+        monkeypatch.delenv(name)
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_blocks_may_be_sharded(alone: None, name: str, training: bool) -> None:
+    """No network reads the weights of a block outside of its forward pass."""
+    arguments, inputs = MODELS[name]
+    torch.manual_seed(0)
+    net = create_model(name, **arguments)
+    plain, given = copy.deepcopy(net).train(training), inputs()
+    mesh = init_device_mesh("cpu", (1,))
+    shard(net.train(training), mesh)
+    outputs = []
+    for each in (plain, net):
+        torch.manual_seed(1)
+        outputs.append(each(*given))
+        outputs[-1].square().mean().backward()
+    torch.testing.assert_close(outputs[1], outputs[0])
+    for weight, expected in zip(net.parameters(), plain.parameters(), strict=True):
+        assert is_sharded(weight)
+        if expected.grad is not None:
+            torch.testing.assert_close(whole(weight.grad), expected.grad)
+
+
+def test_states_are_gathered_and_cut(alone: None) -> None:
+    net = torch.nn.Linear(3, 5)
+    value = net.weight.detach().clone()
+    shard(net, init_device_mesh("cpu", (1,)))
+    state = {"a": [net.weight, 3], "b": torch.ones(2)}
+    kept, shapes = gathered(state, keep=True), gathered(state, keep=False)
+    assert torch.equal(kept["a"][0], value)
+    assert kept["a"][1] == 3
+    assert shapes["a"][0].device.type == "meta"
+    cut = like(value + 1, net.weight)
+    assert is_sharded(cut)
+    assert torch.equal(whole(cut), value + 1)
+    step = torch.tensor(3.0)
+    assert like(step, net.weight) is not None
+    assert not is_sharded(like(step, net.weight))
+    assert part_bytes(net.weight) == 60
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", ["scaler", "loss"])
+def test_what_cannot_be_sharded_is_refused(alone: None, tmp_path: Path, kind: str) -> None:
+    task = FieldTask(net=Smooth(), loss=RelativeL2())
+    options: dict[str, Any] = {}
+    if kind == "loss":
+        task.loss.register_parameter("scale", torch.nn.Parameter(torch.ones(())))
+        message = "shards the network, but loss.scale is trained beside it: use ddp"
+    else:
+        scaler = torch.amp.GradScaler("cpu")
+        options = {"plugins": [MixedPrecision("16-mixed", "cpu", scaler)]}
+        message = "precision 16-mixed needs it: use bf16-mixed or 32-true"
+    run = trainer(tmp_path, max_steps=1, devices=1, strategy=Sharded(), **options)
+    with pytest.raises(ValueError, match=message) as error:
+        run.fit(task, ToyData())
+    assert "\n" not in str(error.value)
 
 
 def _last(folder: Path) -> dict[str, Any]:
