@@ -27,6 +27,8 @@ class SeriesBatch:
         static: `(B, S)`, what does not change along a series.
         scale: `(B, V_out)`, mean change of the targets from row to row in the window's series,
             where a table holds several: the unit in which their errors are comparable.
+        statistics: `(B, 2, V)`, mean and deviation of the variates in the window's own series,
+            where the model standardises each series by its own.
         index: `(B,)` int64, the number of each window in its split.
     """
 
@@ -37,6 +39,7 @@ class SeriesBatch:
     known: Tensor | None = None
     static: Tensor | None = None
     scale: Tensor | None = None
+    statistics: Tensor | None = None
     index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __len__(self) -> int:
@@ -45,7 +48,7 @@ class SeriesBatch:
 
     def covariates(self) -> dict[str, Tensor]:
         """What is given beside the history, by name."""
-        names = ("past_marks", "future_marks", "known", "static")
+        names = ("past_marks", "future_marks", "known", "static", "statistics")
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 

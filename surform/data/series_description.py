@@ -28,6 +28,8 @@ class SeriesDescription(DataDescription):
         marks: names of the calendar features, in order.
         known: covariates known ahead, in order.
         static: covariates constant along a series, in order.
+        normalize: whether variates are standardised over all training rows ("train", or not at
+            all), or each "series" by its own statistics, which batches then bring along.
         units: unit strings of variates and covariates ("1" = dimensionless).
         source: provenance: "fingerprint" (sha256), "path", ...
     """
@@ -40,6 +42,7 @@ class SeriesDescription(DataDescription):
     marks: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    normalize: str = "train"
     units: dict[str, str] = field(default_factory=dict)
     source: dict[str, str] = field(default_factory=dict)
 

@@ -24,6 +24,7 @@ class ForecastWindows(Dataset[SeriesBatch]):
         horizon: steps to forecast.
         marks: calendar features of `(n,)` times, `(n, M)`; None without.
         scale: `(series, V_out)` of the batches; None without.
+        statistics: `(series, 2, V)` of the batches; None without.
 
     Raises:
         ValueError: a series that is too short, has missing values in its last rows, or lacks known
@@ -37,6 +38,7 @@ class ForecastWindows(Dataset[SeriesBatch]):
         horizon: int,
         marks: Callable[[np.ndarray], Tensor] | None = None,
         scale: Tensor | None = None,
+        statistics: Tensor | None = None,
     ) -> None:
         self.table, self.lookback, self.horizon = table, lookback, horizon
         for span in table.spans:
@@ -53,7 +55,7 @@ class ForecastWindows(Dataset[SeriesBatch]):
         if table.roles.known:
             whole = first[:, None] + np.arange(lookback + horizon)
             self._known = torch.from_numpy(table.values[whole, variates:])
-        self._static, self._scale = None, scale
+        self._static, self._scale, self._statistics = None, scale, statistics
         if table.roles.static:
             self._static = torch.from_numpy(table.static.astype(table.values.dtype))
 
@@ -68,6 +70,7 @@ class ForecastWindows(Dataset[SeriesBatch]):
             "known": self._known,
             "static": self._static,
             "scale": self._scale,
+            "statistics": self._statistics,
         }
         history = self._history[index]
         targets = history.new_empty(len(index), 0, len(self.table.roles.targets))

@@ -60,7 +60,9 @@ class SeriesData(L.LightningDataModule):
         fill: missing values inside a series: "none", "interpolate" or "previous".
         fill_limit: the longest run of missing rows that is filled.
         gaps: missing rows or values are an "error", or windows are "split" around them.
-        normalize: "train" standardises each column by its training rows; "none".
+        normalize: "train" standardises each column by its training rows, all series together;
+            "series" each variate of each series by its own, so that small and large series
+            weigh alike (a new series by the rows that are given of it); "none".
         overlap: validation and test begin `lookback` rows earlier, so that their first target is
             their first row; the published PEMS split does without.
         batch_size: windows per training batch and process.
@@ -97,7 +99,7 @@ class SeriesData(L.LightningDataModule):
         fill: Literal["none", "interpolate", "previous"] = "none",
         fill_limit: int = 0,
         gaps: Literal["error", "split"] = "error",
-        normalize: Literal["train", "none"] = "train",
+        normalize: Literal["train", "series", "none"] = "train",
         overlap: bool = True,
         batch_size: int = 32,
         eval_batch_size: int | None = None,
@@ -115,7 +117,7 @@ class SeriesData(L.LightningDataModule):
         super().__init__()
         for name, value, choices in (
             ("marks", marks, (False, True, "continuous", "integer")),
-            ("normalize", normalize, ("train", "none")),
+            ("normalize", normalize, ("train", "series", "none")),
             ("protocol", protocol, ("clean", "paper")),
             ("cache", cache, ("auto", "memory", "files")),
             ("dtype", dtype, tuple(_DTYPES)),
@@ -193,6 +195,7 @@ class SeriesData(L.LightningDataModule):
                 marks=self._mark_names(),
                 known=roles.known,
                 static=roles.static,
+                normalize="series" if self.normalize == "series" else "train",
                 units=dict(table.units),
                 source={
                     **table.attributes,
@@ -271,7 +274,10 @@ class SeriesData(L.LightningDataModule):
                 )
             whole = whole[:kept]
         scale = self._scale() if table.roles.id is not None else None
-        return SeriesWindows(table, whole, self.lookback, self.horizon, self._table_marks(), scale)
+        return SeriesWindows(
+            table, whole, self.lookback, self.horizon, self._table_marks(), scale,
+            self._statistics(),
+        )  # fmt: skip
 
     def split_rows(self) -> list[dict[str, tuple[int, int]]]:
         """Per series, first row and end of each split, counted from the start of the series."""
@@ -281,7 +287,9 @@ class SeriesData(L.LightningDataModule):
         """One window per series, its last rows: a data set of `SeriesBatch` without targets."""
         marks = self._calendar if self._mark_names() else None
         scale = self._scale(whole=True)
-        return ForecastWindows(self.table, self.lookback, self.horizon, marks, scale)
+        return ForecastWindows(
+            self.table, self.lookback, self.horizon, marks, scale, self._statistics(whole=True)
+        )
 
     def known_rows(self, whole: bool = False) -> list[tuple[int, int]]:
         """Per series, first row and end in the table of what its size is judged by.
@@ -323,6 +331,15 @@ class SeriesData(L.LightningDataModule):
     def _scale(self, whole: bool = False) -> Tensor:
         return torch.from_numpy(positive_scale(self.changes(whole=whole))).to(self.dtype)
 
+    def _statistics(self, whole: bool = False) -> Tensor | None:
+        """`(series, 2, V)`: mean and deviation of each series over its `known_rows`."""
+        if self.normalize != "series":
+            return None
+        count = len(self.table.roles.variates)
+        values = self.table.values[:, :count]
+        found = [np.stack(column_statistics(values, [rows])) for rows in self.known_rows(whole)]
+        return torch.from_numpy(np.stack(found)).to(self.dtype)
+
     def _window_rows(self, rows: tuple[int, int]) -> tuple[int, int]:
         first, end = rows
         return (max(first - self.lookback, 0) if self.overlap else first), end
@@ -348,6 +365,8 @@ class SeriesData(L.LightningDataModule):
             ]
             mean, std = column_statistics(table.values, rows)
             pairs = [(mean[: counts[0]], std[: counts[0]]), (mean[counts[0] :], std[counts[0] :])]
+            if self.normalize == "series":  # the variates' statistics come with each batch
+                pairs[0] = (np.zeros(counts[0]), np.ones(counts[0]))
             pairs.append(column_statistics(table.static, [(0, len(table.static))]))
         return [column_normalizer(mean, std) for mean, std in pairs]
 

@@ -42,6 +42,7 @@ class SeriesWindows(Dataset[SeriesBatch]):
         horizon: steps forecast.
         marks: `(rows, M)` calendar features of the table.
         scale: `(series, V_out)` of the batches; None without.
+        statistics: `(series, 2, V)` of the batches; None without.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class SeriesWindows(Dataset[SeriesBatch]):
         horizon: int,
         marks: Tensor | None = None,
         scale: Tensor | None = None,
+        statistics: Tensor | None = None,
     ) -> None:
         self.table, self.starts = table, starts.astype(np.int64)
         self.lookback, self.horizon = lookback, horizon
@@ -60,7 +62,7 @@ class SeriesWindows(Dataset[SeriesBatch]):
         self._values = windowed(torch.from_numpy(table.values), lookback + horizon)
         self._marks = None if marks is None else windowed(marks, lookback + horizon)
         self._span_starts = np.array([span.start for span in table.spans])
-        self._static, self._scale = _static(table), scale
+        self._static, self._scale, self._statistics = _static(table), scale, statistics
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -82,6 +84,7 @@ class SeriesWindows(Dataset[SeriesBatch]):
             known=values[..., variates:] if self.table.roles.known else None,
             static=None if self._static is None else self._static[number],
             scale=None if self._scale is None else self._scale[number],
+            statistics=None if self._statistics is None else self._statistics[number],
             index=torch.from_numpy(index),
         )
 

@@ -221,7 +221,7 @@ def _deviations(data: SeriesData) -> Tensor:
     columns = list(about.target_columns)
     common = data.normalizers()[0].std.expand(len(about.variates))[columns]
     common = common.expand(len(table.spans), -1)
-    if data.normalize == "none" or len(table.spans) == 1:
+    if data.normalize == "none" or (data.normalize == "train" and len(table.spans) == 1):
         return common
     found = [column_statistics(table.values, [rows]) for rows in data.known_rows()]
     own = torch.from_numpy(np.stack([std for _, std in found])[:, columns]).to(common)

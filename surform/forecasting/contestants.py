@@ -53,8 +53,8 @@ def _ridge(data: SeriesData) -> Forecaster:
         model = _wrapped(net, data)
         net.fit(
             (
-                model.normalizer.normalize(batch.history)[..., columns],
-                model.normalize_targets(batch.targets),
+                model.normalize_targets(batch.history[..., columns], batch.statistics),
+                model.normalize_targets(batch.targets, batch.statistics),
             )
             for batch in batches_of(data.windows("train"), 1024)
         )
@@ -67,6 +67,9 @@ def _squared_error(model: Forecaster, data: SeriesData) -> float:
     total = 0.0
     with torch.inference_mode():
         for batch in batches_of(data.windows("validation"), 1024):
-            standard = [model.normalize_targets(x) for x in (model.outputs(batch), batch.targets)]
+            standard = [
+                model.normalize_targets(x, batch.statistics)
+                for x in (model.outputs(batch), batch.targets)
+            ]
             total += float((standard[0] - standard[1]).double().square().sum())
     return total

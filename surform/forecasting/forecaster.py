@@ -97,6 +97,7 @@ class Forecaster(Pretrained):
         future_marks: Float[Tensor, "b h m"] | None = None,
         known: Float[Tensor, "b t k"] | None = None,
         static: Float[Tensor, "b s"] | None = None,
+        statistics: Float[Tensor, "b 2 v"] | None = None,
     ) -> Float[Tensor, "b h o"]:
         """Forecast the targets: physical units in, physical units out.
 
@@ -105,11 +106,14 @@ class Forecaster(Pretrained):
             past_marks, future_marks: calendar features of look-back and horizon.
             known: covariates known ahead, over look-back and horizon.
             static: what does not change along a series.
+            statistics: mean and deviation of the variates in each window's series, for models of
+                data with `normalize="series"`.
         """
         output = self.normalized(
-            history, past_marks=past_marks, future_marks=future_marks, known=known, static=static
-        )
-        return self.denormalize_targets(output)
+            history, past_marks=past_marks, future_marks=future_marks, known=known, static=static,
+            statistics=statistics,
+        )  # fmt: skip
+        return self.denormalize_targets(output, statistics)
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -119,7 +123,7 @@ class Forecaster(Pretrained):
     def normalized(
         self, history: Float[Tensor, "b l v"], **covariates: Tensor | None
     ) -> Float[Tensor, "b h o"]:
-        """As `forward`, but standardised with the statistics of the training rows."""
+        """As `forward`, but standardised as the loss sees it."""
         return self.central(self._answer(history, covariates)[0])
 
     def normalized_and_penalty(
@@ -143,27 +147,32 @@ class Forecaster(Pretrained):
     def quantiles(self, batch: SeriesBatch) -> Float[Tensor, "q b h o"]:
         """Physical quantiles of what is to come, in the order of `levels`, which must not be ()."""
         found = self.normalized_quantiles(batch.history, **batch.covariates())
-        return self.denormalize_targets(found)
+        return self.denormalize_targets(found, batch.statistics)
 
     def _answer(
         self, history: Tensor, covariates: dict[str, Tensor | None], training: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """The network's own output, its targets, and its penalty in training where it has one."""
-        given = self.normalizer.normalize(history), self._for_net(covariates)
+        mean, std = self._moments(covariates.get("statistics"))
+        given = (history - mean) / std, self._for_net(covariates)
         if training and hasattr(self.net, "forecast_and_penalty"):
             found, penalty = self.net.forecast_and_penalty(given[0], **given[1])  # type: ignore[operator]
         else:
             found, penalty = self.net(given[0], **given[1]), None
         return self._targets_of(found).to(history.dtype), penalty
 
-    def normalize_targets(self, targets: Float[Tensor, "b h o"]) -> Float[Tensor, "b h o"]:
-        """Standardised targets, from physical ones."""
-        mean, std = self._targets_of(self.normalizer.mean), self._targets_of(self.normalizer.std)
+    def normalize_targets(
+        self, targets: Float[Tensor, "*b h o"], statistics: Float[Tensor, "b 2 v"] | None = None
+    ) -> Float[Tensor, "*b h o"]:
+        """Standardised targets, from physical ones; `statistics` as for `forward`."""
+        mean, std = (self._targets_of(part) for part in self._moments(statistics))
         return (targets - mean) / std
 
-    def denormalize_targets(self, targets: Float[Tensor, "b h o"]) -> Float[Tensor, "b h o"]:
-        """Physical targets, from standardised ones."""
-        mean, std = self._targets_of(self.normalizer.mean), self._targets_of(self.normalizer.std)
+    def denormalize_targets(
+        self, targets: Float[Tensor, "*b h o"], statistics: Float[Tensor, "b 2 v"] | None = None
+    ) -> Float[Tensor, "*b h o"]:
+        """Physical targets, from standardised ones; `statistics` as for `forward`."""
+        mean, std = (self._targets_of(part) for part in self._moments(statistics))
         return targets * std + mean
 
     def last_targets(self, history: Float[Tensor, "b l v"]) -> Float[Tensor, "b 1 o"]:
@@ -202,6 +211,21 @@ class Forecaster(Pretrained):
     @property
     def _covariates(self) -> tuple[str, ...]:
         return getattr(self.net, "covariates", ())
+
+    def _moments(self, statistics: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the variates, broadcasting against `(B, steps, V)`."""
+        own = self.description is not None and self.description.normalize == "series"
+        if own != (statistics is not None):
+            raise ValueError(
+                "the model standardises each series by its own statistics: give `statistics`, the "
+                "mean and deviation of each window's series (B, 2, V)"
+                if own
+                else "`statistics` are for models that standardise each series by its own"
+            )
+        if statistics is None:
+            self.require_statistics()
+            return self.normalizer.mean, self.normalizer.std
+        return statistics[:, 0, None], statistics[:, 1, None]
 
     def _for_net(self, covariates: dict[str, Tensor | None]) -> dict[str, Tensor]:
         """The covariates that the network declares, standardised."""

@@ -184,6 +184,7 @@ def _windows(about: SeriesDescription, source: Any, reading: dict[str, Any]) -> 
     trained = about.source
     known: dict[str, Any] = {n: trained[n] for n in ("time", "id") if trained.get(n) in columns}
     known["gaps"] = "split"  # holes before the last rows do not matter
+    known["normalize"] = about.normalize
     if not about.step and "time" not in trained:
         known["step"] = ""
     if about.marks:

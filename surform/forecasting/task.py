@@ -92,7 +92,7 @@ class ForecastTask(Task):
         """The standardised forecast, with the network's own penalty in training."""
         history, covariates = batch.history, batch.covariates()
         model, levels = self.surrogate, self.surrogate.levels
-        target = model.normalize_targets(batch.targets)
+        target = model.normalize_targets(batch.targets, batch.statistics)
         if self.training:
             found, penalty = model.normalized_and_penalty(history, **covariates)
         elif levels:
@@ -148,7 +148,7 @@ class ForecastTask(Task):
         """Figures per window, `(B,)`, by name."""
         figures = super().measure(prediction, batch)
         if self.physical_metrics:
-            physical = self._physical(prediction)
+            physical = self._physical(prediction, batch)
             names = self.physical_metrics
             figures |= {f"{name}_physical": METRICS[name](physical, batch) for name in names}
         return figures
@@ -158,11 +158,13 @@ class ForecastTask(Task):
         prediction = prediction.float()
         squared = prediction.squared_error
         last = self.surrogate.last_targets(batch.history)
-        repeated = (self.surrogate.normalize_targets(last) - prediction.target).square()
+        repeated = (
+            self.surrogate.normalize_targets(last, batch.statistics) - prediction.target
+        ).square()
         return {
             "mse_by_step": squared.mean(2),
             "mse_by_variate": squared.mean(1),
-            "mae_physical_by_variate": self._physical(prediction).absolute_error.mean(1),
+            "mae_physical_by_variate": self._physical(prediction, batch).absolute_error.mean(1),
             "persistence_mse_by_step": repeated.mean(2),
             "persistence_mse_by_variate": repeated.mean(1),
         }
@@ -182,22 +184,22 @@ class ForecastTask(Task):
         if about is None:
             return []
         profiles = self.profiles.get("validation", {})
-        physical, bounds = self._physical(prediction), None
+        physical, bounds = self._physical(prediction, batch), None
         levels, learnt = self.surrogate.levels, "learnt from this split"
         if self._around is not None:
             bounds = self._around(physical.output, self.surrogate.error_scale(batch))
             levels = LEVELS
         elif levels and prediction.quantiles is not None:
-            bounds = self.surrogate.denormalize_targets(prediction.quantiles)
+            bounds = self.surrogate.denormalize_targets(prediction.quantiles, batch.statistics)
             learnt = "learnt in training"
         band = None
         if bounds is not None and {0.05, 0.95} <= set(levels):
             band = (bounds[levels.index(0.05)], bounds[levels.index(0.95)])
         return report_sections(about, batch, physical, profiles, labels, band, learnt)
 
-    def _physical(self, prediction: Prediction) -> Prediction:
+    def _physical(self, prediction: Prediction, batch: SeriesBatch) -> Prediction:
         output, target = (
-            self.surrogate.denormalize_targets(values)
+            self.surrogate.denormalize_targets(values, batch.statistics)
             for values in (prediction.output, prediction.target)
         )
         return Prediction(output, target)
