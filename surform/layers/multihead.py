@@ -1,4 +1,4 @@
-"""Multi-head attention around any kind: projections with bias, heads split and merged.
+"""Multi-head attention around any kind: projections, heads split and merged.
 
 Vaswani et al., "Attention Is All You Need", 2017 (arXiv 1706.03762), section 3.2.2. The maps that
 read the same tokens are one linear map: the same numbers from fewer, larger matrix products.
@@ -44,13 +44,16 @@ class SelfAttention(nn.Module):
             narrower than `dim`.
         mix: merge heads by reading (b, heads, n, d) in memory order as (b, n, heads * d), which
             scrambles head and token. A published habit of Informer's decoder; its weights need it.
+        qkv_bias: whether queries, keys and values have a bias.
     """
 
-    def __init__(self, dim: int, heads: int, attend: Attend, *, mix: bool = False) -> None:
+    def __init__(
+        self, dim: int, heads: int, attend: Attend, *, mix: bool = False, qkv_bias: bool = True
+    ) -> None:
         super().__init__()
         inner = _inner_width(dim, heads)
         self.heads, self.mix, self.attend = heads, mix, attend
-        self.qkv = nn.Linear(dim, 3 * inner)
+        self.qkv = nn.Linear(dim, 3 * inner, bias=qkv_bias)
         self.out = nn.Linear(inner, dim)
 
     def forward(self, x: Float[Tensor, "b n c"], **options: Any) -> Float[Tensor, "b n c"]:

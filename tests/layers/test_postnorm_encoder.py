@@ -37,6 +37,12 @@ def test_self_attention_equals_the_definition(dim, heads):
     assert weights.shape == (2, heads, 5, 5)
 
 
+def test_queries_keys_and_values_may_come_without_bias():
+    layer = SelfAttention(4, 2, attention.softmax, qkv_bias=False)
+    assert layer.qkv.bias is None
+    assert layer.out.bias is not None
+
+
 def test_mixing_reads_heads_in_memory_order():
     torch.manual_seed(0)
     layer = SelfAttention(6, 2, lambda q, k, v: v, mix=True).double()

@@ -1,0 +1,1 @@
+"""Images: compact transformers that classify them, pose transformers, and their tasks."""
