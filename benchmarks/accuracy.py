@@ -1,4 +1,4 @@
-"""Ours against neuraloperator's FNO: the same data, the same loop, the same wall time.
+"""Ours against neuraloperator's FNO or GINO: the same data, the same loop, the same wall time.
 
     python -m benchmarks.accuracy darcy --minutes 12
 
@@ -32,6 +32,7 @@ class Task:
 
     recipe: str
     peer: list[str]
+    name: str = "fno"  # of the peer
     ours: list[str] = field(default_factory=list)
     calibration: list[str] = field(default_factory=list)  # so that a short run is no faster
 
@@ -49,6 +50,18 @@ TASKS = {
         + ["--model.net.hidden", "32", "--model.optimizer.lr", "3e-3"],
         calibration=["--model.pushforward_after", "0"],
     ),
+    "ns2d-c": Task(
+        "operators/gnot-ns2d-c",
+        ["--model.net", "benchmarks.point_peers.PointGINO", "--model.net.out_channels", "3"]
+        + ["--model.net.parameters", "12", "--model.net.input_channels", "[2]"],
+        name="gino",
+    ),
+    "heat": Task(
+        "operators/gnot-heat",
+        ["--model.net", "benchmarks.point_peers.PointGINO", "--model.net.out_channels", "1"]
+        + ["--model.net.parameters", "3", "--model.net.input_channels", "[3,3,2,2]"],
+        name="gino",
+    ),
 }
 VALIDATIONS = 6
 
@@ -60,7 +73,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy"))
     args = parser.parse_args()
     task = TASKS[args.task]
-    runs = {"ours": task.ours, "fno": task.peer}
+    runs = {"ours": task.ours, task.name: task.peer}
     folder = args.out / args.task
     steps = {
         n: _steps(task.recipe, [*o, *task.calibration], args.minutes, folder / f"{n}-try")
@@ -125,16 +138,21 @@ def _row(name: str, run: Path, steps: int) -> dict[str, Any]:
         "seconds": round(summary["seconds"], 1),
         **{key: value for key, value in test.items() if "relative_l2" in key},
         "profiles": summary.get("profiles"),
-        "curve": _curve(run / "metrics.csv"),
+        **_curves(run / "metrics.csv"),
     }
 
 
-def _curve(table: Path) -> list[tuple[int, float]]:
-    """(step, validation error) of every validation."""
+def _curves(table: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, validation error) of every validation, of all targets and of each that has its own."""
     with open(table, newline="") as lines:
         rows = list(csv.DictReader(lines))
-    key = "validation/relative_l2/clean"
-    return [(int(row["step"]) + 1, float(row[key])) for row in rows if row.get(key)]
+    found = {}
+    for key in rows[0]:
+        if key.startswith("validation/relative_l2") and key.endswith("/clean"):
+            name = key.removeprefix("validation/relative_l2").removesuffix("/clean")
+            points = [(int(row["step"]) + 1, float(row[key])) for row in rows if row[key]]
+            found[f"curve{name}"] = points
+    return found
 
 
 if __name__ == "__main__":
