@@ -24,7 +24,7 @@ class DropPath(nn.Module):
         fraction(rate=rate)
         self.rate = rate
 
-    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "b *rest"]:
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         if not self.training or not self.rate:
             return x
         kept = x.new_empty((len(x), *[1] * (x.ndim - 1))).bernoulli_(1 - self.rate)
