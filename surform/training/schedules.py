@@ -15,6 +15,7 @@ from surform.training.epoch_schedules import (
     RestartedCosine,
     StepDecay,
 )
+from surform.training.parameter_groups import SCALE
 from surform.training.schedule import STATE, EpochSchedule, Schedule
 
 __all__ = ["Constant", "Cosine", "CosineEpochs", "DelayedDecay", "EpochSchedule", "Halving"]
@@ -56,7 +57,10 @@ class OneCycle(Schedule):
         self.cycle_momentum = cycle_momentum
 
     def build(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-        peaks = [self.max_lr or group["lr"] for group in optimizer.param_groups]
+        groups = optimizer.param_groups
+        peaks = [group["lr"] for group in groups]
+        if self.max_lr is not None:
+            peaks = [self.max_lr * group.get(SCALE, 1.0) for group in groups]
         rise = self.pct_start
         if rise * total_steps == 1:  # a rise of no length, by which torch would divide
             rise *= 1 + 1e-9

@@ -21,6 +21,7 @@ from surform.training.compiling import compile_in_place
 from surform.training.evaluation import Evaluation
 from surform.training.metrics import METRICS
 from surform.training.monitors import check_monitors
+from surform.training.parameter_groups import scale_rates
 from surform.training.prediction import Prediction
 from surform.training.randomness import seed_step
 from surform.training.schedules import EpochSchedule, OneCycle, Schedule
@@ -162,6 +163,10 @@ class Task(LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self._evaluate(batch)
 
+    def trained(self) -> list[Any]:
+        """What the optimizer is made from: parameters, or groups such as `decay_groups` gives."""
+        return [p for p in self.parameters() if p.requires_grad]
+
     def exported(self) -> Any:
         """The model that a finished run leaves behind, with its best weights."""
         return self.surrogate
@@ -263,7 +268,8 @@ class Task(LightningModule):
         return max(0, self.trainer.fit_loop.epoch_loop.total_batch_idx)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory([p for p in self.parameters() if p.requires_grad])
+        optimizer = self.optimizer_factory(self.trained())
+        scale_rates(optimizer)
         prepare(optimizer, self)
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
