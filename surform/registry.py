@@ -35,12 +35,15 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pathformer": "surform.forecasting.pathformer:Pathformer",
         "dlinear": "surform.forecasting.dlinear:DLinear",
         "quantiles": "surform.forecasting.quantiles:Quantiles",
+        "vitpose": "surform.vision.vitpose:ViTPose",
+        "vitpose_plus": "surform.vision.vitpose_plus:ViTPosePlus",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
         "fields": "surform.operators.surrogate:FieldSurrogate",
         "points": "surform.operators.point_surrogate:PointSurrogate",
         "series": "surform.forecasting.forecaster:Forecaster",
+        "pose": "surform.vision.pose_estimator:PoseEstimator",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
@@ -67,7 +70,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "card": "surform.hub.official.card:SYSTEM",
         "samformer": "surform.hub.official.samformer:SYSTEM",
         "pathformer": "surform.hub.official.pathformer:SYSTEM",
+        "vitpose": "surform.hub.official.vitpose:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
+    },
+    # kinds of model that transformers writes (its `model_type`) and we read and write
+    "hugging_face": {
+        "vitpose": "surform.hub.official.vitpose_huggingface:LAYOUT",
     },
     "losses": {
         "relative_l2": "surform.training.losses:RelativeL2",
@@ -76,6 +84,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "mae": "surform.training.losses:MeanAbsoluteError",
         "signal_decay": "surform.training.losses:SignalDecay",
         "quantile": "surform.training.quantile_loss:QuantileLoss",
+        "heatmap_mse": "surform.vision.heatmap_losses:HeatmapMSE",
+        "heatmap_ohkm": "surform.vision.heatmap_losses:HardKeypointMSE",
+        "heatmap_combined": "surform.vision.heatmap_losses:CombinedHeatmapMSE",
     },
 }
 
@@ -84,6 +95,7 @@ _SINGULAR = {
     "surrogates": "surrogate",
     "tasks": "task",
     "official": "official system",
+    "hugging_face": "kind of transformers model",
     "losses": "loss",
 }
 

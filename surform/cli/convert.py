@@ -15,17 +15,28 @@ __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
 HELP = (
     "Convert an official checkpoint into model.safetensors + config.json + README.md, with every "
-    "key accounted for. Nothing is unpickled."
+    "key accounted for, or a saved model for the official code or transformers (--to). Nothing is "
+    "unpickled."
 )
 EXAMPLE = "surform convert --system galerkin official.pt out/ --constructor arguments.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """CHECKPOINT OUT and the options."""
-    parser.add_argument("checkpoint", help=".pt, .pth, .ckpt or .safetensors of the official code")
-    parser.add_argument("out", help="folder to write")
     parser.add_argument(
-        "--system", required=True, help="the official code base: surform list official"
+        "checkpoint",
+        metavar="SOURCE",
+        help=".pt, .pth, .ckpt or .safetensors of the official code; without --system, or with "
+        "--to, a saved model, a folder of transformers, or hf://owner/repo",
+    )
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--system", help="the official code base: surform list official")
+    parser.add_argument(
+        "--to",
+        choices=("surform", "official", "hugging_face"),
+        default="surform",
+        help="what to write: a model of surform (the default), weights for the official code of "
+        "--system, or a folder for transformers",
     )
     parser.add_argument(
         "--constructor", metavar="FILE", help="JSON file with the official constructor's arguments"
@@ -37,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert; every problem is an error."""
+    if args.to != "surform" or args.system is None:
+        return _between(args)
     from surform.hub.convert import from_official
     from surform.hub.official.accounting import KeyMismatch
 
@@ -52,6 +65,32 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(vars(made.accounting), indent=2) + "\n")
     else:
         _show(made.accounting, args.out)
+    return 0
+
+
+def _between(args: argparse.Namespace) -> int:
+    """A model that `load_model` takes, in another layout."""
+    given = [name for name in ("constructor", "kind", "json") if getattr(args, name)]
+    if given:
+        raise ValueError(
+            f"--{given[0]} belongs to official checkpoints: give their --system, and no --to"
+        )
+    if args.to == "official" and args.system is None:
+        raise ValueError("--to official needs --system: surform list official names them")
+    from surform.hub.loading import load_model
+
+    model = load_model(args.checkpoint)
+    if args.to == "official":
+        from surform.hub.convert import to_official
+
+        to_official(model, args.system, args.out)
+    elif args.to == "hugging_face":
+        from surform.hub.hugging_face import save_hugging_face
+
+        save_hugging_face(model, args.out)
+    else:
+        model.save_pretrained(args.out)
+    sys.stdout.write(f"wrote {args.out}\n")
     return 0
 
 

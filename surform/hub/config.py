@@ -11,9 +11,10 @@ from typing import Any
 
 from surform.hub.migrations import FORMAT_VERSION, migrate_config
 
-__all__ = ["CARD", "CONFIG", "WEIGHTS", "Config", "read_config", "write_config"]
+__all__ = ["CARD", "CONFIG", "PREPROCESSOR", "WEIGHTS", "Config", "read_config", "write_config"]
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+PREPROCESSOR = "preprocessor_config.json"  # of image models that transformers wrote
 _LARGEST = 64 * 2**20  # bytes; a grid's coordinates are lists of numbers, nothing else is long
 _REQUIRED = ("format_version", "surform_version", "kind", "net", "normalizers")
 _OPTIONAL = ("settings", "description", "metrics", "card")

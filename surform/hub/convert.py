@@ -1,7 +1,8 @@
-"""An official checkpoint as one of our models, with every key accounted for."""
+"""Official checkpoints as our models, with every key accounted for, and back."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surform.data.atomic import replacing
 from surform.data.normalizers import Normalizer
 from surform.hub.building import build_net, call
 from surform.hub.official.accounting import Accounting, account
@@ -19,12 +21,13 @@ from surform.hub.pretrained import Pretrained
 from surform.hub.recorded import plain
 from surform.registry import find
 
-__all__ = ["Converted", "convert_state", "from_official"]
+__all__ = ["Converted", "convert_state", "from_official", "to_official", "wrap"]
 
 _LIMITS = (
     "Converted from an official checkpoint, which holds no normalisation statistics: inputs and "
     "outputs are in the official code's normalised units, and the data are not described."
 )
+_NO_DATA = "Converted from an official checkpoint: the data behind the weights are not described."
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def from_official(
     net, accounting = convert_state(
         official, state, constructor, kind, dict(options or {}), str(checkpoint)
     )
-    return Converted(_surrogate(net, official, checkpoint), accounting)
+    source = f"{official.name}: {Path(checkpoint).name}"
+    return Converted(wrap(net, official, source, str(checkpoint)), accounting)
 
 
 def convert_state(
@@ -101,11 +105,45 @@ def convert_state(
     return net.eval(), accounting
 
 
-def _surrogate(net: nn.Module, official: System, checkpoint: str | Path) -> Pretrained:
-    model = call(find("surrogates", official.surrogate), {"net": net}, str(checkpoint))
-    for normalizer in model.normalizers().values():
+def to_official(model: Pretrained, system: str, folder: str | Path) -> Path:
+    """Write a model for the official code: `weights.pth`, {"state_dict": ...}, and
+    `constructor.json`, what its constructor is to be called with; returns the folder.
+
+    Raises:
+        ValueError: the system is not written, or has no network that computes the same.
+        FileExistsError: there is a folder or file of that name.
+    """
+    official: System = find("official", system)
+    folder = Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists: give the name of a new folder")
+    if official.describe is None:
+        raise ValueError(f"surform does not write checkpoints of {system}")
+    constructor = official.describe(model.net)
+    if constructor is None:
+        raise ValueError(f"{system} has no counterpart of a {type(model.net).__name__}")
+    state = official.to_official(model.net.state_dict(), constructor)
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    with replacing(folder) as partial:
+        partial.mkdir()
+        torch.save({"state_dict": tensors}, partial / "weights.pth")
+        text = json.dumps(constructor, indent=2) + "\n"
+        (partial / "constructor.json").write_text(text, encoding="utf-8")
+    return folder
+
+
+def wrap(net: nn.Module, official: System, source: str, where: str) -> Pretrained:
+    """The surrogate of a converted network; normalisers without statistics change nothing.
+
+    Args:
+        source: where the weights come from, for the model card.
+        where: the file, for errors.
+    """
+    model = call(find("surrogates", official.surrogate), {"net": net}, where)
+    unknown = [each for each in model.normalizers().values() if not bool(each.fitted)]
+    for normalizer in unknown:
         _fit_identity(normalizer)
-    model.card = {"official": f"{official.name}: {Path(checkpoint).name}", "limits": _LIMITS}
+    model.card = {"official": source, "limits": _LIMITS if unknown else _NO_DATA}
     return model
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from surform.hub.archive import is_archive, unpack
 from surform.hub.building import build_net, call
 from surform.hub.config import WEIGHTS, Config, read_config
+from surform.hub.hugging_face import load_hugging_face, read_layout
 from surform.hub.index import closest, entries, model_folder
 from surform.hub.migrations import migrate_state
 from surform.hub.weights import load_state, read_tensors
@@ -41,7 +42,7 @@ def load_model(
     Args:
         source: a folder, a .zip or .tar of one, a shipped model's name (`surform list`; a path
             of that name goes first), `hf://owner/repo[@revision]`, or, with `system`, an official
-            checkpoint.
+            checkpoint. Folders and repositories may also be those of transformers' VitPose.
         system: official code base of the checkpoint, e.g. "galerkin".
         constructor: arguments of the official constructor, where they cannot be read off.
         kind: kind of model within `system`, where the constructor leaves it open.
@@ -83,6 +84,9 @@ def load_model(
 def load_folder(folder: str | Path, *, net: nn.Module | None = None) -> Pretrained:
     """A saved folder as a model in evaluation mode; see `load_model` for the errors."""
     folder = Path(folder)
+    foreign = read_layout(folder) if net is None else None
+    if foreign is not None:
+        return load_hugging_face(folder, *foreign)
     config = read_config(folder)
     where = str(folder)
     state = migrate_state(read_tensors(folder / WEIGHTS), config.stored_version)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surform.hub.config import CARD, CONFIG, WEIGHTS
+from surform.hub.config import CARD, CONFIG, PREPROCESSOR, WEIGHTS
 
 if TYPE_CHECKING:
     from surform.hub.pretrained import Pretrained
@@ -37,7 +37,7 @@ def download(source: str, *, token: str | None = None) -> Path:
         folder = snapshot_download(
             repo_id,
             revision=revision or None,
-            allow_patterns=[CONFIG, WEIGHTS, CARD],
+            allow_patterns=[CONFIG, WEIGHTS, CARD, PREPROCESSOR],
             token=token,
             endpoint=os.environ.get("HF_ENDPOINT"),
         )

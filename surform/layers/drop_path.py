@@ -31,20 +31,23 @@ class DropPath(nn.Module):
         return x * (kept / (1 - self.rate))
 
     def add(
-        self, x: Float[Tensor, "*shape"], branch: Callable[[Tensor], Tensor]
+        self, x: Float[Tensor, "*shape"], branch: Callable[..., Tensor], *beside: Tensor
     ) -> Float[Tensor, "*shape"]:
-        """x + drop_path(branch(x)), the branch made for those samples only that do not skip it.
+        """x + drop_path(branch(x, *beside)), the branch made for those samples only that keep it.
 
         It must treat samples alone (no batch norm inside), and take an empty batch. Compiled
         programs make it for all samples.
+
+        Args:
+            beside: what else the branch needs of each sample, (b, ...).
         """
         if not self.training or not self.rate or torch.compiler.is_compiling():
-            return x + self(branch(x))
+            return x + self(branch(x, *beside))
         keep = 1 - self.rate
         # drawn on the CPU: counting them on a GPU would wait for it
-        numbers = (torch.rand(len(x)) < keep).nonzero().flatten().to(x.device)
-        out = branch(x[numbers])
-        return x.index_add(0, numbers, out.to(x.dtype), alpha=1 / keep)
+        numbers = (torch.rand(len(x)) < keep).nonzero().flatten()
+        out = branch(*(value[numbers.to(value.device)] for value in (x, *beside)))
+        return x.index_add(0, numbers.to(x.device), out.to(x.dtype), alpha=1 / keep)
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"

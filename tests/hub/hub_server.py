@@ -42,15 +42,15 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(self.path.partition("?")[0])
         if path == "/api/repos/create":
             self._create(json.loads(body))
-        elif match := re.fullmatch(r"/api/models/(\w+/[\w-]+)/branch/(\w+)", path):
+        elif match := re.fullmatch(r"/api/models/([\w-]+/[\w-]+)/branch/(\w+)", path):
             branches = self.server.repositories[match[1]]
             branches.setdefault(match[2], dict(branches["main"]))
             self._json({})
-        elif re.fullmatch(r"/api/models/(\w+/[\w-]+)/preupload/(\w+)", path):
+        elif re.fullmatch(r"/api/models/([\w-]+/[\w-]+)/preupload/(\w+)", path):
             files = [file["path"] for file in json.loads(body)["files"]]
             modes = [{"path": f, "uploadMode": "regular", "shouldIgnore": False} for f in files]
             self._json({"files": modes})
-        elif match := re.fullmatch(r"/api/models/(\w+/[\w-]+)/commit/(\w+)", path):
+        elif match := re.fullmatch(r"/api/models/([\w-]+/[\w-]+)/commit/(\w+)", path):
             self._commit(match[1], match[2], body)
         elif path == "/api/validate-yaml":
             self._json({"errors": [], "warnings": []})
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(self.path.partition("?")[0])
-        match = re.fullmatch(r"/api/models/(\w+/[\w-]+)(?:/(revision|tree)/(\w+))?", path)
+        match = re.fullmatch(r"/api/models/([\w-]+/[\w-]+)(?:/(revision|tree)/(\w+))?", path)
         if match is None:
             self._file(with_body=True)
             return
@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, with_body: bool) -> None:
         path = unquote(self.path.partition("?")[0])
-        match = re.fullmatch(r"/(\w+/[\w-]+)/resolve/(\w+)/(.+)", path)
+        match = re.fullmatch(r"/([\w-]+/[\w-]+)/resolve/(\w+)/(.+)", path)
         files = self._files(match[1], match[2]) if match else None
         if match is None or files is None:
             if match is None:

@@ -30,11 +30,12 @@ def test_the_branch_sees_only_samples_that_keep_it():
     torch.manual_seed(0)
     branch, x, seen = nn.Linear(3, 3).double(), torch.randn(400, 2, 3).double(), []
 
-    def watched(part):
+    def watched(part, numbers):
+        assert torch.equal(part, x[numbers])
         seen.append(len(part))
         return branch(part)
 
-    out = DropPath(0.3).add(x, watched)
+    out = DropPath(0.3).add(x, watched, torch.arange(400))
     kept = (out != x).flatten(1).any(1)
     torch.testing.assert_close(out[kept], (x + branch(x) / 0.7)[kept])
     assert torch.equal(out[~kept], x[~kept])

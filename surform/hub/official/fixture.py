@@ -36,7 +36,8 @@ class Fixture:
 
     `faults` says what keeps a case from being verified: a tolerance in words, an unknown mode or
     precision, absent tensors. Such a case can be read all the same. `files` is the folder of public
-    data that some kinds are made from; it is given by whoever replays them.
+    data that some kinds are made from; it is given by whoever replays them. `header` is all that
+    the JSON holds: some kinds keep more there than the fields named here.
     """
 
     system: str
@@ -51,6 +52,7 @@ class Fixture:
     tensors: State
     faults: tuple[str, ...] = ()
     files: Path | None = None
+    header: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path, files: str | Path | None = None) -> Fixture:
@@ -71,6 +73,7 @@ class Fixture:
             tensors=tensors,
             faults=tuple(header.faults),
             files=None if files is None else Path(files),
+            header=header.values,
         )
 
     def named(self, prefix: str) -> State:
@@ -127,6 +130,9 @@ class System:
     surrogate: registered surrogate that wraps a converted network.
     infer(state) -> official constructor arguments read off the shapes of a bare state dict.
     modes: modes of a fixture that the replays tell apart.
+    describe(net) -> official constructor arguments of one of our networks, to write it for the
+        official code; None for networks of other systems. ValueError says why the official code
+        would not compute the same.
     noise: our arguments that draw random numbers in training which no fixture can record; they are
         0 where a case is in train mode, as they were when it was made.
     complete(constructor, state) -> official constructor arguments with what only weights tell.
@@ -145,6 +151,7 @@ class System:
     modes: tuple[str, ...] = ("eval", "train")
     complete: Callable[[dict[str, Any], State], dict[str, Any]] | None = None
     translate: Callable[[State], State] | None = None
+    describe: Callable[[nn.Module], dict[str, Any] | None] | None = None
     noise: tuple[str, ...] = ()
 
     def build(self, fixture: Fixture, dtype: torch.dtype) -> nn.Module:

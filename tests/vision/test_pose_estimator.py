@@ -1,0 +1,53 @@
+"""A pose network in colours: bytes and fractions, flips, data sets, saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from surform.hub import load_model
+from surform.vision.flipping import flip_test
+from surform.vision.pose_estimator import IMAGENET_MEAN, PoseEstimator
+from tests.vision.nets import plus_net, pose_net
+
+PAIRS = [(1, 2), (3, 4)]
+
+
+def pictures(count: int = 2) -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.randint(0, 256, (count, 3, 48, 32), dtype=torch.uint8)
+
+
+def test_bytes_and_fractions_are_the_same_colours():
+    model = PoseEstimator(pose_net()).eval()
+    torch.testing.assert_close(model(pictures()), model(pictures() / 255))
+    mean = torch.tensor(IMAGENET_MEAN)[:, None, None].expand(3, 48, 32)
+    assert model.normalized(mean[None]).abs().max() < 1e-6
+
+
+def test_pairs_ask_for_the_flip_test():
+    model = PoseEstimator(pose_net()).eval()
+    expected = flip_test(model.net, model.normalized(pictures()), PAIRS)
+    assert torch.equal(model(pictures(), pairs=PAIRS), expected)
+    mixed, dataset = PoseEstimator(plus_net(joints=(5,))).eval(), torch.tensor([2, 0])
+    found = mixed(pictures(), dataset, pairs=PAIRS)
+    torch.testing.assert_close(found[:1], mixed(pictures()[:1], 2, pairs=PAIRS))
+
+
+def test_it_comes_back_as_it_was_saved(tmp_path: Path):
+    for net, beside in ((pose_net(), ()), (plus_net(), (1,))):
+        model = PoseEstimator(net).eval()
+        model.fit_colors((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+        again = load_model(model.save_pretrained(tmp_path / "model"))
+        assert type(again) is PoseEstimator
+        assert torch.equal(again(pictures(), *beside), model(pictures(), *beside))
+
+
+@pytest.mark.fault
+def test_data_sets_where_none_is_wanted_and_none_where_one_is():
+    with pytest.raises(ValueError, match="ViTPosePlus needs number of a data set"):
+        PoseEstimator(plus_net())(pictures())
+    with pytest.raises(ValueError, match="ViTPose takes no number of a data set"):
+        PoseEstimator(pose_net())(pictures(), 0)
