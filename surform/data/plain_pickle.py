@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import pickle
 from pathlib import Path
@@ -14,12 +13,16 @@ from surform.data.faults import refuse_unreadable
 
 __all__ = ["read_plain_pickle"]
 
+_NUMBERS = "biuf"  # kinds of numpy types
+
 
 def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
     """What a pickle holds, if it is plain.
 
     A pickle is a program. This one may only build arrays of numbers and Python's own containers:
     the first thing of another kind that it asks for ends the reading, before it is imported.
+    Nothing of numpy's is handed to it either: a pickle that makes a numpy type or array itself can
+    have raw bytes taken for addresses of objects.
 
     Raises:
         ValueError: it asks for something else; nothing of it was executed.
@@ -31,14 +34,14 @@ def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
         try:
             return _Plain(stream, str(file)).load()
         except _NotPlainError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"{file} {error}") from None
         except Exception as error:  # a damaged stream can fail in any way
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise OSError(f"{file} is no whole pickle: {reason}") from error
 
 
 class _NotPlainError(Exception):
-    """The pickle wants more than plain data."""
+    """The pickle wants more than plain data; the words follow the file's name."""
 
 
 class _Plain(pickle.Unpickler):
@@ -47,37 +50,85 @@ class _Plain(pickle.Unpickler):
         self.name = name
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _allowed().get((module.replace("numpy._core", "numpy.core"), name))
+        found = _STANDS_FOR.get((module.replace("numpy._core", "numpy.core"), name))
         if found is None:
             raise _NotPlainError(
-                f"{self.name} asks for {module}.{name}: a pickle may hold numpy arrays, lists, "
-                "tuples, dicts and numbers only, nothing of it was executed"
+                f"asks for {module}.{name}: a pickle may hold numpy arrays, lists, tuples, dicts "
+                "and numbers only, nothing of it was executed"
             )
         return found
 
     def persistent_load(self, pid: Any) -> Any:
-        raise _NotPlainError(f"{self.name} refers to data outside of itself and is not read")
+        raise _NotPlainError("refers to data outside of itself and is not read")
 
 
-def _allowed() -> dict[tuple[str, str], Any]:
-    """What arrays and numpy's numbers are rebuilt with, by the names of numpy 1."""
-    return {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy.core.multiarray", "scalar"): np.float64(0).__reduce__()[0],
-        ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-        ("_codecs", "encode"): _encode,
-    }
+class _Array(np.ndarray):
+    """An array that a pickle makes empty and then fills."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, number, fortran, data = state
+        kind = _kind_of(number)
+        if type(data) is not bytes or min(shape, default=0) < 0:
+            raise TypeError("an array without its bytes, or of a negative size")
+        super().__setstate__((1, tuple(shape), kind, bool(fortran), data))
 
 
-def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+class _Number:
+    """A numpy type, to which the pickle then tells the order of its bytes."""
+
+    def __init__(self, name: Any) -> None:
+        kind = np.dtype(name) if type(name) is str else None
+        if kind is None or kind.kind not in _NUMBERS or kind.fields or kind.subdtype:
+            raise _NotPlainError(f"holds an array of {name!r}, not of numbers")
+        self.kind = kind
+
+    def __setstate__(self, state: Any) -> None:
+        self.kind = self.kind.newbyteorder(str(state[1]))
+
+
+def _kind_of(number: Any) -> np.dtype:
+    if type(number) is not _Number:
+        raise TypeError("an array without a type")
+    return number.kind
+
+
+# What arrays and numpy's numbers are rebuilt with, by the names of numpy 1, and what the pickle is
+# given in its place. No class is: it could be called, and changed for later readings.
+def _dtype(name: Any, *_: Any) -> _Number:
+    return _Number(name)
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array(0)
+
+
+def _scalar(number: Any, data: Any) -> Any:
+    return np.frombuffer(data, _kind_of(number), 1)[0]
+
+
+def _from_buffer(buffer: Any, number: Any, shape: Any, order: Any) -> np.ndarray:
     """How protocol 5 stores contiguous arrays."""
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+    return np.frombuffer(buffer, _kind_of(number)).reshape(shape, order=order).view(_Array)
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(text: Any, encoding: Any) -> bytes:
     """How protocols below 3 store bytes."""
-    if encoding not in ("latin1", "latin-1"):
-        raise _NotPlainError(f"the pickle holds text in the encoding {encoding!r}")
-    return codecs.encode(text, encoding)
+    if type(encoding) is not str or encoding not in ("latin1", "latin-1"):
+        raise _NotPlainError(f"holds text in the encoding {encoding!r}")
+    return str.encode(text, "latin1")
+
+
+def _no_bytes() -> bytes:
+    """How protocols below 3 store those of an empty array."""
+    return b""
+
+
+_STANDS_FOR = {
+    ("numpy", "ndarray"): "numpy.ndarray",
+    ("numpy", "dtype"): _dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _from_buffer,
+    ("_codecs", "encode"): _encode,
+    ("__builtin__", "bytes"): _no_bytes,
+}
