@@ -216,7 +216,7 @@ class _PointTransformer(nn.Module):
         for part in _parts(points, chunk):
             x = points[:, part]
             positions = x[..., : self.space_dim] if self.space_dim else None
-            if parameters is not None and self.parameter_count:
+            if parameters is not None:
                 everywhere = parameters[:, None].expand(-1, x.shape[1], -1)
                 x = torch.cat((x, everywhere), dim=-1)
             x = self.trunk(x if self.octaves is None else self.octaves(x))

@@ -78,6 +78,9 @@ def recorded(constructor, kind, mode="eval", parameters=2, counts=(6, 9, 4)):
     for j, width in enumerate(constructor["branch_sizes"] or ()):
         inputs |= {f"f{j}_{i}": torch.randn(3 + i + j, width).double() for i in range(len(counts))}
 
+    for value in inputs.values():
+        value.requires_grad_()
+
     def padded(start):
         return torch.nn.utils.rnn.pad_sequence(
             [inputs[f"{start}{i}"] for i in range(len(counts))], batch_first=True
@@ -86,14 +89,15 @@ def recorded(constructor, kind, mode="eval", parameters=2, counts=(6, 9, 4)):
     functions = [padded(f"f{j}_") for j in range(len(constructor["branch_sizes"] or ()))]
     y = literal_forward(model, padded("x"), inputs["theta"], functions)
     y = torch.cat([y[i, :n] for i, n in enumerate(counts)])
-    inputs["cot"] = torch.randn_like(y)
-    (y * inputs["cot"]).sum().backward()
+    cot = torch.randn_like(y)
+    (y * cot).sum().backward()
     gradients = {k: p.grad for k, p in model.named_parameters()}
     unused = {}
     if constructor.get("n_experts") == 1:
         unused["blocks.0.gatenet.0.weight"] = torch.ones(24, 2).double()
     tensors = {f"param/{k}": v for k, v in (official | unused).items()}
-    tensors |= {f"in/{k}": v for k, v in inputs.items()} | {"out/y": y.detach()}
+    tensors |= {f"in/{k}": v for k, v in inputs.items()} | {"in/cot": cot, "out/y": y}
+    tensors |= {f"grad/in/{k}": v.grad for k, v in inputs.items()}
     gradients = SYSTEM.to_official(gradients, constructor)
     gradients |= {k: torch.zeros_like(v) for k, v in unused.items()}
     tensors |= {f"grad/{k}": v for k, v in gradients.items()}
