@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -57,14 +58,22 @@ def key_sums(
     check_key_mask("key_sums", mask, k)
     if torch.is_autocast_enabled(k.device.type):
         k, v = (x.to(torch.get_autocast_dtype(k.device.type)) for x in (k, v))
+    size: Tensor | None = None
     if weights is not None:
         if weights.ndim != 2 or weights.shape[1] != k.shape[2] or len(weights) not in (1, len(k)):
             raise ValueError(
                 f"key_sums attention: weights have shape {tuple(weights.shape)}, expected "
                 f"(batch, keys) = ({k.shape[0]}, {k.shape[2]})"
             )
+        if mask is not None:
+            weights = torch.where(mask, weights, 0.0)
+        if k.dtype.itemsize < 4:  # which do not hold the measures of every mesh
+            size = F.pad(weights.detach().float(), (0, 1)).amax(-1, keepdim=True)
+            size = size.masked_fill(size == 0, 1.0)
+            weights = weights / size
         k = k * weights.to(k.dtype)[:, None, :, None]
-    return dispatch("key_sums", {"k": k, "v": v, "mask": mask}, {})
+    sums = dispatch("key_sums", {"k": k, "v": v, "mask": mask}, {})
+    return sums if size is None else sums * size[..., None, None]
 
 
 @kind("keysum", _two_sets)

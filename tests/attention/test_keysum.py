@@ -196,6 +196,30 @@ def test_many_keys_in_16_bits(kernel, dtype):
     torch.testing.assert_close(out, torch.full_like(out, 6.0), rtol=1e-2, atol=0)
 
 
+@pytest.mark.parametrize("size", [1e-12, 1e9])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_measures_that_16_bits_do_not_hold(dtype, size):
+    make = Maker(0, torch.float32)
+    q, k, v = positive(make.plain(2, 2, 4, 3)), positive(make.plain(2, 2, 9, 3)), make.plain(2, 2, 9, 3)
+    weights = size * make.plain(2, 9).exp()
+    expected = attention.keysum(q, [attention.key_sums(k, v, weights=weights)])
+    small = attention.key_sums(k.to(dtype), v.to(dtype), weights=weights)
+    found = attention.keysum(q.to(dtype), [small])
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.05)
+
+
+def test_weights_of_masked_keys_may_be_anything():
+    make = Maker(0, torch.float64)
+    k, v = positive(make.plain(2, 2, 5, 3)), make.plain(2, 2, 5, 3)
+    mask = torch.tensor([[True, True, False, True, False]])
+    weights = make.plain(2, 5).exp()
+    spoilt = weights.masked_fill(~mask, torch.nan)
+    torch.testing.assert_close(
+        attention.key_sums(k, v, mask=mask, weights=spoilt),
+        attention.key_sums(k, v, mask=mask, weights=weights),
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_many_keys_under_autocast(dtype):
     k, v = torch.full((1, 1, 100_000, 4), 0.25), torch.full((1, 1, 100_000, 4), 3.0, dtype=dtype)
