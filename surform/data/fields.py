@@ -68,7 +68,7 @@ def expand_paths(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
             raise ValueError("an empty list of data files")
         return found
     text = os.fspath(path)
-    if not any(c in text for c in "*?["):
+    if not any(c in text for c in "*?[") or os.path.exists(text):
         return [text]
     if is_url(text):
         system, pattern = file_system(text)

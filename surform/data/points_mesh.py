@@ -198,11 +198,10 @@ def _where_targets_lie(first: MeshFile, selection: PointsSelection) -> Place:
         return selection.on
     at_points = {*first.columns("points"), *first.vectors("points")}
     others = {*(selection.features or ()), selection.markers, *selection.marker_values}
-    wanted = set(selection.targets or ())
-    if wanted:
-        on_cells = {*first.mesh.cell_data, *first.columns("cells")} if first.mesh.cell_data else {}
-        return "cells" if not wanted <= at_points and wanted <= {*on_cells} else "points"
-    return "points" if at_points - others or not first.mesh.cell_data else "cells"
+    wanted = set(selection.targets or at_points - others)
+    if not first.mesh.cell_data or (wanted and wanted <= at_points):
+        return "points"
+    return "cells" if wanted <= {*first.mesh.cell_data, *first.columns("cells")} else "points"
 
 
 def _varying(positions: np.ndarray) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ def test_patterns_files_and_lists_are_the_same_samples(tmp_path: Path) -> None:
     listed = open_points([f"{folder}/case_{k}.vtu" for k in range(3)])
     assert pattern.paths() == listed.paths() == open_points(folder).paths()
     assert len(open_points(f"{folder}/case_1.vtu")) == 1
+    assert len(open_points(mesh_folder(tmp_path / "run [1] of 2", 2))) == 2  # a name, no pattern
 
 
 def test_names_with_dots_are_samples_unless_they_belong_to_one(tmp_path: Path) -> None:
@@ -146,10 +147,13 @@ def test_legacy_vtk_files_are_read(tmp_path: Path) -> None:
 
 def test_data_at_points_are_read_without_weights_whatever_the_cells(tmp_path: Path) -> None:
     points, cells = mesh().points, [("polygon", [np.array([0, 1, 6, 5])])]
-    write_mesh_file(tmp_path / "a.vtu", meshio.Mesh(points, cells, {"p": points[:, 0]}))
-    found = open_points(str(tmp_path), PointsSelection(weights=False)).read(0)
-    assert found.weights is None
-    assert len(found.points) == len(points)
+    data = {"point_data": {"p": points[:, 0]}, "cell_data": {"q": [np.ones(1)]}}
+    write_mesh_file(tmp_path / "a.vtu", meshio.Mesh(points, cells, **data))
+    for targets in (None, ("p",)):
+        selection = PointsSelection(weights=False, targets=targets)
+        found = open_points(str(tmp_path), selection).read(0)
+        assert found.weights is None
+        assert len(found.points) == len(points)
 
 
 def test_a_mesh_file_knows_its_vectors(tmp_path: Path) -> None:
