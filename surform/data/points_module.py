@@ -73,7 +73,7 @@ class PointsData(L.LightningDataModule):
         generate: `{"solver": name, **options}`: makes `path` first if it does not exist.
         cache: "memory" holds the data in memory, "files" reads them as needed, "auto" decides by
             size (2 GiB).
-        dtype: "float32" or "float64".
+        dtype: "float32" or "float64", until the numbers are normalised; the network keeps its own.
     """
 
     def __init__(
@@ -187,8 +187,15 @@ class PointsData(L.LightningDataModule):
         return replace(self._description, source=self._description.source | counts)
 
     def normalizers(self) -> tuple[Normalizer, ...]:
-        """Normalisers of points, parameters, targets and input functions, from training samples."""
+        """Normalisers of points, parameters, targets and input functions, from training samples.
+
+        Raises:
+            ValueError: a target that is the same everywhere, or numbers that `dtype` rounds away.
+        """
         self.samples("train")
+        about = self._opened("train").about
+        self._moments.check("points", about.columns, self.dtype)
+        self._moments.check("targets", about.targets, self.dtype)
         return tuple(self._moments.normalizer(role, kind) for role, kind in self.kinds.items())
 
     def check(self, trained: PointsDescription) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from surform.data.statistics import Moments
 
 __all__ = ["ColumnMoments", "points_fingerprint"]
 
-ROLES = ("points", "parameters", "targets", "inputs")
+_LEVELS = 250  # numbers that a type must tell apart within one deviation
 
 
 class ColumnMoments:
@@ -40,14 +41,37 @@ class ColumnMoments:
             role: "points", "parameters", "targets" or "inputs".
             kind: "channel" standardises each column, "none" leaves it. A constant column becomes 0.
         """
+        mean, std = self._columns(role)
+        if kind == "none":
+            mean, std = np.zeros_like(mean), np.ones_like(std)
+        return Normalizer(torch.from_numpy(mean), torch.from_numpy(np.where(std == 0, 1.0, std)))
+
+    def check(self, role: str, names: Sequence[str], dtype: torch.dtype) -> None:
+        """ValueError when a column's numbers differ less than `dtype` tells apart.
+
+        Args:
+            role: "points" or "targets"; a target must differ at all.
+            names: of its columns.
+        """
+        for name, mean, std in zip(names, *self._columns(role), strict=True):
+            if role == "targets" and std == 0:
+                raise ValueError(
+                    f"the target {name!r} is {mean:g} at all points of all training samples: leave "
+                    "it out, there is nothing to learn"
+                )
+            if 0 < std < _LEVELS * torch.finfo(dtype).eps * abs(mean):
+                kind = str(dtype).removeprefix("torch.")
+                raise ValueError(
+                    f"{name} differs by {std:.2g} about {mean:.6g} only, which {kind} hardly tells "
+                    "apart: set dtype to float64, or subtract a constant"
+                )
+
+    def _columns(self, role: str) -> tuple[np.ndarray, np.ndarray]:
+        """Means and deviations of a role's columns; 0 deviates what does by rounding only."""
         parts = [m for name, m in self._found.items() if name.partition("/")[0] == role]
-        columns = sum(len(part.mean) for part in parts)
-        mean, std = np.zeros(columns), np.ones(columns)
-        if kind == "channel" and columns:
-            mean = np.concatenate([part.mean for part in parts])
-            std = np.concatenate([part.std for part in parts])
-            std = np.where(std <= 1e-12 * np.abs(mean), 1.0, std)
-        return Normalizer(torch.from_numpy(mean), torch.from_numpy(std))
+        mean = np.concatenate([part.mean for part in parts] or [np.empty(0)])
+        std = np.concatenate([part.std for part in parts] or [np.empty(0)])
+        return mean, np.where(std <= 1e-12 * np.abs(mean), 0.0, std)
 
     def _merge(self, name: str, values: np.ndarray) -> None:
         found = Moments.of(values, 0)

@@ -92,6 +92,7 @@ def predictions(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     weight: Any = next(model.parameters(), model.target_normalizer.mean)  # type: ignore[union-attr]
+    dtype = torch.float32 if weight.device.type == "mps" else torch.float64  # MPS has no float64
     training = model.training
     model.eval()
     try:
@@ -102,7 +103,7 @@ def predictions(
             else:
                 part = [samples[number] for number in numbers]
             with torch.inference_mode():
-                batch = collate([sample.tensors(weight.dtype) for sample in part]).to(weight.device)
+                batch = collate([sample.tensors(dtype) for sample in part]).to(weight.device)
                 output = model(
                     batch.points,
                     batch.parameters,
@@ -113,6 +114,7 @@ def predictions(
                     input_weights=batch.input_weights,
                     chunk=chunk,
                 )
+            output = output if output.dtype == torch.float64 else output.float()
             for sample, values in zip(part, output.cpu().numpy(), strict=True):
                 yield sample, values[: len(sample.points)]
     finally:

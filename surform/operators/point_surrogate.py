@@ -135,14 +135,16 @@ class PointSurrogate(Pretrained):
         """As `forward`, but the output of the network, in normalised units."""
         names, masks = self._input_names(inputs), input_masks or {}
         self._require_weights(weights, input_weights or {})
+        # far from the origin, float64 tells points apart that float32 does not
+        dtype = next(self.net.parameters(), self.target_normalizer.mean).dtype
         output = self.net(
-            _kept(self.point_normalizer.normalize(points), mask),
-            self.parameter_normalizer.normalize(parameters),
-            self._normalized_inputs(names, inputs, masks),
+            _kept(self.point_normalizer.normalize(points), mask).to(dtype),
+            self.parameter_normalizer.normalize(parameters).to(dtype),
+            [f.to(dtype) for f in self._normalized_inputs(names, inputs, masks)],
             mask=mask,
             input_masks=[masks.get(name) for name in names],
-            weights=weights,
-            input_weights=[(input_weights or {}).get(name) for name in names],
+            weights=_at_least_32(weights, dtype),
+            input_weights=[_at_least_32((input_weights or {}).get(n), dtype) for n in names],
             chunk=chunk,
         )
         return _kept(output, mask)
@@ -215,6 +217,11 @@ def _aside(batch: PointBatch) -> dict[str, Any]:
         "weights": batch.weights,
         "input_weights": batch.input_weights,
     }
+
+
+def _at_least_32(weights: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """In `dtype`, or 32 bits: 16 do not hold the cells of every mesh."""
+    return None if weights is None else weights.to(torch.promote_types(dtype, torch.float32))
 
 
 def _kept(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -416,6 +416,22 @@ def test_numbers_beyond_float32(tmp_path: Path) -> None:
     PointsData(path, dtype="float64").setup("fit")
 
 
+def test_numbers_that_float32_hardly_tells_apart(tmp_path: Path) -> None:
+    far = [sample(k, points=sample(k).points + [5e6, 0]) for k in range(6)]
+    data = PointsData(store(tmp_path / "a.zarr", far))
+    with pytest.raises(ValueError, match=r"x differs by 0\.\d+ about 5e\+06 only") as error:
+        data.normalizers()
+    one_sentence(error, "float32 hardly tells apart: set dtype to float64, or subtract a constant")
+    PointsData(data.path, dtype="float64").normalizers()
+
+
+def test_a_target_that_never_changes(tmp_path: Path) -> None:
+    still = [sample(k, targets=sample(k).targets * [1, 0]) for k in range(6)]
+    with pytest.raises(ValueError, match="the target 'p' is 0 at all points of all") as error:
+        PointsData(store(tmp_path / "a.zarr", still)).normalizers()
+    one_sentence(error, "leave it out, there is nothing to learn")
+
+
 def test_units_of_unknown_variables(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="units names 'q', which is none of"):
         PointsData(store(tmp_path / "a.zarr"), units={"q": "m"}).description()

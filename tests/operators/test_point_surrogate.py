@@ -91,6 +91,28 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     assert "Predicts u, p at the points of any mesh from re and the input functions" in card
 
 
+def test_points_far_from_the_origin_are_told_apart(tmp_path: Path) -> None:
+    """By a network of float32, too."""
+    far = [sample(k, points=sample(k).points + [5e6, 0]) for k in range(6)]
+    data = PointsData(store(tmp_path / "a.zarr", far), split={"train": 6}, dtype="float64")
+    model = PointSurrogate(PointToy(2, 2, 1, (3, 2)))
+    model.fit_to(data.description(), *data.normalizers())
+    batch = next(iter(data.train_dataloader()))
+    found = model.outputs(batch)
+    assert found.dtype == torch.float32
+    assert len(found[0][batch.mask[0]].unique(dim=0)) == batch.mask[0].sum()
+    np.testing.assert_allclose(
+        model.predict(far[int(batch.index[0])]), found[0][batch.mask[0]].detach(), rtol=1e-5
+    )
+
+
+def test_a_model_of_16_bits_predicts(tmp_path: Path) -> None:
+    model = trained(tmp_path, weights=False)
+    expected = model.predict(sample(1))
+    found = model.to(torch.bfloat16).predict(sample(1))
+    np.testing.assert_allclose(found, expected, atol=0.2)
+
+
 def test_samples_and_lists_of_them(tmp_path: Path) -> None:
     model = trained(tmp_path)
     one = model.predict(sample(2))
