@@ -80,7 +80,7 @@ class MeshFile:
 
     def blocks(self) -> list[tuple[str, np.ndarray]]:
         """(kind, corners) of the cells of the highest dimension; those of boundaries are not."""
-        return [(block.type, np.asarray(block.data)) for _, block in self._main()]
+        return [(block.type, self._corners(block)) for _, block in self._main()]
 
     def main_blocks(self) -> set[int]:
         """Numbers of the blocks of cells of the highest dimension."""
@@ -90,10 +90,21 @@ class MeshFile:
         """(number, kind, corners) of the blocks of cells of lower dimensions."""
         main = self.main_blocks()
         return [
-            (number, block.type, np.asarray(block.data))
+            (number, block.type, self._corners(block))
             for number, block in enumerate(self.mesh.cells)
             if number not in main and cell_dimension(block.type)
         ]
+
+    def _corners(self, block: Any) -> np.ndarray:
+        """The numbers of its cells' points; ValueError where there is no such point."""
+        found, count = np.asarray(block.data), len(self.mesh.points)
+        wrong = found[(found < 0) | (found >= count)]
+        if len(wrong):
+            raise ValueError(
+                f"{self.path} has a {block.type} at point {wrong[0]}, but its points are 0 to "
+                f"{count - 1}"
+            )
+        return found
 
     def _arrays(self, place: Place) -> dict[str, np.ndarray]:
         """The numeric arrays on points, or on the cells of the highest dimension."""

@@ -200,7 +200,11 @@ def test_many_keys_in_16_bits(kernel, dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_measures_that_16_bits_do_not_hold(dtype, size):
     make = Maker(0, torch.float32)
-    q, k, v = positive(make.plain(2, 2, 4, 3)), positive(make.plain(2, 2, 9, 3)), make.plain(2, 2, 9, 3)
+    q, k, v = (
+        positive(make.plain(2, 2, 4, 3)),
+        positive(make.plain(2, 2, 9, 3)),
+        make.plain(2, 2, 9, 3),
+    )
     weights = size * make.plain(2, 9).exp()
     expected = attention.keysum(q, [attention.key_sums(k, v, weights=weights)])
     small = attention.key_sums(k.to(dtype), v.to(dtype), weights=weights)

@@ -232,6 +232,16 @@ def test_an_unknown_kind_of_cell(tmp_path: Path) -> None:
     one_sentence(error, "with weights set to false")
 
 
+@pytest.mark.parametrize("point", [16, -1])
+def test_a_cell_without_its_points(tmp_path: Path, point: int) -> None:
+    found = mesh()
+    found.cells[0].data[2, 1] = point
+    write_mesh_file(tmp_path / "a.vtu", found)
+    with pytest.raises(ValueError, match=rf"a\.vtu has a triangle at point {point}") as error:
+        read(str(tmp_path))
+    one_sentence(error, "its points are 0 to 15")
+
+
 def test_plane_and_solid_meshes_do_not_mix(tmp_path: Path) -> None:
     folder = mesh_folder(tmp_path, 3, inlet=False)
     lifted = mesh(3)
