@@ -55,7 +55,7 @@ def predict_file(
     new = ("batch_size", "gaps")  # of no matter to the last rows
     kept = {n: v for n, v in trained.items() if n in model.file_options and n not in new}
     path = path or trained.get("path")
-    if not isinstance(path, str):
+    if not isinstance(path, str if model.kind == "series" else (str, list)):
         raise ValueError(f"{source} needs a file to predict from: --data.path FILE")
     if args.out is None:
         raise ValueError("predict needs a file to write to: --out FILE")

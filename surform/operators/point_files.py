@@ -31,7 +31,7 @@ _STORES = (".zarr", ".h5", ".hdf5", ".nc")
 
 def predict_file(
     model: Pretrained,
-    source: str,
+    source: str | Sequence[str],
     out: str | os.PathLike[str],
     *,
     batch_size: int = 4,
@@ -40,7 +40,7 @@ def predict_file(
     """Predict the targets of all samples of some files; all or nothing is written.
 
     Args:
-        source: what `open_points` reads; targets may be missing.
+        source: what `open_points` reads, a path, pattern or list; targets may be missing.
         out: of a mesh file a file of the same kind, of several a folder of files with their names:
             the same meshes with the predictions on them. Of other sources `.zarr`, `.h5`,
             `.hdf5` or `.nc`: the same samples with predicted targets.
@@ -88,7 +88,7 @@ def _counted(
         progress(number / total)
 
 
-def _check_mesh_output(path: Path, data: MeshPoints, source: str) -> None:
+def _check_mesh_output(path: Path, data: MeshPoints, source: str | Sequence[str]) -> None:
     """ValueError or FileExistsError unless meshes may be written there."""
     check_output(path, data.paths())
     if _one_file(data, source):
@@ -112,7 +112,7 @@ def _check_mesh_output(path: Path, data: MeshPoints, source: str) -> None:
         )
 
 
-def _one_file(data: MeshPoints, source: str) -> bool:
+def _one_file(data: MeshPoints, source: str | Sequence[str]) -> bool:
     return expand_paths(source) == [str(data.files[0])]
 
 
@@ -135,7 +135,7 @@ def _write_meshes(
             (partial / _NOTE).write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
 
 
-def _provenance(model: Pretrained, source: str) -> dict[str, str]:
+def _provenance(model: Pretrained, source: str | Sequence[str]) -> dict[str, str]:
     from surform import __version__
 
     return {

@@ -170,7 +170,9 @@ class PointSurrogate(Pretrained):
 
         return predict(self, source, batch_size=batch_size, chunk=chunk)
 
-    def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
+    def predict_file(
+        self, source: str | Sequence[str], out: str | PathLike[str], **options: Any
+    ) -> Path:
         """From files into files of the same format; see `surform.operators.point_files`."""
         from surform.operators.point_files import predict_file
 

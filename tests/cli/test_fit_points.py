@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,13 +88,26 @@ def test_a_bad_option_is_one_line(
     one_line(main(line), capsys, message)
 
 
-@pytest.mark.fault
-def test_a_rollout_of_a_steady_mesh_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    data = PointsData(store(Path("a.zarr")))
-    sizes = {"in_channels": 2, "out_channels": 2, "parameters": 1, "input_channels": (3, 2)}
+def save_untrained(path: str, **sizes: Any) -> None:
+    data = PointsData(path)
     model = PointSurrogate(create_model("gnot", dim=4, depth=1, **sizes))
     model.fit_to(data.description(), *data.normalizers())
     model.save_pretrained("model")
+
+
+def test_a_list_of_files_is_predicted() -> None:
+    folder = mesh_folder(Path("my meshes [1]"), 4)
+    save_untrained(folder, out_channels=3, parameters=1, input_channels=(3,))
+    files = f"['{folder}/case_1.vtu', '{folder}/case_3.vtu']"
+    assert main(["predict", "--ckpt_path", "model", "--data.path", files, "--out", "out"]) == 0
+    found = sorted(path.name for path in Path("out").iterdir())
+    assert found == ["case_1.vtu", "case_3.vtu", "surform.json"]
+
+
+@pytest.mark.fault
+def test_a_rollout_of_a_steady_mesh_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    path = store(Path("a.zarr"))
+    save_untrained(path, out_channels=2, parameters=1, input_channels=(3, 2))
     line = ["rollout", "model", "--data", "a.zarr", "--steps", "2", "--out", "r.zarr"]
     one_line(main(line), capsys, "points")
 
