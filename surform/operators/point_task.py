@@ -91,7 +91,9 @@ class PointTask(Task):
         return Prediction(self.surrogate.outputs(batch), batch.targets, self._weight(batch))
 
     def measure(self, prediction: Prediction, batch: PointBatch) -> dict[str, Tensor]:
-        """Figures per sample, `(B,)`, by name."""
+        """Figures per sample, `(B,)`, by name; ValueError for a relative error to zero."""
+        if "relative_l2" in self.metrics:
+            self._require_targets(prediction, batch)
         figures = super().measure(prediction, batch)
         if "relative_l2" in self.metrics:
             for channel, name in enumerate(self._targets()):
@@ -119,6 +121,18 @@ class PointTask(Task):
         return [
             Section("Predictions", figures=prediction_figures(about, batch, prediction, labels))
         ]
+
+    def _require_targets(self, prediction: Prediction, batch: PointBatch) -> None:
+        about = self.surrogate.description
+        zero = (prediction.squared_target.sum(1) == 0).nonzero()
+        if len(zero):
+            number, channel = zero[0].tolist()
+            name = f"target {channel}" if about is None else about.targets[channel]
+            raise ValueError(
+                f"{name} is zero at all points of sample {int(batch.index[number])} of the split, "
+                "so that its relative error is infinite: choose other metrics, such as rmse, and "
+                "monitor one of them"
+            )
 
     def _targets(self) -> tuple[str, ...]:
         """The targets that have figures of their own: several."""

@@ -165,6 +165,17 @@ def test_quadrature_without_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+def test_a_sample_whose_target_is_zero(tmp_path: Path) -> None:
+    still = sample(1, targets=sample(1).targets * [0, 1])
+    batch = collate([sample(0).tensors(torch.float64), still.tensors(torch.float64)], [5, 7])
+    task = task_of(data_of(tmp_path))
+    with pytest.raises(ValueError, match="u is zero at all points of sample 7 of the split"):
+        task.measure(task.evaluate_batch(batch), batch)
+    task = task_of(data_of(tmp_path), metrics=("rmse",), monitor="rmse")
+    assert torch.isfinite(task.measure(task.evaluate_batch(batch), batch)["rmse"]).all()
+
+
+@pytest.mark.fault
 def test_options_that_are_none() -> None:
     with pytest.raises(ValueError, match="metric 'vrmse' is for grids; on points: relative_l2,"):
         PointTask(PointToy(), metrics=("vrmse",), monitor="vrmse")
