@@ -70,7 +70,8 @@ class _Array(np.ndarray):
         kind = _kind_of(number)
         if type(data) is not bytes or min(shape, default=0) < 0:
             raise TypeError("an array without its bytes, or of a negative size")
-        super().__setstate__((1, tuple(shape), kind, bool(fortran), data))
+        checked: Any = (1, tuple(shape), kind, bool(fortran), data)
+        super().__setstate__(checked)
 
 
 class _Number:
@@ -83,7 +84,8 @@ class _Number:
         self.kind = kind
 
     def __setstate__(self, state: Any) -> None:
-        self.kind = self.kind.newbyteorder(str(state[1]))
+        order: Any = str(state[1])
+        self.kind = self.kind.newbyteorder(order)
 
 
 def _kind_of(number: Any) -> np.dtype:
