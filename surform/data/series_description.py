@@ -64,6 +64,11 @@ class SeriesDescription(DataDescription):
                     f"the model was trained with {role} {_listed(mine)}, {where} has "
                     f"{_listed(theirs)}"
                 )
+        if self.normalize != found.normalize:
+            raise ValueError(
+                f"the model was trained with data.normalize: {self.normalize}, {where} is read "
+                f"with {found.normalize}"
+            )
         if self.step and found.step and self.step != found.step:
             raise ValueError(
                 f"the model was trained with a time step of {self.step}, {where} has {found.step}"

@@ -294,18 +294,16 @@ class SeriesData(L.LightningDataModule):
     def known_rows(self, whole: bool = False) -> list[tuple[int, int]]:
         """Per series, first row and end in the table of what its size is judged by.
 
-        Its training rows; those before its test rows where it has none of them; all with `whole`.
+        Its training rows. Where they are fewer than a look-back, the rows before its test rows, and
+        the look-back of its first window at least, of which nothing is forecast. All with `whole`.
         """
-        spans = self.table.spans
-        if whole:
-            return [(span.start, span.stop) for span in spans]
-        return [
-            (span.start + first, span.start + end)
-            for span, rows in zip(spans, self._rows(), strict=True)
-            for first, end in [
-                rows["train"] if rows["train"][1] else (0, rows.get("test", (0, 0))[0])
-            ]
-        ]
+        found = []
+        for span, rows in zip(self.table.spans, self._rows(), strict=True):
+            first, end = (0, span.rows) if whole else rows["train"]
+            if end - first < self.lookback:
+                first, end = 0, max(self.lookback, end, rows.get("test", (0, 0))[0])
+            found.append((span.start + first, span.start + min(end, span.rows)))
+        return found
 
     def changes(self, lag: int = 1, whole: bool = False) -> np.ndarray:
         """`mean_changes` of the targets over the `known_rows`: `(series, V_out)`."""

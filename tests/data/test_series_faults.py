@@ -436,6 +436,10 @@ def test_other_data_than_those_of_training(tmp_path: Path) -> None:
     daily = [[f"2020-01-01 00:{i:02d}:00", *row[1:]] for i, row in enumerate(hourly_rows(60)[1:])]
     other = write(tmp_path / "c.csv", [hourly_rows()[0], *daily])
     refused("trained with a time step of 1h, .* has 1min", lambda: prepare(other).check(trained))
+    refused(
+        "trained with data.normalize: train, .* is read with series",
+        lambda: prepare(path, normalize="series").check(trained),
+    )
     assert SeriesDescription.from_dict(trained.to_dict()) == trained
 
 

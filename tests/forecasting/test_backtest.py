@@ -388,6 +388,7 @@ def test_a_saved_model_needs_data_that_suit_it(finished, tmp_path):
         ((*data, "--refit"), "and no --refit"),
         ((*data, "--model.net.kernel", "7"), "--model: run/model is backtested as it is"),
         ((*data, "--data.horizon", "6"), "trained with horizon 12, "),
+        ((*data, "--data.normalize", "series"), "trained with data.normalize: train, "),
     ):
         code, error = finished("--ckpt_path", "run/model", *words)
         assert code == 2
