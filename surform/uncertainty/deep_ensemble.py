@@ -45,6 +45,11 @@ class DeepEnsemble(Wrapper):
     def wrapped(self) -> Pretrained:
         return self.members[0]  # type: ignore[return-value]
 
+    @Wrapper.description.setter
+    def description(self, value: Any) -> None:
+        for member in self.members:
+            member.description = value
+
     def settings(self) -> dict[str, Any]:
         return super().settings() | {"count": len(self.members)}
 

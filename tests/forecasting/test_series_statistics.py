@@ -12,9 +12,11 @@ from torch.optim import Adam
 
 from surform.data.series_module import SeriesData
 from surform.forecasting.dlinear import DLinear
+from surform.forecasting.forecaster import Forecaster
 from surform.forecasting.task import ForecastTask
 from surform.hub import load_model
 from surform.training.schedules import Constant
+from surform.uncertainty import DeepEnsemble
 from tests.forecasting.tables import frame
 from tests.training.toy import trainer
 
@@ -95,3 +97,38 @@ def test_statistics_are_asked_for_and_refused(tmp_path: Path) -> None:
         apart.surrogate.double()(history)
     with pytest.raises(ValueError, match="`statistics` are for models that standardise each"):
         together.surrogate.double()(history, statistics=statistics)
+
+
+@pytest.mark.parametrize("before", [0, 2])  # rows before the test split
+def test_a_series_that_begins_to_be_tested_is_known_by_its_first_look_back(before: int) -> None:
+    table = shops(300)
+    start = 200 - before
+    late = table[table["shop"] == "large"].iloc[start:].assign(shop="late")
+    split = {part: str(table["date"][row]) for part, row in
+             (("train", 100), ("validation", 200), ("test", 299))}  # fmt: skip
+    data = SeriesData(pd.concat([table, late], ignore_index=True), LOOKBACK, HORIZON, id="shop",
+                      normalize="series", split=split)  # fmt: skip
+    windows = data.windows("test")
+    batch = windows[np.flatnonzero(windows.series(range(len(windows))) == 2)]
+    known = late["a"].to_numpy()[:LOOKBACK]
+    assert batch.statistics is not None
+    np.testing.assert_allclose(batch.statistics[0, :, 0], [known.mean(), known.std()], rtol=1e-5)
+    assert batch.scale is not None
+    np.testing.assert_allclose(batch.scale[0, 0], np.abs(np.diff(known)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(
+        batch.history[0, :, 0], known, rtol=1e-6
+    )  # nothing of it is forecast
+
+
+def test_all_members_of_a_saved_ensemble_know_their_data(tmp_path: Path) -> None:
+    table = shops().assign(b=1.0)
+    data = SeriesData(table, LOOKBACK, HORIZON, id="shop", targets=["a"], normalize="series")
+    members = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        members.append(Forecaster(DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel=5)))
+        members[-1].fit_to(data.description(), *data.normalizers())
+    DeepEnsemble(members).save_pretrained(tmp_path / "both")
+    found = load_model(tmp_path / "both").predict(table)["a"]
+    expected = sum(member.predict(table)["a"] for member in members) / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
