@@ -31,6 +31,7 @@ from surform.cli.lightning_cli import resolve, train
 from surform.cli.load import load_any, names_saved_model
 from surform.cli.predict import unregistered_net
 from surform.data.atomic import replacing
+from surform.data.outputs import check_output
 from surform.data.series_description import SeriesDescription
 from surform.data.series_module import SeriesData
 from surform.data.solvers.progress import progress_bar
@@ -62,6 +63,9 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
     _check(args)
     config, model = _configuration(args, overrides)
     arguments = _series_arguments(config)
+    for out in (args.out_forecasts, args.out / "backtest.csv", args.out / "series.csv"):
+        if out is not None:
+            check_output(out, [arguments["path"]])
     data = SeriesData(**arguments)
     if model is not None and model.description is not None:
         data.check(model.description)
@@ -82,6 +86,8 @@ def run(args: argparse.Namespace, overrides: list[str]) -> int:
             **({} if keep is None else {"keep": keep}),
         )
     how = _how(args, config, season) | _about_series(backtest, data)
+    if getattr(entrants.model, "levels", ()):
+        how["intervals"] = f"of {entrants.name} as trained; of the others {how['intervals']}"
     _write(backtest, args.out, how)
     title = f"{entrants.name} on {Path(str(data.table.name)).name}"
     report = write_backtest_report(

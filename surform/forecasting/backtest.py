@@ -77,9 +77,15 @@ class FoldResult:
 
 @dataclass
 class Backtest:
-    """All folds; `series` names those of the table, () where it holds one only."""
+    """All folds.
+
+    Args:
+        series: names of those of the table, () where it holds one only.
+        levels: of the quantiles, the same for all contestants.
+    """
 
     series: tuple[str, ...] = ()
+    levels: Sequence[float] = LEVELS
     folds: list[FoldResult] = field(default_factory=list)
 
     def table(self) -> list[dict[str, Any]]:
@@ -115,16 +121,16 @@ class Backtest:
         return [series for series, windows in pairs if not windows]
 
     def without_intervals(self) -> str:
-        """Which folds have no intervals and why, as a sentence; "" where all have them."""
-        needed = windows_needed(LEVELS)
+        """Which folds have no conformal intervals and why, in a sentence; "" where all have."""
+        needed = windows_needed(self.levels)
         short = [fold for fold in self.folds if fold.validation_windows < needed]
         if not short:
             return ""
         which = "There are" if len(short) == len(self.folds) else "Some folds have"
         fewest = min(fold.validation_windows for fold in short)
         return (
-            f"{which} no intervals: {fewest} validation windows are too few, they need {needed} "
-            "(a longer validation split, or a shorter horizon)."
+            f"{which} no conformal intervals: {fewest} validation windows are too few, they need "
+            f"{needed} (a longer validation split, or a shorter horizon)."
         )
 
     def pooled(self) -> dict[str, ForecastScores]:
@@ -152,8 +158,9 @@ def run_backtest(
     Errors are standardised with the deviations of the first fold's training rows, so that folds
     can be compared; where a table holds several series, with those of each series, so that small
     and large ones count alike. MASE has each series' own denominator. A contestant that knows
-    quantiles is scored on them; others get conformal ones, calibrated on the fold's validation
-    windows, which lie right before its origin, and go without where those are too few.
+    quantiles is scored on them; others get conformal ones at the same levels, as CRPS depends on
+    them, calibrated on the fold's validation windows, which lie right before its origin, and go
+    without where those are too few.
 
     Args:
         open_data: the data of a fold, set up.
@@ -173,11 +180,12 @@ def run_backtest(
         scale = _mase_scale(data, season)
         windows = data.windows("test")
         entered = contestants(fold, data)
+        backtest.levels = next((m.levels for m in entered.values() if m.levels), LEVELS)
         scores = {}
         example = None
         for number, (name, model) in enumerate(entered.items()):
             model.eval()
-            sure = _with_quantiles(model, data, batch_size)
+            sure = _with_quantiles(model, data, backtest.levels, batch_size)
             levels = () if sure is None else sure.levels
             scores[name] = ForecastScores(std, scale, levels)
             with torch.inference_mode():
@@ -199,14 +207,16 @@ def run_backtest(
     return backtest
 
 
-def _with_quantiles(model: Forecaster, data: SeriesData, batch_size: int) -> Any:
+def _with_quantiles(
+    model: Forecaster, data: SeriesData, levels: Sequence[float], batch_size: int
+) -> Any:
     """The model with quantiles, its own or conformal ones; None where windows are too few."""
-    if getattr(model, "levels", ()):
+    if model.levels:
         return model
     windows = data.windows("validation")
-    if len(windows) < windows_needed(LEVELS):
+    if len(windows) < windows_needed(levels):
         return None
-    quantiles = Conformal(model)
+    quantiles = Conformal(model, levels)
     quantiles.eval()  # calibrate goes back to the mode that it found
     return quantiles.calibrate(batches_of(windows, batch_size))
 

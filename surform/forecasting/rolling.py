@@ -49,8 +49,8 @@ def rolling_folds(
         splits: of each series, "train", "validation", "test" -> first row and end.
         folds: how many; the rows that do not divide go to the last one.
         horizon: every fold must hold one forecast at least.
-        window: "expanding" trains on all rows before a fold's validation, "sliding" on as many as
-            the training split has.
+        window: "expanding" trains on all rows from where the training split begins to a fold's
+            validation, "sliding" on as many as the training split has.
         times: of each series, datetime64; () without dates.
 
     Raises:
@@ -61,6 +61,8 @@ def rolling_folds(
     for part in ("train", "validation", "test"):
         if any(part not in split for split in splits):
             raise ValueError(f"a backtest needs a {part} split: give it in data.split")
+        if all(split[part][0] == split[part][1] for split in splits):
+            raise ValueError(f"a backtest needs {part} rows: data.split leaves none")
     if len(rows) > 1 and len(times):
         return _by_date(times, splits, folds, horizon, window)
     origins = {n - split["test"][0] for n, split in zip(rows, splits, strict=True)}
@@ -71,12 +73,14 @@ def rolling_folds(
     each = _length_of_folds(length, folds, horizon)
     validation = min(split["validation"][1] - split["validation"][0] for split in splits)
     train = min(split["train"][1] - split["train"][0] for split in splits)
+    grows = window == "expanding"
+    from_first = grows and not any(split["train"][0] for split in splits)
     return [
         Fold(
             k + 1,
             {
                 "origin": origin - k * each,
-                "train": train if window == "sliding" else 0,
+                "train": 0 if from_first else train + grows * k * each,
                 "validation": validation,
                 "test": each if k < folds - 1 else length - k * each,
             },
@@ -97,7 +101,8 @@ def _by_date(
         return int(np.searchsorted(calendar, max(last), "right"))
 
     trained, origin, end = after("train"), after("validation"), after("test")
-    first = [t[s["train"][0]] for t, s in zip(times, splits, strict=True) if s["train"][1] > 0]
+    trains = [split["train"] for split in splits]
+    first = [t[a] for t, (a, b) in zip(times, trains, strict=True) if a < b]
     begin = int(np.searchsorted(calendar, min(first)))
     each = _length_of_folds(end - origin, folds, horizon)
 
@@ -116,8 +121,8 @@ def _by_date(
             "validation": date(start),
             "test": date(stop),
         }
-        if window == "sliding":
-            split = {"start": date(begin + k * each)} | split
+        if window == "sliding" or begin:
+            split = {"start": date(begin + k * each * (window == "sliding"))} | split
         found.append(Fold(k + 1, split))
     return found
 

@@ -13,6 +13,7 @@ import pytest
 
 from surform.cli.main import main
 from surform.data.series_module import SeriesData
+from surform.data.series_splits import split_rows
 from surform.forecasting.backtest import Forecasts, run_backtest
 from surform.forecasting.contestants import closed_form_baselines
 from surform.forecasting.forecast_table import forecast_rows
@@ -78,6 +79,31 @@ def test_no_fold_trains_on_what_is_later_than_what_it_forecasts(split: Any, wind
     assert ends[1][1] == max(times[-1] for times in whole["test"] if len(times))
     grown = ends[1][0] - ends[0][0]
     assert widths[1] - widths[0] == (grown if window == "expanding" else np.timedelta64(0))
+
+
+@pytest.mark.parametrize("window", ["expanding", "sliding"])
+def test_training_begins_where_the_split_says(window: str) -> None:
+    start = np.datetime64("2024-01-05")
+    gone = frame(48, seed=3)[["date", "a"]].assign(shop="gone")  # ends before the start
+    split = {"start": str(start)} | SPLIT
+    source = SeriesData(pd.concat([shops(), gone]), LOOKBACK, HORIZON, split=split, id="shop")
+    for fold in folds(source, 2, window):
+        first = min(times[0] for times in parts(fold.split)["train"] if len(times))
+        begun = folds(source, 2)[fold.number - 1].split["validation"]
+        moved = np.datetime64(begun) - np.datetime64(folds(source, 2)[0].split["validation"])
+        assert first == start + (moved if window == "sliding" else 0)
+    rows = {"train": (100, 500), "validation": (500, 600), "test": (600, 900)}
+    for fold in rolling_folds([900], [rows], 3, HORIZON, window):
+        first, end = split_rows(fold.split, 900, "a")["train"]
+        moved = 100 * (fold.number - 1)
+        assert (first, end) == (100 + moved * (window == "sliding"), 500 + moved)
+
+
+@pytest.mark.fault
+def test_a_part_without_rows_is_named() -> None:
+    split = {"train": "2023-01-01", "validation": "2024-01-18", "test": "2024-01-26"}
+    with pytest.raises(ValueError, match=r"a backtest needs train rows: data\.split leaves none"):
+        folds(data(split))
 
 
 def test_equal_series_are_cut_where_their_rows_are() -> None:
@@ -236,10 +262,14 @@ def test_a_table_of_forecasts_is_refused_before_any_work(folder: Path, capsys) -
     for out, message in (
         ("all.txt", "forecasts are written to one of .csv, .parquet, not to all.txt"),
         ("taken.csv", "--out_forecasts taken.csv is an existing folder"),
+        ("./shops.csv", "shops.csv would replace the data it is made from, shops.csv"),
     ):
         assert main(["backtest", "-c", "own.yaml", "--out_forecasts", out, "--out", "bt"]) == 2
         assert message in capsys.readouterr().err
     assert not Path("bt").exists()
+    Path("shops.csv").rename("series.csv")
+    assert main(["backtest", "-c", "own.yaml", "--data.path", "series.csv", "--out", "."]) == 2
+    assert "series.csv would replace the data it is made from" in capsys.readouterr().err
 
 
 def test_quantiles_of_training_are_scored_as_they_are(folder: Path, capsys) -> None:
@@ -253,7 +283,13 @@ def test_quantiles_of_training_are_scored_as_they_are(folder: Path, capsys) -> N
     own = table[table["model"] == "Quantiles"]
     assert own["q0.025"].isna().all()
     np.testing.assert_allclose(own["value"], own["q0.5"])
-    found = json.loads(Path("bt/backtest.json").read_text())["scores"][0]
+    # CRPS depends on the levels: those of the others are the same
+    naive = table[table["model"] == "naive"]
+    assert naive["q0.025"].isna().all()
+    assert naive["q0.05"].notna().all()
+    written = json.loads(Path("bt/backtest.json").read_text())
+    assert written["settings"]["intervals"].startswith("of Quantiles as trained; of the others")
+    found = written["scores"][0]
     inside = (own["q0.05"] <= own["truth"]) & (own["truth"] <= own["q0.95"])
     assert inside.mean() == pytest.approx(found["coverage_90"], abs=1e-6)
     assert found["crps"] > 0
