@@ -25,6 +25,7 @@ __all__ = ["MISSING", "CsvTable"]
 
 # What stands for "no value", in any case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-nan", "#n/a", "<na>"})
+_TRUTH = {"true": 1.0, "false": 0.0}
 
 _DELIMITERS = (";", "\t", "|", ",")  # 2020-01-01;1,5 is cut at the semicolon
 _DECIMALS = (".", ",")
@@ -89,7 +90,7 @@ class CsvTable:
         texts: dict[str, list[str]] = {name: [] for name in labels}
         places = [self.names.index(name) for name in numbers]
         label_places = {name: self.names.index(name) for name in labels}
-        lead = 1 if self.header else 0
+        kinds, lead = self.kinds(), 1 if self.header else 0
 
         def place(row: int) -> str:
             line = row + 1 + lead
@@ -107,6 +108,9 @@ class CsvTable:
         if not done:
             raise ValueError(f"{self.name} has column names but no rows")
         values = _joined(blocks, space)
+        for name in labels:
+            if self.decimal == "," and kinds[name] == "number":  # model time, a depth
+                texts[name] = [text.replace(",", ".") for text in texts[name]]
         found = {name: np.array(column, dtype=object) for name, column in texts.items()}
         return RawTable(self.name, tuple(numbers), values, found, place=place)
 
@@ -186,6 +190,9 @@ class CsvTable:
                     ) from None
 
     def _number(self, text: str) -> float:
+        truth = _TRUTH.get(text.strip().casefold())
+        if truth is not None:
+            return truth
         return float(_with_point(text) if self.decimal == "," else text)
 
     def _is_number(self, text: str) -> bool:

@@ -65,3 +65,21 @@ def test_points_beside_decimal_commas_are_named(tmp_path: Path) -> None:
         message = rf"line 10, column 'c1': '{field}' is not a number; decimals have a comma here"
         with pytest.raises(ValueError, match=message):
             _ = SeriesData(path, 6, 2).table
+
+
+def test_times_and_names_that_are_numbers_have_commas_too(tmp_path: Path) -> None:
+    rows = [["time", "depth", "u"]]
+    rows += [[f"{t / 2:.1f}", depth, f"{t}.25"] for depth in ("0.5", "1.5") for t in range(40)]
+    path = write(tmp_path / "a.csv", [[v.replace(".", ",") for v in row] for row in rows], ";")
+    table = SeriesData(path, 6, 2, id="depth").table
+    assert table.times[:3].tolist() == [0, 0.5, 1]
+    assert [span.id for span in table.spans] == ["0.5", "1.5"]
+
+
+def test_true_and_false_are_numbers_as_in_frames(tmp_path: Path) -> None:
+    table = hourly_rows(60)
+    for row, text in zip(table[1:], ["True", "false", ""] * 20, strict=True):
+        row[1] = text
+    data = SeriesData(write(tmp_path / "a.csv", table), 6, 2, known=["c0"], gaps="split")
+    assert data.description().known == ("c0",)
+    np.testing.assert_array_equal(data.table.values[:3, 1], [1, 0, np.nan])
