@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from surform.data.faults import closest
@@ -41,12 +41,11 @@ class Roles:
         return tuple(name for name in (self.time, self.id, *self.texts) if name is not None)
 
 
-def text_column(name: str, texts: Container[str]) -> str | None:
+def text_column(name: str, texts: Collection[str]) -> str | None:
     """The column of text that a static covariate is made from; None for one of numbers."""
     if name in texts:
         return name
-    column, equals, _ = name.partition("=")
-    return column if equals and column in texts else None
+    return max((text for text in texts if name.startswith(f"{text}=")), key=len, default=None)
 
 
 def find_roles(
@@ -60,6 +59,7 @@ def find_roles(
     known: Sequence[str] = (),
     static: Sequence[str] = (),
     timed: bool = True,
+    constant: Sequence[str] = (),
 ) -> Roles:
     """Give each column its role.
 
@@ -75,6 +75,7 @@ def find_roles(
         static: covariates constant along a series, numbers or categories: a column of text, or
             one of its categories as "column=category".
         timed: whether a table without a time column is an error.
+        constant: columns that have no time: they can be static covariates only.
 
     Raises:
         ValueError: an unknown column, one with two roles, text where numbers are needed.
@@ -104,7 +105,10 @@ def find_roles(
                 )
             taken[name] = role
     if variates is None:
-        variates = _all_numbers(kinds, where, taken)
+        variates = _all_numbers(kinds, where, taken | dict.fromkeys(constant, "static"))
+    for name in (*variates, *known):
+        if name in constant:
+            raise ValueError(f"column {name!r} of {where} has no time: it can be static only")
     for name in (*variates, *known, *static):
         if text_column(name, texts) is None and kinds[name] in ("text", "time"):
             raise ValueError(f"column {name!r} of {where} holds {kinds[name]}, not numbers")

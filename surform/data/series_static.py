@@ -34,7 +34,7 @@ def static_covariates(
             for category in sorted(set(categories[column])):
                 columns[f"{column}={category}"] = _indicator(categories[column], category)
         else:
-            columns[name] = _indicator(categories[column], name.partition("=")[2])
+            columns[name] = _indicator(categories[column], name.removeprefix(f"{column}="))
     _refuse_new(raw, roles, spans, categories, columns)
     table = np.stack(list(columns.values()), 1) if columns else np.empty((len(spans), 0))
     return table, tuple(columns)
@@ -94,7 +94,7 @@ def _refuse_new(
     for name, found in categories.items():
         for span, category in zip(spans, found, strict=True):
             if f"{name}={category}" not in columns:
-                known = [c.partition("=")[2] for c in columns if c.startswith(f"{name}=")]
+                known = [c[len(name) + 1 :] for c in columns if c.startswith(f"{name}=")]
                 raise ValueError(
                     f"{raw.name}: {name}{_of(roles, span)} is {category!r}, which is none of the "
                     f"categories of training: {', '.join(known)}"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 
-__all__ = ["EPOCHS", "looks_like_time", "moment_of", "parse_times"]
+__all__ = ["EPOCHS", "looks_like_time", "moment_of", "offset_zone", "parse_times"]
 
 EPOCHS = ("s", "ms", "us", "ns")
 
@@ -17,6 +17,7 @@ _YEAR_FIRST = re.compile(
     r"(?:[ T]+(?P<hour>\d{1,2})(?::(?P<minute>\d{1,2}))?(?::(?P<second>\d{1,2})"
     r"(?:\.(?P<part>\d{1,9}))?)?)?\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?"
 )
+_OFFSET = re.compile(r"[+-]\d{2}:?\d{2}")
 _VALID = "2016-07-01 00:00:00 or 2016/7/1 0:00; for other forms give time_format"
 
 
@@ -114,13 +115,14 @@ def _from_text(text: str) -> datetime:
         raise ValueError(text)
     numbers = {k: int(match[k] or 0) for k in ("year", "month", "hour", "minute", "second")}
     part = int((match["part"] or "0").ljust(9, "0")[:6])
-    zone = _zone(match["zone"]) if match["zone"] else None
+    zone = timezone.utc if match["zone"] == "Z" else offset_zone(match["zone"] or "")  # noqa: UP017
     return datetime(day=int(match["day"] or 1), microsecond=part, tzinfo=zone, **numbers)
 
 
-def _zone(text: str) -> timezone:
-    if text == "Z":
-        return timezone.utc  # noqa: UP017  (beside `timezone(...)` the short name confuses)
+def offset_zone(text: str) -> timezone | None:
+    """The zone of an offset from UTC, "+09:00" or "-0330"; None where the text is none."""
+    if not _OFFSET.fullmatch(text):
+        return None
     sign = -1 if text[0] == "-" else 1
     return timezone(sign * timedelta(hours=int(text[1:3]), minutes=int(text[-2:])))
 

@@ -23,7 +23,7 @@ class XarrayTable:
 
     A variable over time alone is one column; others give one column per point of their further
     axes, called by its label: "north" where these are names and the variable is the only one,
-    "u_north" beside others, "u_3" without names. What has no time is a static covariate.
+    "u_north" beside others, "u_3" without names. What has no time can be a static covariate.
 
     Args:
         dataset: may be lazy; values are read in blocks over time.
@@ -47,7 +47,14 @@ class XarrayTable:
         self.series = next((d for d in _SERIES if d in dims and d != self.time), None)
         # column -> its variable and its place among the points of that variable
         self.columns = self._find_columns()
-        self.defaults: dict[str, Any] = {"time": self.time}
+        self.defaults: dict[str, Any] = {
+            "constant": [
+                column for column, (variable, _) in self.columns.items()
+                if self.time not in dataset[variable].dims
+            ]
+        }  # fmt: skip
+        if self.time in dataset.coords:
+            self.defaults["time"] = self.time
         if self.series is not None and dataset.sizes[self.series] > 1:
             self.defaults["id"] = self.series
 

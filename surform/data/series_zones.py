@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from surform.data.series_times import EPOCHS, moment_of
+from surform.data.series_times import EPOCHS, moment_of, offset_zone
 
 __all__ = ["local_days"]
 
@@ -33,7 +33,8 @@ def local_days(
         raw: as read: datetime64 in UTC, or texts and `datetime`s, perhaps with offsets.
         times: the same in UTC, datetime64[us].
         pieces: the rows of each series.
-        zone: name of the time zone, such as "Europe/Berlin", where the source has one.
+        zone: name of the time zone, such as "Europe/Berlin" or "UTC+09:00", where the source has
+            one.
         time_format: of the texts.
     """
     if times.dtype.kind != "M" or any((np.diff(times[p]) < _ALMOST_A_DAY).any() for p in pieces):
@@ -51,9 +52,8 @@ def local_days(
 
 
 def _in_zone(times: np.ndarray, name: str) -> np.ndarray | None:
-    try:
-        zone = ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):  # an offset such as +01:00 needs no calendar
+    zone = _zone(name)
+    if zone is None:
         return None
     moments = [moment.replace(tzinfo=UTC) for moment in times.tolist()]
     local = [moment.astimezone(zone) for moment in moments]
@@ -65,6 +65,14 @@ def _in_zone(times: np.ndarray, name: str) -> np.ndarray | None:
     return np.array([datetime.combine(m.date(), usual) for m in local], dtype="datetime64[us]")
 
 
-def _lies_at(moment: datetime, local: datetime, usual: time, zone: ZoneInfo) -> bool:
+def _zone(name: str) -> tzinfo | None:
+    """The zone of a name, or of an offset as pandas ("UTC+09:00") and Arrow ("+09:00") write it."""
+    try:
+        return offset_zone(name.removeprefix("UTC")) or ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+
+def _lies_at(moment: datetime, local: datetime, usual: time, zone: tzinfo) -> bool:
     there = datetime.combine(local.date(), usual, zone)
     return moment in (there.astimezone(UTC), there.replace(fold=1).astimezone(UTC))

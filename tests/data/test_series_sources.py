@@ -162,6 +162,18 @@ def test_xarray_with_several_series_and_static_covariates() -> None:
     assert batch.history[:, 0, 0].tolist() == [0.0, 50.0]
     assert batch.static is not None
     assert batch.static.tolist() == [[3.0], [7.0]]
+    assert SeriesData(dataset, 6, 2).description().variates == ("u",)
+    with pytest.raises(ValueError, match="'height' of the dataset has no time: it can be static"):
+        _ = SeriesData(dataset, 6, 2, known=["height"]).table
+
+
+def test_xarray_without_a_coordinate_of_time() -> None:
+    rows = xr.DataArray(np.arange(120.0).reshape(2, 60), dims=("site", "time"), name="u")
+    with pytest.raises(ValueError, match="the dataset has no column of times"):
+        _ = SeriesData(rows, 6, 2).table
+    table = SeriesData(rows, 6, 2, step="").table
+    assert table.times is None
+    assert table.values[1].tolist() == [1, 61]
 
 
 def test_further_axes_become_columns() -> None:

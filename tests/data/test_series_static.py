@@ -52,6 +52,16 @@ def test_categories_may_be_named_one_by_one_and_in_frames(tmp_path: Path) -> Non
         np.testing.assert_array_equal(found.table.static, [[1, 0, 0], [0, 1, 0]])
 
 
+def test_names_and_categories_may_hold_the_mark_between_them(tmp_path: Path) -> None:
+    path = shops(tmp_path, a="x=1", b="x=2")
+    text = Path(path).read_text().replace("region", "a=b", 1)
+    Path(path).write_text(text)
+    names = opened(path, static=["a=b"]).description().static
+    assert names == ("a=b=x=1", "a=b=x=2")
+    found = opened(path, static=list(names))  # as a model asks for them
+    np.testing.assert_array_equal(found.table.static, [[1, 0], [0, 1]])
+
+
 @pytest.mark.fault
 def test_categories_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path = shops(tmp_path, a="south", b="north")

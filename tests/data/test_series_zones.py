@@ -64,6 +64,16 @@ def test_every_source_keeps_its_clock(kind: str, tmp_path: Path) -> None:
     assert later.tolist() == [pd.Timestamp("2024-04-30"), pd.Timestamp("2024-05-01")]
 
 
+@pytest.mark.parametrize("kind", ["pandas", "arrow", "parquet", "csv"])
+@pytest.mark.parametrize("offset", ["+05:30", "-03:00"])
+def test_days_and_months_of_a_fixed_offset_are_those_of_its_place(kind, offset, tmp_path) -> None:
+    months = frame(local("MS", zone=offset))
+    data = SeriesData(source(kind, months, tmp_path), 6, 2, marks=True)
+    assert data.description().step == "MS"
+    assert data.windows("train")[[0]].past_marks[0, 0, 0] == pytest.approx(2 / 11 - 0.5)  # March
+    assert data.table.times[0] == np.datetime64("2024-03-01")
+
+
 def test_hours_stay_regular_in_utc(tmp_path: Path) -> None:
     times = local("h", 72, "2024-03-30")
     for kind in ("pandas", "csv"):

@@ -199,6 +199,10 @@ def test_days_of_a_local_clock_come_back_in_its_zone() -> None:
         date=pd.date_range("2024-10-01", periods=60, freq="D", tz="Europe/Berlin")
     )
     assert trained(table).predict(autumn)["date"].iloc[-1].utcoffset() == pd.Timedelta("1h")
+    fixed = frame(60).assign(date=pd.date_range("2024-02-01", periods=60, freq="D", tz="+09:00"))
+    found = trained(fixed).predict(fixed)["date"]
+    assert found.dtype == fixed["date"].dtype
+    assert found[0] == fixed["date"].iloc[-1] + pd.Timedelta("1D")
 
 
 def test_series_of_different_ends_share_the_number_of_the_step() -> None:
