@@ -176,11 +176,15 @@ class ITransformer(nn.Module):
 
         Dropout between the two keeps them apart. Each token saves dim - lookback products per
         output, the map itself costs dim * lookback. An exported program must hold for every batch,
-        so it does not choose. Weights in shards are whole only while their own layer runs.
+        so it does not choose. Weights in shards are whole only while their own layer runs, and
+        layers that stand in for the linear ones (adapters, say) compute something else.
         """
         dropped = self.training and self.dropout.p > 0
-        weight = cast(SelfAttention, cast(EncoderLayer, self.layers[0]).attention).qkv.weight
-        if dropped or torch.compiler.is_exporting() or type(weight) is not nn.Parameter:
+        qkv = cast(SelfAttention, cast(EncoderLayer, self.layers[0]).attention).qkv
+        plain = type(qkv) is type(self.embedding) is nn.Linear
+        if dropped or torch.compiler.is_exporting() or not plain:
+            return False
+        if type(qkv.weight) is not nn.Parameter:
             return False
         count, dim = tokens.shape[:-1].numel(), tokens.shape[-1]
         return count * (dim - self.lookback) > dim * self.lookback

@@ -85,6 +85,21 @@ def test_series_are_projected_at_once_where_that_costs_less(training, dropout, m
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * b.abs().max().item() + 1e-12)
 
 
+def test_an_adapter_in_place_of_a_projection_is_not_passed_by():
+    class Adapter(torch.nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base, self.weight, self.bias = base, base.weight, base.bias
+
+        def forward(self, x):
+            return self.base(x) + 1 + x.sum(-1, keepdim=True)
+
+    net, x = model(dim=40, heads=2).eval(), history(40)
+    net.layers[0].attention.qkv = Adapter(net.layers[0].attention.qkv)
+    theirs, _ = net.forward_with_attention(x)
+    torch.testing.assert_close(net(x), theirs)
+
+
 @pytest.mark.parametrize(
     ("options", "count"),
     [({"dim": 256}, 841_568), ({"dim": 512, "depth": 3}, 4_833_888)],
