@@ -14,6 +14,7 @@ from surform.data.series_description import SeriesDescription
 from surform.data.series_forecast import ForecastWindows
 from surform.data.series_module import SeriesData
 from surform.data.series_sources import open_table
+from surform.data.series_table import SeriesTable
 from surform.data.units import same_unit
 from surform.forecasting.labelled_arrays import is_array, like_arrays
 from surform.hub.pretrained import Pretrained
@@ -193,6 +194,9 @@ def _windows(about: SeriesDescription, source: Any, reading: dict[str, Any]) -> 
     for role in ("variates", "targets", "known", "static"):
         known[role] = list(getattr(about, role))
     data = SeriesData(source, about.lookback, about.horizon, **(known | reading))
+    if about.step and not _tells_step(data.table, about.step):
+        known["step"] = about.step
+        data = SeriesData(source, about.lookback, about.horizon, **(known | reading))
     data.check(about)
     table = data.table
     for name, unit in table.units.items():
@@ -203,6 +207,13 @@ def _windows(about: SeriesDescription, source: Any, reading: dict[str, Any]) -> 
                 f"{unit!r}"
             )
     return data.forecast_windows()
+
+
+def _tells_step(table: SeriesTable, trained: str) -> bool:
+    """Whether a table shows its step: one row does not, and a week of business days looks daily."""
+    if not table.dates:
+        return True
+    return table.step is not None and (trained, table.step.text) != ("B", "1D")
 
 
 def _run(

@@ -246,6 +246,19 @@ def test_known_covariates_reach_beyond_the_last_row() -> None:
         model.predict(table)
 
 
+def test_the_step_of_a_short_table_is_that_of_training() -> None:
+    table = frame(60).assign(date=pd.bdate_range("2024-01-01", periods=60))  # from a Monday on
+    for lookback in (5, 1):
+        model = Forecaster(DLinear(lookback=lookback, horizon=3, kernel=1))
+        data = SeriesData(table, lookback, 3)
+        model.fit_to(data.description(), *data.normalizers())
+        found = model.predict(table.iloc[50 : 50 + lookback])["date"].tolist()
+        assert found == table["date"].iloc[50 + lookback : 53 + lookback].tolist()
+        daily = table.assign(date=pd.date_range("2024-01-01", periods=60))
+        with pytest.raises(ValueError, match="2024-01-06 00:00:00 does not lie on the step of B"):
+            model.predict(daily)
+
+
 def test_rows_without_times_are_counted() -> None:
     table = frame().drop(columns="date")
     model = trained(table, step="")
