@@ -14,7 +14,7 @@ from surform.data.series_space import Space
 from surform.data.series_static import static_covariates
 from surform.data.series_step import Step, find_step
 from surform.data.series_table import SeriesTable, Span, blocks_of, sorted_by_series
-from surform.data.series_times import parse_times
+from surform.data.series_times import parse_times, shown_time
 from surform.data.series_zones import local_days
 
 __all__ = ["Cleaning", "build_table"]
@@ -131,9 +131,10 @@ def _positions(
         if between.any():
             row = span.start + int(np.argmax(between))
             raise ValueError(
-                f"{raw.name}, {raw.place(row)}: {_shown(times[row])} does not lie on the step of "
-                f"{step.text or f'{step.number:g}'} that begins at {_shown(piece[0])}; valid: "
-                "times a whole number of steps apart, another step, or step: '' to ignore times"
+                f"{raw.name}, {raw.place(row)}: {shown_time(times[row])} does not lie on the step "
+                f"of {step.text or f'{step.number:g}'} that begins at {shown_time(piece[0])}; "
+                "valid: times a whole number of steps apart, another step, or step: '' to ignore "
+                "times"
             )
         positions[span.start : span.end] = found
         if cleaning.gaps == "error" and cleaning.fill == "none":
@@ -147,7 +148,7 @@ def _check_order(raw: RawTable, roles: Roles, span: Span, times: np.ndarray) -> 
     if not wrong.any():
         return
     row = span.start + int(np.argmax(wrong)) + 1
-    now, before = _shown(times[row]), _shown(times[row - 1])
+    now, before = shown_time(times[row]), shown_time(times[row - 1])
     series = f" in series {span.id!r}" if roles.id is not None else ""
     hint = "" if roles.id is not None else "; several series in one table need id"
     if times[row] == times[row - 1]:
@@ -171,9 +172,9 @@ def _refuse_gap(
     total = int((gaps - 1).sum())
     more = f" ({total} in all)" if total > missing else ""
     raise ValueError(
-        f"{raw.name}: {missing} rows{more} are missing between {_shown(times[row - 1])} and "
-        f"{_shown(times[row])} ({raw.place(row)}, step {step.text or f'{step.number:g}'}): choose "
-        "fill and fill_limit, or gaps: split"
+        f"{raw.name}: {missing} rows{more} are missing between {shown_time(times[row - 1])} and "
+        f"{shown_time(times[row])} ({raw.place(row)}, step {step.text or f'{step.number:g}'}): "
+        "choose fill and fill_limit, or gaps: split"
     )
 
 
@@ -216,7 +217,7 @@ def _segmented(table: SeriesTable, span: Span, positions: np.ndarray, cleaning: 
         assert table.times is not None
         raise ValueError(
             f"{table.name}: more than fill_limit={cleaning.fill_limit} rows are missing before "
-            f"{_shown(table.times[row])} ({table.place(row)}): raise fill_limit, or choose "
+            f"{shown_time(table.times[row])} ({table.place(row)}): raise fill_limit, or choose "
             "gaps: split"
         )
     missing = np.zeros(span.rows, bool)
@@ -256,7 +257,7 @@ def _refuse_empty_columns(table: SeriesTable, span: Span) -> None:
 
 
 def _refuse_missing(table: SeriesTable, row: int, column: int, cleaning: Cleaning) -> None:
-    when = f" ({_shown(table.times[row])})" if table.times is not None else ""
+    when = f" ({shown_time(table.times[row])})" if table.times is not None else ""
     hint = (
         "choose fill and fill_limit, or gaps: split"
         if cleaning.fill == "none"
@@ -267,9 +268,3 @@ def _refuse_missing(table: SeriesTable, row: int, column: int, cleaning: Cleanin
         f"{table.name}, {table.place(row)}{when}, column {table.columns[column]!r}: a value is "
         f"missing; {hint}"
     )
-
-
-def _shown(time: object) -> str:
-    if isinstance(time, np.datetime64):
-        return str(time.astype("datetime64[s]")).replace("T", " ")
-    return f"{time:g}" if isinstance(time, float) else str(time)

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from surform.data.series_batch import SeriesBatch
 from surform.data.series_table import SeriesTable, Span
+from surform.data.series_times import shown_time
 
 __all__ = ["ForecastWindows"]
 
@@ -138,11 +139,5 @@ def _fault(table: SeriesTable, span: Span, lookback: int) -> str:
     row = next(a for a, b in reversed(span.segments) if b == span.stop)
     if table.times is None:
         return f"{table.name}, {table.place(row)}: rows are missing before it"
-    between = " and ".join(str(time).replace("T", " ") for time in _seconds(table.times, row))
+    between = " and ".join(map(shown_time, table.times[row - 1 : row + 1]))
     return f"{table.name}: rows are missing between {between} ({table.place(row)})"
-
-
-def _seconds(times: np.ndarray, row: int) -> np.ndarray:
-    """The times before and at a row, without empty fractions."""
-    pair = times[row - 1 : row + 1]
-    return pair.astype("datetime64[s]") if pair.dtype.kind == "M" else pair

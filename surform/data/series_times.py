@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 
-__all__ = ["EPOCHS", "looks_like_time", "moment_of", "offset_zone", "parse_times"]
+__all__ = ["EPOCHS", "looks_like_time", "moment_of", "offset_zone", "parse_times", "shown_time"]
 
 EPOCHS = ("s", "ms", "us", "ns")
 
@@ -28,6 +28,14 @@ def looks_like_time(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def shown_time(time: object) -> str:
+    """A time for people: to the second where it is a whole one; numbers as they are."""
+    if isinstance(time, np.datetime64):
+        second = time.astype("datetime64[s]")
+        return str(second if second == time else time).replace("T", " ")
+    return f"{time:g}" if isinstance(time, float) else str(time)
 
 
 def parse_times(

@@ -114,17 +114,20 @@ def _begin_csv(path: Path, first: dict[str, np.ndarray], stack: ExitStack) -> An
     file = stack.enter_context(open(path, "w", newline="", encoding="utf-8"))  # noqa: SIM115
     writer = csv.writer(file)
     writer.writerow(first)
+    dates = [column for column in first.values() if column.dtype.kind == "M"]
+    whole = all((column == column.astype("datetime64[s]")).all() for column in dates)
 
     def append(columns: dict[str, np.ndarray]) -> None:
-        writer.writerows(zip(*map(_texts, columns.values()), strict=True))
+        texts = [_texts(column, "s" if whole else "us") for column in columns.values()]
+        writer.writerows(zip(*texts, strict=True))
 
     return append
 
 
-def _texts(column: np.ndarray) -> list[Any]:
-    """As CSV wants them: dates without a T, nothing for what is missing."""
+def _texts(column: np.ndarray, unit: str) -> list[Any]:
+    """As CSV wants them: dates without a T, to the second or finer, nothing for what is missing."""
     if column.dtype.kind == "M":
-        return [text.replace("T", " ") for text in column.astype("datetime64[s]").astype(str)]
+        return [text.replace("T", " ") for text in column.astype(f"datetime64[{unit}]").astype(str)]
     if column.dtype.kind == "f":
         return ["" if value != value else f"{value:.9g}" for value in column.tolist()]
     return column.tolist()

@@ -261,6 +261,13 @@ def test_duplicate_time(tmp_path: Path) -> None:
             lambda: prepare(path))  # fmt: skip
 
 
+def test_times_below_a_second_are_told_apart(tmp_path: Path) -> None:
+    rows = [[f"2020-01-01 00:00:00.{k:03d}", "1.0"] for k in range(60)]
+    path = write(tmp_path / "a.csv", [["date", "u"], *rows[:9], *rows[10:]])
+    refused(r"missing between 2020-01-01 00:00:00\.008000 and 2020-01-01 00:00:00\.010000",
+            lambda: prepare(path))  # fmt: skip
+
+
 def test_unsorted_times(tmp_path: Path) -> None:
     path = altered(tmp_path, lambda t: t.insert(8, t.pop(20)))
     refused("line 10: 2020-01-01 07:00:00 comes after 2020-01-01 19:00:00: sort the rows by time",

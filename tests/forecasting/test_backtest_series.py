@@ -16,7 +16,7 @@ from surform.data.series_module import SeriesData
 from surform.data.series_splits import split_rows
 from surform.forecasting.backtest import Forecasts, run_backtest
 from surform.forecasting.contestants import closed_form_baselines
-from surform.forecasting.forecast_table import forecast_rows
+from surform.forecasting.forecast_table import forecast_rows, forecast_table
 from surform.forecasting.rolling import rolling_folds
 from tests.forecasting.tables import frame
 
@@ -189,6 +189,24 @@ def test_rows_of_forecasts_name_origin_time_and_truth() -> None:
     np.testing.assert_allclose(rows["value"], earlier, rtol=1e-4)  # standardised in float32
     assert rows["q0.2"].isna().all()
     assert (rows["q0.05"] < rows["q0.5"]).all()
+
+
+def test_times_below_a_second_are_written_whole(tmp_path: Path) -> None:
+    table = frame(300, step="100ms")[["date", "a"]]
+    source = SeriesData(table, LOOKBACK, HORIZON)
+    [fold] = rolling_folds([300], source.split_rows(), 1, HORIZON)
+    with forecast_table(tmp_path / "all.csv", ["a"]) as keep:
+        run_backtest(
+            [fold],
+            lambda fold: SeriesData(table, LOOKBACK, HORIZON, split=fold.split),
+            lambda fold, found: closed_form_baselines(found, SEASON),
+            season=SEASON,
+            batch_size=16,
+            keep=keep,
+        )
+    found = pd.read_csv(tmp_path / "all.csv", parse_dates=["origin", "time"])
+    ahead = (found["time"] - found["origin"]) / pd.Timedelta("100ms")
+    np.testing.assert_allclose(ahead, found["step"])
 
 
 RECIPE = """
