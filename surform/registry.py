@@ -37,6 +37,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "quantiles": "surform.forecasting.quantiles:Quantiles",
         "vitpose": "surform.vision.vitpose:ViTPose",
         "vitpose_plus": "surform.vision.vitpose_plus:ViTPosePlus",
+        "cct": "surform.vision.cct:CCT",
+        "cvt": "surform.vision.cct:CVT",
+        "vit_lite": "surform.vision.cct:ViTLite",
+        "text_cct": "surform.vision.text_cct:TextCCT",
+        "text_cvt": "surform.vision.text_cct:TextCVT",
+        "text_vit_lite": "surform.vision.text_cct:TextViTLite",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -44,6 +50,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "points": "surform.operators.point_surrogate:PointSurrogate",
         "series": "surform.forecasting.forecaster:Forecaster",
         "pose": "surform.vision.pose_estimator:PoseEstimator",
+        "images": "surform.vision.classifier:ImageClassifier",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
@@ -52,12 +59,14 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "fields": "surform.operators.task:FieldTask",
         "points": "surform.operators.point_task:PointTask",
         "series": "surform.forecasting.task:ForecastTask",
+        "images": "surform.vision.task:ClassificationTask",
     },
     # LightningDataModules
     "data": {
         "fields": "surform.data.fields_module:FieldsData",
         "points": "surform.data.points_module:PointsData",
         "series": "surform.data.series_module:SeriesData",
+        "images": "surform.data.images_module:ImagesData",
     },
     # official code bases whose checkpoints and golden fixtures we read
     "official": {
@@ -71,6 +80,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "samformer": "surform.hub.official.samformer:SYSTEM",
         "pathformer": "surform.hub.official.pathformer:SYSTEM",
         "vitpose": "surform.hub.official.vitpose:SYSTEM",
+        "cct": "surform.hub.official.cct:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write
@@ -87,6 +97,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "heatmap_mse": "surform.vision.heatmap_losses:HeatmapMSE",
         "heatmap_ohkm": "surform.vision.heatmap_losses:HardKeypointMSE",
         "heatmap_combined": "surform.vision.heatmap_losses:CombinedHeatmapMSE",
+        "cross_entropy": "surform.training.cross_entropy:CrossEntropy",
     },
 }
 
@@ -100,7 +111,13 @@ _SINGULAR = {
 }
 
 # The module whose absence tells which extra to install.
-_EXTRAS: dict[str, str] = {"pandas": "tables", "pyarrow": "tables", "polars": "tables"}
+_EXTRAS: dict[str, str] = {
+    "timm": "vision",
+    "sklearn": "vision",
+    "pandas": "tables",
+    "pyarrow": "tables",
+    "polars": "tables",
+}
 
 
 @cache

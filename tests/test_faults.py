@@ -91,6 +91,26 @@ PROMISED = {
     "target missing in one sample": "data/test_points_faults.py::test_a_target_that_one_file_lacks",
     "columns that differ": "data/test_points_faults.py::test_an_input_function_with_other_columns",
     "split without samples": "data/test_points_faults.py::test_splits_without_samples",
+    "corrupt JPEG": "data/test_images_faults.py::test_a_corrupt_jpeg",
+    "empty image file": "data/test_images_faults.py::test_files_that_are_no_images",
+    "16-bit image": "data/test_images_faults.py::test_16_bit_images",
+    "transparent image": "data/test_images_faults.py::test_transparent_images",
+    "images of several sizes": "data/test_images_faults.py::test_images_of_several_sizes",
+    "class without images": "data/test_images_faults.py::test_missing_and_empty_folders",
+    "foreign file among images": (
+        "data/test_images_faults.py::test_what_does_not_belong_into_a_class"
+    ),
+    "class that is not trained": "data/test_images_faults.py::test_a_class_that_is_not_trained",
+    "split without a class": "data/test_images_faults.py::test_a_class_without_a_training_image",
+    "labels that do not fit": "data/test_images_faults.py::test_labels_that_do_not_fit",
+    "arrays that are no images": "data/test_images_faults.py::test_arrays_that_are_no_images",
+    "damaged or pickled .npz": "data/test_images_faults.py::test_npz_files",
+    "damaged file in a worker": (
+        "vision/test_cct_recipes.py::test_a_damaged_file_that_a_worker_meets_is_one_sentence"
+    ),
+    "other images at prediction": (
+        "vision/test_classification_task.py::test_what_a_classifier_cannot_predict"
+    ),
     "other inputs at prediction": (
         "operators/test_point_files.py::test_data_that_the_model_was_not_trained_for"
     ),

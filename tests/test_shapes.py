@@ -28,6 +28,7 @@ PATHS = (
     "hub/test_official_pathformer.py",
     "hub/test_official_itransformer.py",
     "hub/test_official_samformer.py",
+    "hub/test_official_cct.py",
 )
 
 

@@ -81,10 +81,13 @@ def run(args: argparse.Namespace) -> int:
         from surform.cli.info_series import show_series
 
         show_series(console, args.name)
-    elif Path(args.name).exists() or "://" in args.name:
+    elif Path(args.name).exists() or "://" in args.name or args.name == "digits":
+        from surform.cli.info_images import is_images, show_images
         from surform.data.points_files import holds_points
 
-        if holds_points(args.name):
+        if is_images(args.name):
+            show_images(console, args.name)
+        elif holds_points(args.name):
             from surform.cli.info_points import show_points
 
             show_points(console, args.name)

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ensemble": ("surform.cli.ensemble", "join runs into one model with intervals"),
     "rollout": ("surform.cli.rollout", "run a model step after step, with a report"),
     "generate": ("surform.cli.generate", "make data with a built-in solver"),
+    "export": ("surform.cli.export", "write a model as an ONNX or torch.export program"),
     "convert": ("surform.cli.convert", "turn an official checkpoint into a surform model"),
     "verify": ("surform.cli.verify", "replay official numbers through our models"),
     "list": ("surform.cli.list", "list models, recipes, solvers and pretrained weights"),
@@ -122,8 +123,10 @@ def _unknown(what: str, given: str, valid: list[str]) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+    lines = str(error).strip().splitlines()
+    if len(lines) > 1 and "in DataLoader worker process" in lines[0]:  # a traceback comes along
+        lines = [lines[-1].partition(": ")[2] or lines[-1]]
+    return " ".join(" ".join(lines).split()) or type(error).__name__
 
 
 def _overview() -> str:

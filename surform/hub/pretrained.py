@@ -85,6 +85,10 @@ class Pretrained(nn.Module):
         """
         raise ValueError(f"{type(self).__name__} does not predict from files")
 
+    def example_inputs(self) -> dict[str, Tensor]:
+        """A batch of two for `forward`, by its arguments' names: what `surform export` traces."""
+        raise ValueError(f"{type(self).__name__} does not say what it takes: it is not exported")
+
     def save_pretrained(self, folder: str | Path, *, model_card: str | None = None) -> Path:
         """Write `model.safetensors`, `config.json` and `README.md` into `folder`, all or nothing.
 

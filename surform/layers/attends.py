@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from surform import attention
@@ -22,10 +22,16 @@ class Softmax(nn.Module):
         self.dropout, self.causal = dropout, causal
 
     def forward(
-        self, q: Float[Tensor, "b h n d"], k: Float[Tensor, "b h m d"], v: Float[Tensor, "b h m e"]
+        self,
+        q: Float[Tensor, "b h n d"],
+        k: Float[Tensor, "b h m d"],
+        v: Float[Tensor, "b h m e"],
+        *,
+        mask: Bool[Tensor, "*keep"] | None = None,
     ) -> Float[Tensor, "b h n e"]:
+        """mask: as for `surform.attention.softmax`, True = keep."""
         dropout = self.dropout if self.training else 0.0
-        return attention.softmax(q, k, v, causal=self.causal, dropout_p=dropout)
+        return attention.softmax(q, k, v, mask=mask, causal=self.causal, dropout_p=dropout)
 
 
 class ProbSparse(nn.Module):

@@ -31,7 +31,7 @@ class DropPath(nn.Module):
         return x * (kept / (1 - self.rate))
 
     def add(
-        self, x: Float[Tensor, "*shape"], branch: Callable[..., Tensor], *beside: Tensor
+        self, x: Float[Tensor, "*shape"], branch: Callable[..., Tensor], *beside: Tensor | None
     ) -> Float[Tensor, "*shape"]:
         """x + drop_path(branch(x, *beside)), the branch made for those samples only that keep it.
 
@@ -39,14 +39,15 @@ class DropPath(nn.Module):
         programs make it for all samples.
 
         Args:
-            beside: what else the branch needs of each sample, (b, ...).
+            beside: what else the branch needs of each sample, (b, ...); None stays None.
         """
         if not self.training or not self.rate or torch.compiler.is_compiling():
             return x + self(branch(x, *beside))
         keep = 1 - self.rate
         # drawn on the CPU: counting them on a GPU would wait for it
         numbers = (torch.rand(len(x)) < keep).nonzero().flatten()
-        out = branch(*(value[numbers.to(value.device)] for value in (x, *beside)))
+        kept = (v if v is None else v[numbers.to(v.device)] for v in (x, *beside))
+        out = branch(*kept)
         return x.index_add(0, numbers.to(x.device), out.to(x.dtype), alpha=1 / keep)
 
     def extra_repr(self) -> str:

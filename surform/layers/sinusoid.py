@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["sinusoid"]
+__all__ = ["rounded_sinusoid", "sinusoid"]
 
 
 def sinusoid(length: int, dim: int) -> Float[Tensor, "l d"]:
@@ -20,3 +20,14 @@ def sinusoid(length: int, dim: int) -> Float[Tensor, "l d"]:
     even = torch.arange(0, dim, 2, dtype=torch.float32)
     angles = steps * torch.exp(even * -(math.log(10000.0) / dim))
     return torch.stack((angles.sin(), angles.cos()), -1).flatten(1)[:, :dim]
+
+
+def rounded_sinusoid(length: int, dim: int) -> Float[Tensor, "l d"]:
+    """As `sinusoid`, but the angles are made in double precision and rounded once.
+
+    The float32 table of compact transformers (arXiv 2104.05704).
+    """
+    channel = torch.arange(dim, dtype=torch.float64)
+    steps = torch.arange(length, dtype=torch.float64)[:, None]
+    angles = (steps / 10000 ** (2 * (channel // 2) / dim)).float()
+    return torch.where(channel % 2 == 0, angles.sin(), angles.cos())

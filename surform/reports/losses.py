@@ -38,12 +38,14 @@ def loss_curves(
     metrics: str | os.PathLike[str] | Sequence[Mapping[str, float]],
     keys: Mapping[str, str] | None = None,
     ylabel: str = "loss",
+    logy: bool = True,
 ) -> Figure:
     """Training and validation losses over steps, on a logarithmic axis where they allow one.
 
     Args:
         metrics: rows, or the path of a metrics.csv.
         keys: {legend: column}; by default every column whose name holds "loss", training first.
+        logy: False keeps the axis linear even so.
     """
     rows = read_metrics(metrics) if isinstance(metrics, str | os.PathLike) else metrics
     chosen = dict(keys or {_legend(key): key for key in _loss_columns(rows)})
@@ -52,7 +54,7 @@ def loss_curves(
     if not lines:
         raise ValueError(f"the metrics table has none of the columns {sorted(chosen.values())}")
     positive = all(value > 0 for _, values in lines.values() for value in values)
-    return curves(lines, xlabel="optimizer step", ylabel=ylabel, logy=positive)
+    return curves(lines, xlabel="optimizer step", ylabel=ylabel, logy=logy and positive)
 
 
 def _loss_columns(rows: Sequence[Mapping[str, float]]) -> list[str]:

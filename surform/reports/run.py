@@ -26,6 +26,7 @@ def fit_report(
     data: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
     config: str = "",
+    monitor: tuple[str, str] | None = None,
 ) -> Path:
     """Write `report.html` of a run: headline, loss curves, results, pictures, data, environment.
 
@@ -37,11 +38,16 @@ def fit_report(
         sections: the domain's own pictures and tables.
         data, environment: {name: value} tables (fingerprint, solver; versions, device, seconds).
         config: the resolved configuration as YAML; folded away.
+        monitor: column of the metrics that is drawn beside the losses, and what it is called.
     """
     page = Page(title, subtitle).headline(headline).text(text)
     rows = read_metrics(metrics) if isinstance(metrics, str | os.PathLike) else list(metrics)
     if any("loss" in key for row in rows for key in row):
         page.section("Training").figure(loss_curves(rows), "Loss over optimizer steps.")
+        if monitor is not None and sum(monitor[0] in row for row in rows) > 1:
+            column, name = monitor
+            figure = loss_curves(rows, {"validation": column}, ylabel=name, logy=False)
+            page.figure(figure, f"The {name} that chose the weights, after each validation.")
     if results:
         page.section("Results").table(results)
     for section in sections:

@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from surform.data.atomic import replacing
+from surform.training.metrics import GREATER_IS_BETTER
 
 __all__ = ["Checkpoints"]
 
@@ -89,7 +90,7 @@ class Checkpoints(Checkpoint):
                 "has no relative error): set model.monitor to rmse or loss",
                 stacklevel=2,
             )
-        if value < self.best_value or not math.isfinite(self.best_value):
+        if self._better(value, pl_module.monitor in GREATER_IS_BETTER):
             self.best_value = value
             self.best_step = trainer.global_step
             self.best_metrics = {
@@ -99,6 +100,11 @@ class Checkpoints(Checkpoint):
             }
             self.best_profiles = dict(pl_module.profiles)  # type: ignore[arg-type]
             self._save(trainer, "best.ckpt")
+
+    def _better(self, value: float, greater: bool) -> bool:
+        if not math.isfinite(self.best_value):
+            return True
+        return value > self.best_value if greater else value < self.best_value
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save_last(trainer)

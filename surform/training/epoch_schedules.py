@@ -8,6 +8,7 @@ from surform.layers.checks import at_least
 from surform.training.schedule import EpochSchedule
 
 __all__ = ["CosineEpochs", "DelayedDecay", "Halving", "RestartedCosine", "StepDecay"]
+__all__ += ["WarmCosine"]
 
 
 class Halving(EpochSchedule):
@@ -102,3 +103,33 @@ class RestartedCosine(EpochSchedule):
     def rate(self, lr: float, epoch: int, epochs: int) -> float:
         height = (1 + math.cos(math.pi * (epoch % self.period) / self.period)) / 2
         return self.floor + (lr - self.floor) * height
+
+
+class WarmCosine(EpochSchedule):
+    """Linear warm-up over epochs, half a cosine down to a floor, and a while at the floor.
+
+    timm's cosine, with which compact transformers (arXiv 2104.05704) are trained: the cosine counts
+    the epochs of the warm-up, and the epochs at the floor come after it.
+
+    Args:
+        warmup: epochs of warm-up.
+        start: learning rate of the first epoch of the warm-up.
+        floor: learning rate at the end.
+        cooldown: last epochs, at the floor.
+    """
+
+    def __init__(
+        self, warmup: int = 10, start: float = 1e-6, floor: float = 1e-5, cooldown: int = 10
+    ) -> None:
+        at_least(0, warmup=warmup, cooldown=cooldown)
+        if min(start, floor) < 0:
+            raise ValueError(f"start is {start} and floor {floor}, but no rate can be negative")
+        self.warmup, self.start, self.floor, self.cooldown = warmup, start, floor, cooldown
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        falling = max(1, epochs - self.cooldown)
+        if epoch < self.warmup:
+            return self.start + (lr - self.start) * epoch / self.warmup
+        if epoch >= falling:
+            return self.floor
+        return self.floor + (lr - self.floor) * (1 + math.cos(math.pi * epoch / falling)) / 2

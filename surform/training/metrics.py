@@ -16,7 +16,7 @@ from surform.training.differences import gradient, spacings
 from surform.training.losses import relative_l2
 from surform.training.prediction import Prediction
 
-__all__ = ["METRICS", "ROOT_OF_MEAN", "SPOKEN", "frame_errors"]
+__all__ = ["GREATER_IS_BETTER", "METRICS", "ROOT_OF_MEAN", "SPOKEN", "frame_errors"]
 
 
 def relative_error(prediction: Prediction, batch: Any) -> Tensor:
@@ -70,6 +70,22 @@ def absolute_error(prediction: Prediction, batch: Any) -> Tensor:
     return prediction.float().absolute_error.flatten(1).mean(1)
 
 
+def top1(prediction: Prediction, batch: Any) -> Tensor:
+    """1 where the most probable class is the most probable one of the target, else 0."""
+    return _among_best(prediction, 1)
+
+
+def top5(prediction: Prediction, batch: Any) -> Tensor:
+    """1 where the target's most probable class is among the five most probable ones, else 0."""
+    return _among_best(prediction, 5)
+
+
+def _among_best(prediction: Prediction, count: int) -> Tensor:
+    best = prediction.output.topk(min(count, prediction.output.shape[-1]), -1).indices
+    truth = prediction.target.argmax(-1, keepdim=True)
+    return (best == truth).any(-1).float()
+
+
 def frame_errors(prediction: Prediction, batch: Any) -> Tensor:
     """Relative L2 of every frame, `(B, T)`, channels averaged; time windows only."""
     prediction = prediction.float()
@@ -89,6 +105,8 @@ METRICS: dict[str, Callable[[Prediction, Any], Tensor]] = {
     "correlation": correlation,
     "mse": squared_error,
     "mae": absolute_error,
+    "top1": top1,
+    "top5": top5,
 }
 
 # How reports name them, where that is not the name itself.
@@ -99,7 +117,12 @@ SPOKEN = {
     "h1": "H1 error",
     "mse": "MSE",
     "mae": "MAE",
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
 }
+
+# Metrics of which the largest value is the best one.
+GREATER_IS_BETTER = frozenset({"correlation", "top1", "top5"})
 
 # Metrics whose dataset value is the square root of the mean over samples.
 ROOT_OF_MEAN = frozenset({"rmse"})

@@ -72,7 +72,15 @@ def write_report(
         data=description.table() if description is not None else {},
         environment=environment() | {k: v for k, v in summary.items() if "memory" in k},
         config=yaml.safe_dump(task.config, sort_keys=False) if task.config else "",
+        monitor=_monitored(task),
     )
+
+
+def _monitored(task: Task) -> tuple[str, str] | None:
+    """The column and name of what chose the weights; None for the loss, which is drawn anyway."""
+    if task.monitor == "loss":
+        return None
+    return task.metric_key("validation", task.monitor), SPOKEN.get(task.monitor, task.monitor)
 
 
 def _duration(seconds: float) -> tuple[str, str]:

@@ -14,12 +14,13 @@ from surform.training.epoch_schedules import (
     Halving,
     RestartedCosine,
     StepDecay,
+    WarmCosine,
 )
 from surform.training.parameter_groups import SCALE
 from surform.training.schedule import STATE, EpochSchedule, Schedule
 
 __all__ = ["Constant", "Cosine", "CosineEpochs", "DelayedDecay", "EpochSchedule", "Halving"]
-__all__ += ["OneCycle", "RestartedCosine", "Schedule", "StepDecay"]
+__all__ += ["OneCycle", "RestartedCosine", "Schedule", "StepDecay", "WarmCosine"]
 
 
 class OneCycle(Schedule):

@@ -50,7 +50,7 @@ class Task(LightningModule):
         compile: run the network through `torch.compile` (needs a C++ compiler; without one the
             model runs as it is, with a warning).
         metrics: names from `surform.training.metrics.METRICS`, logged for whole splits.
-        monitor: the metric by which the best checkpoint is chosen (smaller is better).
+        monitor: the metric by which the best checkpoint is chosen.
     """
 
     surrogate: Any  # a `surform.hub.pretrained.Pretrained` of the task's domain

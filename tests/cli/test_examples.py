@@ -17,10 +17,10 @@ from surform.hub.official.fixture import Fixture
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
-# In this order: data, a run on them, what uses the run. Demo and ensemble have tests of their own.
+# In this order: data, a run on them, what uses the run. Others have tests of their own.
 TOGETHER = ("generate", "fit", "validate", "test", "predict", "rollout")
 ALONE = ("backtest", "convert", "verify", "list", "info", "doctor", "attention", "bench")
-ELSEWHERE = ("demo", "ensemble")
+ELSEWHERE = ("demo", "ensemble", "export")
 QUICK = ("list", "info", "convert")
 
 

@@ -91,3 +91,13 @@ def test_impossible_rates_are_named(rate):
         DropPath(rate)
     with pytest.raises(ValueError, match=r"drop_path is .* must lie in \[0, 1\)"):
         drop_rates(rate, 3)
+
+
+def test_what_stands_beside_is_taken_from_the_same_samples():
+    torch.manual_seed(0)
+    x, numbers = torch.randn(200, 3), torch.arange(200)[:, None]
+    out = DropPath(0.5).add(x, lambda part, own, none: own * torch.ones(3), numbers, None)
+    kept = (out != x).any(1)
+    assert 60 < int(kept.sum()) < 140
+    expected = 2.0 * numbers[kept] * torch.ones(3)
+    torch.testing.assert_close((out - x)[kept], expected, rtol=1e-3, atol=1e-3)

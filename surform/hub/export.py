@@ -1,0 +1,104 @@
+"""A trained model as a program that needs no surform: ONNX, or torch.export's .pt2.
+
+The program takes what the model takes, in physical units: its statistics are inside. The batch may
+be of any size.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surform.data.atomic import refuse_folder, replacing
+from surform.data.extras import require_extra
+
+if TYPE_CHECKING:
+    from surform.hub.pretrained import Pretrained
+
+__all__ = ["export"]
+
+_KINDS = (".onnx", ".pt2")
+_TOLERANCE = 1e-4  # of the largest output
+_BATCHES = (1, 3)  # in which the written program is compared with the model
+
+
+def export(model: Pretrained, out: str | PathLike[str]) -> float:
+    """Write a program and compare it with the model; returns the largest difference.
+
+    Args:
+        out: a `.onnx` file (opened with onnxruntime for the comparison) or a `.pt2` file. Inputs
+            have the names of the model's `forward`; the output is called "output".
+
+    Raises:
+        ValueError: another kind of file, a model that does not say what it takes, or a program
+            whose outputs differ by more than 1e-4 of the largest; nothing is written then.
+        ImportError: .onnx without surform[export].
+    """
+    path = Path(out)
+    if path.suffix not in _KINDS:
+        raise ValueError(f"programs are written to one of {', '.join(_KINDS)}, not to {path}")
+    refuse_folder(path, "OUT")
+    model = model.eval()
+    inputs = model.example_inputs()
+    batch = torch.export.Dim("batch")
+    shapes = {name: {0: batch} for name in inputs}
+    with torch.no_grad():
+        program = torch.export.export(model, (), inputs, dynamic_shapes=shapes, strict=False)
+        with replacing(path) as partial:
+            run = _onnx if path.suffix == ".onnx" else _archive
+            found = run(program, inputs, partial)
+            return max(_difference(model, found, _sized(inputs, n), path) for n in _BATCHES)
+
+
+def _onnx(program: Any, inputs: Mapping[str, Tensor], path: Path) -> Any:
+    for module in ("onnx", "onnxscript"):
+        require_extra(module, "export", "writing .onnx")
+    runtime = require_extra("onnxruntime", "export", "checking .onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter, about its own parts
+        made = torch.onnx.export(
+            program,
+            kwargs=dict(inputs),
+            input_names=list(inputs),
+            output_names=["output"],
+            dynamo=True,
+            verbose=False,
+        )
+    assert made is not None
+    made.save(str(path))
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def call(given: Mapping[str, Tensor]) -> Tensor:
+        arrays = {name: value.numpy() for name, value in given.items()}
+        return torch.from_numpy(np.asarray(session.run(["output"], arrays)[0]))
+
+    return call
+
+
+def _archive(program: Any, inputs: Mapping[str, Tensor], path: Path) -> Any:
+    with path.open("wb") as stream:
+        torch.export.save(program, stream)
+    with path.open("rb") as stream:
+        read = torch.export.load(stream).module()
+    return lambda given: read(**given)
+
+
+def _sized(inputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    return {n: torch.cat([v] * count)[:count].contiguous() for n, v in inputs.items()}
+
+
+def _difference(model: Pretrained, program: Any, given: dict[str, Tensor], path: Path) -> float:
+    expected, found = model(**given), program(given)
+    difference = (found - expected).abs().max().item()
+    if not difference <= _TOLERANCE * max(expected.abs().max().item(), 1e-3):
+        raise ValueError(
+            f"{path.name} would differ from the model by {difference:.1e}: it is not written"
+        )
+    return difference
