@@ -26,6 +26,7 @@ _MODULES = (
     "benchmarks.card",
     "benchmarks.samformer",
     "benchmarks.forecasting",
+    "benchmarks.cct",
 )
 
 
