@@ -41,7 +41,8 @@ def write_points(
 
     Args:
         path: ends in .zarr, .h5, .hdf5 or .nc; what is there is replaced.
-        samples: in the order of the file, of numpy arrays or tensors; types are kept.
+        samples: in the order of the file, of numpy arrays or tensors, float32 or float64 as the
+            first one is; whole numbers become float64.
         description: names and units; its `source` is not written.
         attributes: provenance, of the file as a whole: strings and numbers.
 
@@ -193,4 +194,6 @@ def _columns(dim: str, names: Sequence[str], rows: Any) -> dict[str, tuple[str, 
 
 
 def _array(values: Any) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    # the first sample decides the type of the store: 1 there must not cut off 1.5 that follows
+    return found if found.dtype.kind == "f" else found.astype(np.float64)

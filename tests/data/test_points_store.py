@@ -66,6 +66,12 @@ def test_a_writer_keeps_types_and_empties_its_buffer_in_time(
     assert all(same(source.read(k), kinds[k]) for k in range(5))
 
 
+def test_a_whole_number_does_not_cut_those_that_follow(tmp_path: Path) -> None:
+    found = [sample(k, parameters=np.array([value])) for k, value in enumerate((1, 1.5))]
+    source = open_points(store(tmp_path / "a.zarr", found))
+    assert [float(s.parameters[0]) for s in source.read_all(range(2))] == [1.0, 1.5]
+
+
 def test_a_stopped_writer_is_continued_and_loses_nothing_it_had_flushed(tmp_path: Path) -> None:
     whole, part = tmp_path / "whole.zarr", tmp_path / "part.zarr"
     store(whole)
