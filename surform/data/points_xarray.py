@@ -80,7 +80,8 @@ class StoredPoints(PointsSource):
 
     def read_all(self, samples: Sequence[int]) -> Iterator[PointSample]:
         starts = self._starts["point"]
-        counts = np.ones(len(self), int) if starts is None else np.diff(starts)
+        points = self.dataset.sizes["point"]
+        counts = np.full(len(self), points) if starts is None else np.diff(starts)
         for block in rows_in_blocks(counts, samples):
             for number, found in zip(block, self._block(block), strict=True):
                 check_sample(found, self.about, self.place(number))

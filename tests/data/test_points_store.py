@@ -132,7 +132,9 @@ def test_files_of_other_makers_are_understood_by_their_names(tmp_path: Path) -> 
     assert about.weighted == ("points", "inlet")
 
 
-def test_one_mesh_for_all_samples_needs_no_counts(tmp_path: Path) -> None:
+def test_one_mesh_for_all_samples_needs_no_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw = np.random.default_rng(0)
     data = xr.Dataset(
         {
@@ -149,7 +151,12 @@ def test_one_mesh_for_all_samples_needs_no_counts(tmp_path: Path) -> None:
     source = open_points(str(tmp_path / "a.nc"))
     assert len(source) == 4
     assert source.about.inputs == {"force": ("x", "y", "f")}
+    monkeypatch.setattr("surform.data.points_source._BLOCK_ROWS", 14)
+    assert isinstance(source, StoredPoints)
+    asked, block = [], source._block
+    source._block = lambda samples: asked.append(samples) or block(samples)  # type: ignore[method-assign]
     found = list(source.read_all(range(4)))[2]
+    assert asked == [range(2), range(2, 4)]  # as many as fit into a block, not all at once
     assert np.array_equal(found.targets[:, 0], data["u"].values[2])
     assert np.array_equal(found.points[:, 1], data["y"].values)
     assert np.array_equal(found.inputs["force"][:, 2], data["force_f"].values[2])
