@@ -14,7 +14,7 @@ from surform.data.blocks import plan_blocks
 from surform.data.source import FieldSource
 from surform.data.stores import FileStore
 
-__all__ = ["COLUMNS", "chunk_gain", "measure_loading", "where_time_goes"]
+__all__ = ["COLUMNS", "chunk_gain", "measure_loading", "uses_workers", "where_time_goes"]
 
 COLUMNS = {
     "workers": "workers",
@@ -116,6 +116,11 @@ def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def uses_workers(data: Any) -> bool:
+    """Whether samples are worth making in other processes: images are varied there."""
+    return hasattr(data.train_dataloader().dataset, "variation")
 
 
 def chunk_gain(data: Any) -> str:

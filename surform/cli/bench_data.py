@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure the loader of each recipe or path that follows "data"."""
     from rich.progress import Progress
 
-    from surform.bench.loading import chunk_gain, measure_loading, where_time_goes
+    from surform.bench.loading import chunk_gain, measure_loading, uses_workers, where_time_goes
     from surform.bench.measure import save
 
     if len(args.cases) != 2:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         for count in progress.track(workers, description="loading"):
             rows += measure_loading(make, [count], args.batches, _SECONDS)
         shares = where_time_goes(data, min(args.batches, 20))
-    _show(name, rows, shares, chunk_gain(data))
+    _show(name, rows, shares, chunk_gain(data), uses_workers(data))
     if args.out:
         print(f"wrote {save(args.out, rows, data=name, where_ms=shares)}")
     return 0
@@ -96,7 +96,9 @@ def _of_path(path: str, workers: int) -> Any:
     )  # fmt: skip
 
 
-def _show(name: str, rows: list[dict[str, Any]], shares: dict[str, float], chunks: str) -> None:
+def _show(
+    name: str, rows: list[dict[str, Any]], shares: dict[str, float], chunks: str, workers: bool
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -113,7 +115,7 @@ def _show(name: str, rows: list[dict[str, Any]], shares: dict[str, float], chunk
         total = sum(shares.values())
         parts = ", ".join(f"{n} {v:.2g} ms ({v / total:.0%})" for n, v in shares.items())
         console.print(f"one batch without workers: {parts}", soft_wrap=True)
-    else:
+    elif not workers:
         console.print("the data are held in memory: no file is read, and workers are not used")
     if chunks:
         console.print(chunks, soft_wrap=True)
