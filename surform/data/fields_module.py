@@ -250,6 +250,10 @@ class FieldsData(L.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[FieldBatch]:
         return self._loader("test")[0]
 
+    def held_bytes(self) -> int:
+        """Bytes of the data in memory."""
+        return sum(s.nbytes for s in self._stores.values() if isinstance(s, MemoryStore))
+
     def resume_at(self, epoch: int, batch: int) -> None:
         """Let training continue with batch `batch` of `epoch`; later epochs begin at 0."""
         self._start = (epoch, batch)

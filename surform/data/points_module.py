@@ -233,6 +233,10 @@ class PointsData(L.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[PointBatch]:
         return self._loader("test")[0]
 
+    def held_bytes(self) -> int:
+        """Bytes of the data in memory."""
+        return sum(samples.held for samples in self._samples.values())
+
     def resume_at(self, epoch: int, batch: int) -> None:
         """Let training continue with batch `batch` of `epoch`; later epochs begin at 0."""
         self._start = (epoch, batch)

@@ -246,6 +246,11 @@ class SeriesData(L.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[SeriesBatch]:
         return self._loader(self.forecast_windows())[0]
 
+    def held_bytes(self) -> int:
+        """Bytes of the data in memory."""
+        values = self.table.values
+        return 0 if isinstance(values, np.memmap) else values.nbytes
+
     def resume_at(self, epoch: int, batch: int) -> None:
         """Let training continue with batch `batch` of `epoch`; later epochs begin at 0."""
         self._start = (epoch, batch)

@@ -88,6 +88,11 @@ class MemoryStore:
             if progress is not None:
                 progress(rows.stop / len(samples))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are held."""
+        return sum(fields.nbytes for fields in self._fields.values())
+
     def gather(
         self, wants: Sequence[Want], samples: np.ndarray, starts: np.ndarray
     ) -> list[Tensor]:

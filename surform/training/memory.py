@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
@@ -25,6 +27,15 @@ __all__ = ["MemoryEstimate", "free_memory", "measure_memory", "spoken"]
 _CPU_OVERHEAD = 1.25
 _GPU_OVERHEAD = 1.1
 _SAMPLES = (2, 4)  # of the measured passes; norms over a batch refuse a single one
+_GROUPS = (  # control groups, of both versions: folder, limit, use, and pages that are given back
+    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    (
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -98,8 +109,9 @@ class MemoryEstimate:
 def measure_memory(trainer: Trainer, task: Any) -> MemoryEstimate | None:
     """The estimate for a run that is set up; None where a batch cannot be cut from its data.
 
-    Two batches of a few samples go forward and backward; the batch's memory grows in a straight
-    line from there. Weights, buffers, gradients and random numbers are left as they were.
+    Two batches of a few samples (of meshes the largest) go forward and backward; the batch's memory
+    grows in a straight line from there. Weights, buffers, gradients and random numbers are left as
+    they were.
     """
     trainer.fit_loop.setup_data()
     loader: Any = trainer.train_dataloader
@@ -109,7 +121,8 @@ def measure_memory(trainer: Trainer, task: Any) -> MemoryEstimate | None:
         return None
     most = min(batch_size, len(loader.dataset))
     counts = sorted({min(count, most) for count in _SAMPLES})
-    found = _passes(trainer, task, loader.dataset, counts)
+    longest = _longest(loader.dataset, counts[-1])
+    found = _passes(trainer, task, loader.dataset, [longest[:count] for count in counts])
     grown, more = found[-1] - found[0], counts[-1] - counts[0]
     slope = grown / more if more else found[0] / counts[0]
     batch = found[0] + slope * (batch_size - counts[0])
@@ -132,8 +145,16 @@ def measure_memory(trainer: Trainer, task: Any) -> MemoryEstimate | None:
     )
 
 
-def _passes(trainer: Trainer, task: Any, windows: Any, counts: list[int]) -> list[int]:
-    """Bytes that a forward and backward pass of so many samples each makes beside gradients."""
+def _longest(windows: Any, count: int) -> list[int]:
+    """Numbers of the samples that take most: those with most points, where these differ."""
+    lengths = getattr(windows, "lengths", None)
+    if lengths is None:
+        return list(range(count))
+    return np.argsort(-lengths, kind="stable")[:count].tolist()
+
+
+def _passes(trainer: Trainer, task: Any, windows: Any, batches: list[list[int]]) -> list[int]:
+    """Bytes that a forward and backward pass of these samples each makes beside gradients."""
     again = rewind({task.device})
     buffers = [(b, b.clone()) for b in task.buffers()]
     training, task.rehearsal = task.training, True
@@ -141,8 +162,8 @@ def _passes(trainer: Trainer, task: Any, windows: Any, counts: list[int]) -> lis
     found = []
     try:
         with torch.enable_grad(), torch.compiler.set_stance("force_eager"):
-            for count in (counts[0], *counts):  # the first makes gradients and whatever is kept
-                batch = trainer.precision_plugin.convert_input(windows[list(range(count))])
+            for numbers in (batches[0], *batches):  # the first makes gradients and what is kept
+                batch = trainer.precision_plugin.convert_input(windows[numbers])
                 batch = trainer.strategy.batch_to_device(batch)
                 found.append(_peak(trainer, task, batch))
     finally:
@@ -222,15 +243,20 @@ def free_memory(device: torch.device) -> int | None:
     if device.type != "cpu" or not sys.platform.startswith("linux") or not table.is_file():
         return None
     lines = dict(line.split(":") for line in table.read_text().splitlines())
-    free = 1024 * int(lines["MemAvailable"].split()[0])
-    for group, most, used in (
-        ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        limit, current = Path(group, most), Path(group, used)
-        if limit.is_file() and current.is_file() and limit.read_text().strip().isdigit():
-            free = min(free, int(limit.read_text()) - int(current.read_text()))
-    return max(free, 0)
+    return min(1024 * int(lines["MemAvailable"].split()[0]), *map(_left, _GROUPS))
+
+
+def _left(group: tuple[str, str, str, str]) -> float:
+    """Bytes that a container's limit leaves: what is free, and pages of files that may go."""
+    folder, most, used, files = group
+    paths = [Path(folder, name) for name in (most, used, "memory.stat")]
+    if not all(path.is_file() for path in paths):
+        return math.inf
+    limit, current, table = (path.read_text() for path in paths)
+    if not limit.strip().isdigit():
+        return math.inf
+    counts = dict(line.split() for line in table.splitlines())
+    return max(int(limit) - int(current) + int(counts.get(files, 0)), 0)
 
 
 def spoken(count: float) -> str:
@@ -239,4 +265,4 @@ def spoken(count: float) -> str:
         if count < 999.5 or unit == "TB":
             break
         count /= 1000
-    return f"{count:.0f} {unit}" if count >= 100 or unit == "bytes" else f"{count:.2g} {unit}"
+    return f"{count:.0f} {unit}" if count >= 9.95 or unit == "bytes" else f"{count:.2g} {unit}"

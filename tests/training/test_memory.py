@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas
 import pytest
 import torch
+import xarray as xr
 from lightning.pytorch import Callback
 
+from surform.data.fields_module import FieldsData
+from surform.data.points_module import PointsData
+from surform.data.series_module import SeriesData
+from surform.operators.point_task import PointTask
 from surform.operators.task import FieldTask
 from surform.training.live_memory import LiveMemory
-from surform.training.memory import MemoryEstimate, measure_memory, spoken
+from surform.training.memory import MemoryEstimate, _left, measure_memory, spoken
 from surform.training.memory_note import MemoryNote, OnlyCheckedError
 from surform.training.sharpness import SharpnessAware
+from tests.data.point_files import sample, store
+from tests.operators.toy_points import PointToy
 from tests.training.toy import Decay, Smooth, ToyData, trainer
 
 FACTOR = 1.5
@@ -212,10 +222,56 @@ def test_too_little_memory_is_said_with_what_fits() -> None:
     assert text.endswith("a batch of 8 800 MB, data 3 GB); 1 GB free")
 
 
+def test_data_in_memory_are_counted(tmp_path: Path) -> None:
+    values = np.zeros((10, 6, 8), np.float64)  # float32 in memory
+    flow = xr.Dataset({"u": (("sample", "time", "x"), values)}, {"x": np.arange(8) / 8})
+    flow.to_netcdf(tmp_path / "flow.nc", engine="h5netcdf")
+    window: dict[str, Any] = {"input_steps": 2, "target_steps": 1}
+    for cache, held in (("memory", 4 * 9 * 6 * 8), ("files", 0)):
+        data = FieldsData(str(tmp_path / "flow.nc"), ["u"], ["u"], cache=cache, **window)
+        data.setup("fit")  # 8 samples for training, 1 for validation
+        assert data.held_bytes() == held
+    points = PointsData(store(tmp_path / "p.zarr"), cache="memory")
+    points.setup("fit")
+    train = points.samples("train")
+    assert points.held_bytes() == train.held + points.samples("validation").held > 0
+    table = pandas.DataFrame({"a": np.zeros(100), "b": np.zeros(100)})
+    series = SeriesData(table, lookback=8, horizon=4, step="")
+    assert series.held_bytes() == 4 * 100 * 2
+
+
+def test_the_largest_meshes_are_measured(tmp_path: Path) -> None:
+    found = []
+    for longest in (10, 1000):
+        meshes = [sample(n, 10) for n in range(7)] + [sample(7, longest)]
+        path = store(tmp_path / f"{longest}.zarr", meshes)
+        data: Any = PointsData(path, split={"train": 8}, batch_size=4)
+        net = PointToy(2, 2, parameters=1, input_channels=(3, 2), dim=64)
+        found.append(estimated(tmp_path, PointTask(net=net), data))
+    assert found[1].batch == pytest.approx(100 * found[0].batch, rel=0.3)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_container_leaves_what_its_limit_and_its_files_do(version: int, tmp_path: Path) -> None:
+    names = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }[version]
+    group = (str(tmp_path), *names)
+    assert _left(group) == math.inf
+    for name, text in zip(names, ("1000\n", "900\n"), strict=False):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "memory.stat").write_text("inactive_file 300\ntotal_inactive_file 300\n")
+    assert _left(group) == 400  # the files that were read may go
+    (tmp_path / names[0]).write_text("max\n")
+    assert _left(group) == math.inf
+
+
 def test_bytes_are_spoken() -> None:
-    numbers = (0, 999, 1000, 12345, 123456, 1e6, 1.25e9, 3e12, 2e15)
+    numbers = (0, 999, 1000, 12345, 99700, 123456, 1e6, 1.25e9, 3e12, 2e15)
     assert [spoken(n) for n in numbers] == [
-        "0 bytes", "999 bytes", "1 kB", "12 kB", "123 kB", "1 MB", "1.2 GB", "3 TB", "2000 TB"
+        "0 bytes", "999 bytes", "1 kB", "12 kB", "100 kB", "123 kB", "1 MB", "1.2 GB",
+        "3 TB", "2000 TB",
     ]  # fmt: skip
 
 
