@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from surform.bench.raw_chunks import read_raw
 from surform.data.blocks import plan_blocks
+from surform.data.points_samples import PointSamples
 from surform.data.source import FieldSource
 from surform.data.stores import FileStore
 
@@ -72,15 +73,34 @@ def where_time_goes(data: Any, batches: int) -> dict[str, float]:
     """Milliseconds per training batch: reading, decompressing and collating; {} in memory.
 
     What was read is read again, when the system has it in memory: what that takes less is the
-    disk's or the network's share. Of the rest, the bytes as stored are reading, too.
+    disk's or the network's share. Of the rest, the bytes as stored are reading, too. Of samples on
+    meshes, reading is not told from decompressing.
     """
     loader = data.train_dataloader()
     windows = loader.dataset
     store = getattr(windows, "store", None)
-    if not isinstance(store, FileStore):
+    if isinstance(windows, PointSamples) and not windows.in_memory:
+        count, total, spent, _ = _watched(loader, windows.source, "read", batches)
+        found = {"reading and decompressing": spent}
+    elif isinstance(store, FileStore):
+        source = store.source
+        count, total, spent, calls = _watched(loader, source, "read_many", batches)
+        again = _seconds(lambda: [source.read_many(*arguments) for arguments in calls])
+        raw = _seconds(lambda: [read_raw(source, *arguments) for arguments in calls])
+        decoding = min(max(again - raw, 0.0), spent)
+        found = {"reading": spent - decoding, "decompressing": decoding}
+    else:
         return {}
+    found["collating"] = total - spent
+    return {name: 1000 * value / count for name, value in found.items()}
+
+
+def _watched(
+    loader: Any, source: Any, name: str, batches: int
+) -> tuple[int, float, float, list[tuple[Any, ...]]]:
+    """Make batches: how many, seconds, those within the source's method, and its arguments."""
     calls: list[tuple[Any, ...]] = []
-    plain, spent = store.source.read_many, 0.0
+    plain, spent = getattr(source, name), 0.0
 
     def timed(*arguments: Any) -> Any:
         nonlocal spent
@@ -91,25 +111,15 @@ def where_time_goes(data: Any, batches: int) -> dict[str, float]:
         return values
 
     count, start = 0, time.perf_counter()
-    store.source.read_many = timed  # type: ignore[method-assign]
+    setattr(source, name, timed)
     try:
-        for index in loader.sampler:
-            windows[index]
-            count += 1
+        for count, index in enumerate(loader.sampler, start=1):
+            loader.dataset[index]
             if count == batches:
                 break
     finally:
-        del store.source.read_many
-    total = time.perf_counter() - start
-    again = _seconds(lambda: [plain(*arguments) for arguments in calls])
-    raw = _seconds(lambda: [read_raw(store.source, *arguments) for arguments in calls])
-    decoding = max(again - raw, 0.0)
-    found = {
-        "reading": max(spent - decoding, 0.0),
-        "decompressing": min(decoding, spent),
-        "collating": total - spent,
-    }
-    return {name: 1000 * value / count for name, value in found.items()}
+        delattr(source, name)
+    return count, time.perf_counter() - start, spent, calls
 
 
 def _seconds(run: Callable[[], object]) -> float:
@@ -137,4 +147,6 @@ def chunk_gain(data: Any) -> str:
     text = f"{name} lies in chunks of {chunks}" if chunks else f"{name} lies in one piece per file"
     if data.shuffle == "chunks":
         return f"{text}; each is read once per epoch (data.shuffle chunks)"
+    if plan.gain < 1.05:
+        return f"{text}; data.shuffle chunks would gain nothing"
     return f"{text}; with data.shuffle chunks an epoch would read {plan.gain:.1f} times less"

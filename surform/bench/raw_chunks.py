@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -59,34 +62,36 @@ def _read(part: Part, spans: dict[int, tuple[int, int]]) -> int:
         range(low // size, high // size + 1)
         for (low, high), size in zip(bounds, stored.chunks, strict=True)
     ]
-    read = _zarr_chunk(stored) if is_zarr(stored.path) else _hdf5_chunk(stored)
-    return sum(read(place) for place in product(*grid))
+    read = _zarr_chunks if is_zarr(stored.path) else _hdf5_chunks
+    return sum(read(stored, list(product(*grid))))
 
 
-def _hdf5_chunk(stored: Stored) -> Any:
+def _hdf5_chunks(stored: Stored, places: Sequence[tuple[int, ...]]) -> Iterator[int]:
     array = stored.files[stored.path][stored.name]
     direct = getattr(getattr(array, "id", None), "read_direct_chunk", None)
-
-    def read(place: tuple[int, ...]) -> int:
-        if direct is None:  # decoded by xarray
-            return 0
+    if direct is None:  # decoded by xarray
+        return
+    for place in places:
         offset = tuple(i * size for i, size in zip(place, array.chunks, strict=True))
-        return len(direct(offset)[1])
-
-    return read
+        yield len(direct(offset)[1])
 
 
-def _zarr_chunk(stored: Stored) -> Any:
-    import zarr
+def _zarr_chunks(stored: Stored, places: Sequence[tuple[int, ...]]) -> Iterator[int]:
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
-    array: Any = zarr.open_array(f"{stored.path.rstrip('/')}/{stored.name}", mode="r")
-    place, prototype = array.store_path, default_buffer_prototype()
+    array = _zarr_array(f"{stored.path.rstrip('/')}/{stored.name}")
+    prototype = default_buffer_prototype()
 
-    def read(index: tuple[int, ...]) -> int:
-        key = array.metadata.encode_chunk_key(index)
-        found = sync((place / key).get(prototype))
-        return 0 if found is None else len(found)
+    async def read() -> list[Any]:
+        keys = [array.store_path / array.metadata.encode_chunk_key(place) for place in places]
+        return await asyncio.gather(*(key.get(prototype) for key in keys))
 
-    return read
+    yield from (0 if found is None else len(found) for found in sync(read()))
+
+
+@functools.lru_cache(maxsize=64)
+def _zarr_array(path: str) -> Any:
+    import zarr
+
+    return zarr.open_array(path, mode="r")

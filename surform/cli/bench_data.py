@@ -74,10 +74,15 @@ def _of_config(name: str, workers: int) -> Any:
 
 
 def _of_path(path: str, workers: int) -> Any:
-    """All fields of the files on one grid as inputs and targets, streamed in short windows."""
-    from surform.data.fields import open_fields
+    """Samples on meshes, or all fields on one grid as inputs and targets in short windows."""
+    from surform.data.fields import expand_paths, open_fields
     from surform.data.fields_module import FieldsData
+    from surform.data.points_files import holds_points
+    from surform.data.points_module import PointsData
 
+    streamed: dict[str, Any] = {"workers": workers, "cache": "files", "split": {"train": 1.0}}
+    if holds_points(expand_paths(path)[0]):
+        return PointsData(path, **streamed)
     found = open_fields(path)
     fields = {str(n): v.dims for n, v in found.data_vars.items() if v.ndim > 1}
     if not fields:
@@ -90,10 +95,7 @@ def _of_path(path: str, workers: int) -> Any:
     if "time" in dims:
         frames = max(min(8, found.sizes["time"]) // 2, 1)
         steps = {"input_steps": frames, "target_steps": frames}
-    samples = found.sizes["sample"]
-    return FieldsData(
-        path, names, names, workers=workers, cache="files", split={"train": samples}, **steps
-    )  # fmt: skip
+    return FieldsData(path, names, names, **streamed, **steps)
 
 
 def _show(
@@ -113,7 +115,7 @@ def _show(
     console.print(table)
     if shares:
         total = sum(shares.values())
-        parts = ", ".join(f"{n} {v:.2g} ms ({v / total:.0%})" for n, v in shares.items())
+        parts = ", ".join(f"{n} {_cell(v)} ms ({v / total:.0%})" for n, v in shares.items())
         console.print(f"one batch without workers: {parts}", soft_wrap=True)
     elif not workers:
         console.print("the data are held in memory: no file is read, and workers are not used")
@@ -124,4 +126,4 @@ def _show(
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.3g}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -18,6 +18,7 @@ from surform.data.fields_module import FieldsData
 from surform.data.selection import Selection
 from surform.data.source import FieldSource
 from tests.data.conftest import make_flow
+from tests.data.point_files import store
 
 WINDOWS: dict[str, Any] = {
     "inputs": ["w"], "targets": ["p"], "input_steps": 2, "target_steps": 2, "batch_size": 4,
@@ -61,12 +62,20 @@ def test_shares_of_the_time(path: str) -> None:
     assert where_time_goes(FieldsData(path, **WINDOWS), 3) == {}
 
 
-def test_the_gain_of_chunks_is_told(path: str) -> None:
+def steady_flow(folder: Path) -> str:
+    make_flow().isel(time=0, drop=True).to_netcdf(folder / "s.nc", engine="h5netcdf")
+    return str(folder / "s.nc")
+
+
+def test_the_gain_of_chunks_is_told(path: str, tmp_path: Path) -> None:
     told = chunk_gain(FieldsData(path, cache="files", **WINDOWS))
     assert told.startswith("w lies in chunks of (1, 4, 8, 4); with data.shuffle chunks an epoch")
     told = chunk_gain(FieldsData(path, cache="files", shuffle="chunks", **WINDOWS))
     assert told.endswith("each is read once per epoch (data.shuffle chunks)")
     assert chunk_gain(FieldsData(path, **WINDOWS)) == ""
+    steady = {"inputs": ["w"], "targets": ["p"], "split": {"train": 6}}
+    told = chunk_gain(FieldsData(steady_flow(tmp_path), cache="files", **steady))
+    assert told.endswith("data.shuffle chunks would gain nothing")
 
 
 @pytest.mark.parametrize("kind", ["nc", "zarr", "plain"])
@@ -106,6 +115,16 @@ def test_the_command_measures_files(path: str, tmp_path: Path, capsys: Any) -> N
     assert set(found["where_ms"]) == {"reading", "decompressing", "collating"}
     assert found["rows"][0]["batches"] == 2
     assert found["machine"]["processor"]
+
+
+def test_the_command_measures_meshes(tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "speed.json"
+    words = ["bench", "data", store(tmp_path / "m.h5"), "--workers", "0", "--out", str(out)]
+    assert main(words) == 0
+    assert "without workers: reading and decompressing" in capsys.readouterr().out
+    found = json.loads(out.read_text())
+    assert set(found["where_ms"]) == {"reading and decompressing", "collating"}
+    assert found["rows"][0]["batches"] == 1  # of 6 samples by 4, after the first
 
 
 def test_the_command_measures_a_configuration(path: str, tmp_path: Path, capsys: Any) -> None:
