@@ -2,13 +2,13 @@
 
     python -m benchmarks.channel minimal       # about an hour and a half on one core
     python -m benchmarks.channel large
-    python -m benchmarks.channel minimal --turnovers 5 --spin-up 5 --quick    # not written
+    python -m benchmarks.channel minimal --turnovers 5 --spin-up 5 --quick --out /tmp/channel
 
 From the laminar flow with noise, without its first 20 h/u_tau, statistics of what follows. A run
-that is stopped goes on from its state in --out. `large` is half as long and half as wide as the
-channel of Kim, Moin and Moser; `minimal` holds one set of wall structures, whose statistics are
-those of a channel below y+ = 40 or so (Jimenez and Moin, J. Fluid Mech. 225, 1991), hence the
-wider bounds.
+that is stopped goes on from its state in --out; with --quick no results are written. `large` is
+half as long and half as wide as the channel of Kim, Moin and Moser; `minimal` holds one set of wall
+structures, whose statistics are those of a channel below y+ = 40 or so (Jimenez and Moin, J. Fluid
+Mech. 225, 1991), hence the wider bounds.
 """
 
 from __future__ import annotations
@@ -109,6 +109,12 @@ class Run:
         self.frame = int(state.get("frame", 0))
         self.seconds = float(state.get("seconds", 0))
         self.budget = state.get("budget", torch.zeros(2, dtype=torch.float64))
+        begun = int(state.get("spin_up", self.spin_up))
+        if begun != self.spin_up:
+            raise ValueError(
+                f"{file} was begun with {begun} frames of spin-up, not {self.spin_up}: choose "
+                "another --out"
+            )
         if state:
             self.flow = Flow(*(state[name] for name in Flow._fields))
             sums = {k.removeprefix("sum "): v for k, v in state.items() if k.startswith("sum ")}
@@ -147,20 +153,26 @@ class Run:
         self.budget += torch.stack([gradient, lost])[:, 0].double()
 
     @property
+    def counted(self) -> int:
+        """Frames after the spin-up so far; a file may hold more than were asked for."""
+        return max(0, self.frame - self.spin_up)
+
+    @property
     def step_seconds(self) -> float:
         """Processor seconds per step."""
         return self.seconds / max(1, self.frame * self.per_frame)
 
     def state(self) -> dict[str, Tensor]:
         """What the file holds."""
-        about = {"frame": torch.tensor(self.frame), "seconds": torch.tensor(self.seconds)}
+        numbers = {"frame": self.frame, "spin_up": self.spin_up, "seconds": self.seconds}
+        about = {name: torch.tensor(value) for name, value in numbers.items()}
         sums = {f"sum {name}": value for name, value in self.statistics.sums.items()}
         return {**about, "budget": self.budget, **self.flow._asdict(), **sums}
 
 
 def figures(run: Run) -> tuple[dict[str, float], xr.Dataset]:
     """What is compared, by the names of `BOUNDS`, and the profiles in wall units."""
-    gradient, lost = (run.budget / (run.frames * run.per_frame)).tolist()
+    gradient, lost = (run.budget / (run.counted * run.per_frame)).tolist()
     u_tau, viscosity = math.sqrt(gradient), run.equation.viscosity
     raw = run.statistics.result()
     plus = wall_units(fold(raw), u_tau, viscosity)
@@ -244,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
         about: dict[str, Any] = {
             "points": " x ".join(map(str, case.points)),
             "periods": f"{case.lengths[0]:.4g} x {case.lengths[1]:.4g}",
-            "averaged over h/u_tau": case.turnovers,
+            "averaged over h/u_tau": round(run.counted * EVERY * U_TAU, 1),
             "milliseconds a step": round(1e3 * run.step_seconds, 1),
             "time step": run.equation.dt,
         }
