@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
@@ -75,8 +76,8 @@ def _blocks(dataset: xr.Dataset, dims: list[str]) -> Iterator[Tensor]:
     step = max(1, _BLOCK_BYTES * total // max(1, dataset.nbytes))
     for begin in range(0, total, step):
         piece = dataset.isel(time=slice(begin, begin + step))
-        arrays = [torch.from_numpy(piece[n].transpose(*dims).values) for n in dataset.data_vars]
-        yield torch.stack(arrays, dim=-1)
+        arrays = [piece[n].transpose(*dims).values for n in dataset.data_vars]
+        yield torch.from_numpy(np.stack(arrays, axis=-1))
 
 
 def fold(statistics: xr.Dataset, axis: str = "y", across: str = "v") -> xr.Dataset:

@@ -144,6 +144,13 @@ def test_whole_data_sets_are_read_in_blocks(monkeypatch):
     assert "u_pdf" not in flow_statistics(data, bins=None)
 
 
+def test_data_from_files_are_read_only():
+    data = dataset(frames())
+    for variable in data.data_vars.values():
+        variable.values.setflags(write=False)  # as broadcast arrays are; torch would warn
+    assert flow_statistics(data)["frames"] > 0
+
+
 def _with_units(one, other):
     return other.copy(data={name: one[name].values for name in other})
 
