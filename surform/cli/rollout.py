@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--perturb",
         "--noise",
         type=float,
-        default=0.01,
-        help="perturbation over standard deviation (0.01)",
+        metavar="P",
+        help="of --members: perturbation over standard deviation (0.01)",
     )
     add("--seed", type=int, default=0, help="seed of the perturbations (default: 0)")
     add(
@@ -65,9 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--damping-cutoff",
         type=float,
-        default=0.5,
         metavar="F",
-        help="leave waves up to this part of the largest wavenumber alone (0.5)",
+        help="of --damping: leave waves up to this part of the largest wavenumber alone (0.5)",
     )
     add(
         "--clamp",
@@ -103,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from surform.rollout.statistics_files import write_statistics
     from surform.rollout.summary import blow_ups, left_out, summarize
 
+    _refuse_lone_options(args)
     _refuse_overwriting(args)
     models = load_models(args.model, args.device)
     data = open_fields(args.data).isel(sample=_slice(args.samples))
@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
     course = Trajectories.of(data, models[0].description, args.start, args.any_grid)
     ensemble = None
     if args.members is not None:
-        ensemble = Ensemble(args.members, args.perturb, args.seed)
+        noise = 0.01 if args.perturb is None else args.perturb
+        ensemble = Ensemble(args.members, noise, args.seed)
     with _progress(f"rollout: {args.steps} steps") as progress:
         prediction = rollout_to(
             args.out,
@@ -164,7 +165,8 @@ def _corrections(args: argparse.Namespace) -> list[Correction]:
 
     found: list[Correction] = []
     if args.damping is not None:
-        found.append(SpectralDamping(args.damping, args.damping_cutoff))
+        cutoff = 0.5 if args.damping_cutoff is None else args.damping_cutoff
+        found.append(SpectralDamping(args.damping, cutoff))
     if args.clamp is not None:
         found.append(Clamp(args.clamp))
     if args.limit_energy is not None:
@@ -186,6 +188,12 @@ def _slice(text: str) -> slice:
         first = numbers[0]
         return slice(None) if first is None else slice(first, first + 1 or None)
     return slice(*numbers)
+
+
+def _refuse_lone_options(args: argparse.Namespace) -> None:
+    for option, of in (("perturb", "members"), ("damping_cutoff", "damping")):
+        if getattr(args, option) is not None and getattr(args, of) is None:
+            raise ValueError(f"--{option.replace('_', '-')} does nothing without --{of}")
 
 
 def _refuse_overwriting(args: argparse.Namespace) -> None:
@@ -245,7 +253,7 @@ def _details(args: argparse.Namespace, model: Any, prediction: xr.Dataset) -> di
         "start": args.start,
         "steps": args.steps,
         "ensemble": args.members
-        and f"{args.members} members, perturbation {args.perturb}, seed {args.seed}",
+        and f"{args.members} members, perturbation {prediction.attrs['noise']}, seed {args.seed}",
         "corrections": prediction.attrs["corrections"],
         **{f"trained on: {name}": value for name, value in source.items()},
     }

@@ -61,7 +61,10 @@ def open_fields(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]])
 
 
 def expand_paths(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[str]:
-    """The files that a path, pattern or list of them stands for, sorted within each pattern."""
+    """The files that a path, pattern or list of them stands for, sorted within each pattern.
+
+    What is there by that name is no pattern, whatever is in its name.
+    """
     if not isinstance(path, (str, os.PathLike)):
         found = [p for item in path for p in expand_paths(item)]
         if not found:

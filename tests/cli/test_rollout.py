@@ -224,6 +224,8 @@ def test_corrections_are_options_and_are_told(model, data, tmp_path):
         (["--statistics", "flow.nc"], "would replace the data"),
         (["--clamp", "0.5"], "more than 0.5 deviations from the mean of training"),
         (["--damping", "-1"], "the strength of damping must be above 0"),
+        (["--damping-cutoff", "0.2"], "--damping-cutoff does nothing without --damping"),
+        (["--perturb", "0.1"], "--perturb does nothing without --members"),
         (["--conserve-mean", "p"], "conserve is that of p: choose from vorticity"),
         (["--limit-energy", "nowhere.zarr"], "nowhere.zarr"),
         (["--members", "0"], "at least one member"),

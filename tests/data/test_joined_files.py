@@ -89,6 +89,13 @@ def test_a_file_of_a_list_or_pattern_that_is_not_there(
     refused(str(tmp_path / "*.nc"), "no data at .*7.nc", FileNotFoundError)
 
 
+def test_a_name_that_is_there_is_no_pattern(parts: list[xr.Dataset], tmp_path: Path) -> None:
+    folder = tmp_path / "Re [180]?"
+    folder.mkdir()
+    (path,) = write(parts[:1], folder)
+    xr.testing.assert_equal(open_fields(path)["w"], parts[0]["w"])
+
+
 @pytest.mark.fault
 def test_kinds_of_files_may_be_mixed_where_they_hold_the_same(
     parts: list[xr.Dataset], tmp_path: Path, flow: xr.Dataset
