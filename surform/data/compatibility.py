@@ -44,7 +44,7 @@ def check_variables(dataset: xr.Dataset, about: FieldsDescription) -> None:
 
 
 def check_grid(dataset: xr.Dataset, about: FieldsDescription, *, adaptable: bool = True) -> None:
-    """ValueError unless every axis has the trained spacing and lies in the trained range.
+    """ValueError unless every axis has the trained points, or a part of an evenly spaced axis.
 
     `adaptable`: the model could predict on another number of points, if it were asked to.
     """
@@ -69,6 +69,13 @@ def check_grid(dataset: xr.Dataset, about: FieldsDescription, *, adaptable: bool
                 f"axis {axis!r} has {found.size} points from {found.min():g} to {found.max():g}, "
                 f"the model was trained on {trained.size} from {trained.min():g} to "
                 f"{trained.max():g}{hint}"
+            )
+        off = np.abs(found - trained) if found.size == trained.size else np.zeros(1)
+        if off.max() > slack:  # such as points that are dense at walls beside even ones
+            at = int(off.argmax())
+            raise ValueError(
+                f"axis {axis!r} has its point {at} at {found[at]:g}, the model was trained with it "
+                f"at {trained[at]:g}{hint}"
             )
 
 

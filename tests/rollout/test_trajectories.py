@@ -94,6 +94,12 @@ def _longer(data: xr.Dataset) -> xr.Dataset:
     return data.assign_coords(x=data["x"] * 2)
 
 
+def _stretched(data: xr.Dataset) -> xr.Dataset:
+    x = data["x"].values.copy()
+    x[5] += 0.25
+    return data.assign_coords(x=x)
+
+
 def _uneven(data: xr.Dataset) -> xr.Dataset:
     times = data["time"].values.copy()
     times[5:] += 3
@@ -117,6 +123,7 @@ def _slow(data: xr.Dataset) -> xr.Dataset:
         (_level, "has the dims level, which the model does not know"),
         (_steady, "no time axis"),
         (_longer, "axis 'x' has a spacing of 0.785398, the model was trained with 0.392699"),
+        (_stretched, "axis 'x' has its point 5 at 2.2135, the model was trained with it at 1.9635"),
         (_uneven, "not evenly spaced in time: the step is 0.5 at index 0 and 3.5 at index 4"),
         (_dates, r"'time' holds datetime64\[ns\]: give numbers in 's'"),
         (_slow, "a time step of 0.35, the model one of 0.5"),
