@@ -7,7 +7,7 @@ from typing import Any
 
 from surform.cli.fit_config import closest
 
-__all__ = ["check_strategy", "crowded", "strategy"]
+__all__ = ["check_strategy", "cluster", "crowded", "strategy"]
 
 _USUAL = ("auto", "ddp", "ddp_find_unused_parameters_true", "deepspeed", "fsdp")
 
@@ -30,6 +30,22 @@ def strategy(given: Any) -> Any:
     from surform.training.sharded import Sharded
 
     return Sharded()
+
+
+def cluster(plugins: Any) -> list[Any]:
+    """The plugins that Lightning's Trainer gets: on SLURM with an environment that is deaf.
+
+    Lightning's own answers a signal, in the middle of whatever goes on, with a checkpoint where the
+    command was called, and whatever run is begun there next takes it for its own.
+    """
+    from lightning.fabric.plugins.environments import ClusterEnvironment
+    from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    given = plugins if isinstance(plugins, list) else [plugins] * (plugins is not None)
+    chosen = any(isinstance(plugin, ClusterEnvironment) for plugin in given)
+    if chosen or TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return given
+    return [*given, SLURMEnvironment(auto_requeue=False)]
 
 
 def crowded(trainer: Any) -> str:

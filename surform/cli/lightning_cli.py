@@ -21,7 +21,7 @@ from lightning.pytorch.cli import LightningCLI
 
 from surform.cli.fit_check import check_names, explain, refusal
 from surform.cli.fit_config import apply_overrides, merge_all, read_config
-from surform.cli.fit_devices import check_strategy, crowded, strategy
+from surform.cli.fit_devices import check_strategy, cluster, crowded, strategy
 from surform.cli.fit_open import data_sizes, filled, net_arguments
 from surform.cli.fit_progress import ProgressLines, quiet, show_bar, table
 from surform.cli.fit_resume import (
@@ -113,6 +113,7 @@ class SurformCLI(LightningCLI):
         own = [] if wanted is False else self.own_loggers
         config["logger"] = [*own, *extra] or False
         config["strategy"] = strategy(config.get("strategy"))
+        config["plugins"] = cluster(config.get("plugins"))
         if config.get("enable_model_summary") is None:
             config["enable_model_summary"] = False
         if config.get("log_every_n_steps") is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Callback
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from surform.cli.lightning_cli import resolve
+from surform.cli.fit_config import read_config
+from surform.cli.fit_devices import cluster
+from surform.cli.fit_progress import quiet
+from surform.cli.lightning_cli import SurformCLI, resolve
 from surform.cli.main import main
 from surform.registry import find, names
 from surform.training.checkpoint import load_surrogate, read_checkpoint
@@ -380,6 +386,30 @@ def test_19_checking_trains_and_writes_nothing(run: Run) -> None:
 
 
 @pytest.mark.fault
+def test_20_a_job_on_slurm_leaves_no_checkpoint_for_others(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would save one in the working folder at a signal, and any next run load it."""
+    job = {"NTASKS": 1, "NTASKS_PER_NODE": 1, "JOB_ID": 7, "JOB_NAME": "flow", "PROCID": 0,
+           "LOCALID": 0, "NODEID": 0}  # fmt: skip
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    handlers = []
+
+    class Look(Callback):
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            handlers.append(signal.getsignal(signal.SIGUSR1))
+
+    config = resolve(read_config("toy.yaml"), ["--trainer.devices", "1"])
+    quiet()
+    cli = SurformCLI(config, [Look()])
+    cli.trainer.fit(cli.model, cli.datamodule)
+    assert [type(plugin) for plugin in cluster(None)] == [SLURMEnvironment]
+    assert handlers == [signal.SIG_DFL]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")  # torchrun within a job
+    assert cluster(None) == []
+
+
 def test_two_trainings_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
     from surform.data.atomic import writer_lock
 
