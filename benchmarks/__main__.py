@@ -25,6 +25,7 @@ _MODULES = (
     "benchmarks.itransformer",
     "benchmarks.card",
     "benchmarks.samformer",
+    "benchmarks.vitpose",
     "benchmarks.forecasting",
     "benchmarks.cct",
 )

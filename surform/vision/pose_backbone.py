@@ -144,14 +144,15 @@ class ExpertFeedForward(nn.Module):
         hidden = F.gelu(self.up(x))
         if isinstance(route, int):
             return F.linear(hidden, *self.merged(route))
+        weight, bias = self.experts.weight, self.experts.bias
         if torch.compiler.is_compiling():  # a program must not depend on how many take which
-            weight, bias = self.experts.weight[route], self.experts.bias[route]
-            own = torch.baddbmm(bias[:, None], hidden, weight.transpose(1, 2))
-            return torch.cat((self.down(hidden), own), -1)
-        experts, counts = torch.unique_consecutive(route, return_counts=True)
-        parts = hidden.split(counts.tolist())
-        maps = (self.merged(expert) for expert in experts.tolist())
-        return torch.cat([F.linear(part, *own) for part, own in zip(parts, maps, strict=True)])
+            own = torch.baddbmm(bias[route][:, None], hidden, weight[route].transpose(1, 2))
+        else:
+            found, counts = torch.unique_consecutive(route, return_counts=True)
+            experts = found.tolist() or [0]  # where no sample is left, weights still have gradients
+            parts = zip(hidden.split(counts.tolist() or [0]), experts, strict=True)
+            own = torch.cat([F.linear(part, weight[e], bias[e]) for part, e in parts])
+        return torch.cat((self.down(hidden), own), -1)
 
     def merged(self, expert: int) -> tuple[Tensor, Tensor]:
         """Weight (dim, hidden) and bias (dim,) of the one map that `down` and an expert make."""

@@ -206,8 +206,11 @@ class ViTPosePlus(Layered):
     def _chosen(self, outputs: list[Tensor], dataset: Tensor) -> Tensor:
         """(B, widest, h, w): of every sample the maps of its own head, zeros behind them."""
         widest = max(self.joints)
-        stacked = torch.stack([_widened(maps, widest) for maps in outputs])
-        return stacked[dataset, torch.arange(dataset.shape[0], device=dataset.device)]
+        out = _widened(outputs[0], widest)
+        for number, maps in enumerate(outputs[1:], 1):
+            mine = (dataset == number)[:, None, None, None]
+            out = torch.where(mine, _widened(maps, widest), out)
+        return out
 
     def _check_number(self, dataset: int) -> None:
         if not 0 <= dataset < self.experts:

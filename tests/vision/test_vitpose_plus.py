@@ -131,6 +131,12 @@ def test_with_drop_path_the_expert_goes_with_its_sample():
     assert 0 < sum(kept) < both
 
 
+def test_a_batch_that_skips_a_block_still_differentiates_it():
+    net = plus_net(drop_path=0.999).train()
+    net(crops(3), torch.tensor([2, 0, 1])).square().sum().backward()
+    assert all(value.grad is not None for value in net.parameters())
+
+
 def test_it_compiles_to_one_graph_for_any_mixture():
     net, images = plus_net(decoder="simple", depth=1).eval(), crops(5)
     torch.compiler.reset()
