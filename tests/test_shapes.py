@@ -29,6 +29,7 @@ PATHS = (
     "hub/test_official_itransformer.py",
     "hub/test_official_samformer.py",
     "hub/test_official_cct.py",
+    "hub/test_official_vitpose.py",
 )
 
 

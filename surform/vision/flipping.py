@@ -15,7 +15,7 @@ Pairs = Sequence[tuple[int, int]]
 
 def flip_test(
     net: Callable[..., Tensor],
-    images: Float[Tensor, "b c h w"],
+    images: Float[Tensor, "b c H W"],
     pairs: Pairs,
     *beside: Tensor | int,
     offsets: bool = False,

@@ -95,7 +95,7 @@ class CombinedHeatmapMSE(nn.Module):
 
 
 def per_head_losses(
-    outputs: Sequence[Float[Tensor, "b k h w"]],
+    outputs: Sequence[Float[Tensor, "b _ h w"]],
     target: Float[Tensor, "b widest h w"],
     weight: Float[Tensor, "b widest"],
     dataset: Int[Tensor, " b"],

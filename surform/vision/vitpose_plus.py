@@ -145,7 +145,7 @@ class ViTPosePlus(Layered):
 
     def all_heads(
         self, images: Float[Tensor, "b c H W"], dataset: Int[Tensor, " b"]
-    ) -> list[Float[Tensor, "b k h w"]]:
+    ) -> list[Float[Tensor, "b _ h w"]]:
         """What every head makes of the whole batch; errors as for `forward`."""
         features = self.features(images, dataset)
         return [head(features) for head in self.heads]

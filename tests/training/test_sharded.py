@@ -98,6 +98,7 @@ x = torch.linspace(0, 1, 40)
 SMALL = {"dim": 16, "depth": 2, "heads": 2}
 FACT = SMALL | {"dim_head": 8}
 SERIES = {"lookback": 24, "horizon": 12}
+POSE = {"img_size": (32, 32), "deconv_channels": (8, 8), "drop_path": 0.2}
 MODELS: dict[str, tuple[dict[str, Any], Any]] = {
     "galerkin1d": (SMALL, lambda: (torch.randn(2, 40, 1), (x,))),
     "galerkin2d": (
@@ -125,6 +126,11 @@ MODELS: dict[str, tuple[dict[str, Any], Any]] = {
     "samformer": (SERIES | {"variates": 5}, lambda: (torch.randn(2, 24, 5),)),
     "pathformer": (SERIES | {"variates": 5, "lookback": 96}, lambda: (torch.randn(2, 96, 5),)),
     "dlinear": (SERIES, lambda: (torch.randn(2, 24, 5),)),
+    "vitpose": (SMALL | POSE, lambda: (torch.randn(2, 3, 32, 32),)),
+    "vitpose_plus": (
+        SMALL | POSE | {"experts": 2, "part_features": 4, "joints": (3, 2)},
+        lambda: (torch.randn(3, 3, 32, 32), torch.tensor([1, 0, 1])),
+    ),
 }
 
 
