@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -243,18 +242,22 @@ def free_memory(device: torch.device) -> int | None:
     if device.type != "cpu" or not sys.platform.startswith("linux") or not table.is_file():
         return None
     lines = dict(line.split(":") for line in table.read_text().splitlines())
-    return min(1024 * int(lines["MemAvailable"].split()[0]), *map(_left, _GROUPS))
+    limits = [left for left in map(_left, _GROUPS) if left is not None]
+    return min([1024 * int(lines["MemAvailable"].split()[0]), *limits])
 
 
-def _left(group: tuple[str, str, str, str]) -> float:
-    """Bytes that a container's limit leaves: what is free, and pages of files that may go."""
+def _left(group: tuple[str, str, str, str]) -> int | None:
+    """Bytes that a container's limit leaves: what is free, and pages of files that may go.
+
+    None without a limit.
+    """
     folder, most, used, files = group
     paths = [Path(folder, name) for name in (most, used, "memory.stat")]
     if not all(path.is_file() for path in paths):
-        return math.inf
+        return None
     limit, current, table = (path.read_text() for path in paths)
     if not limit.strip().isdigit():
-        return math.inf
+        return None
     counts = dict(line.split() for line in table.splitlines())
     return max(int(limit) - int(current) + int(counts.get(files, 0)), 0)
 
