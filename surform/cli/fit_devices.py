@@ -38,8 +38,9 @@ def cluster(plugins: Any) -> list[Any]:
     Lightning's own answers a signal, in the middle of whatever goes on, with a checkpoint where the
     command was called, and whatever run is begun there next takes it for its own.
     """
-    from lightning.fabric.plugins.environments import ClusterEnvironment
-    from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     given = plugins if isinstance(plugins, list) else [plugins] * (plugins is not None)
     chosen = any(isinstance(plugin, ClusterEnvironment) for plugin in given)

@@ -17,6 +17,7 @@ from surform.training.metrics import GREATER_IS_BETTER
 
 __all__ = ["Checkpoints"]
 
+_ASK = 16  # steps between two looks at the first process' clock: a GPU stands still meanwhile
 
 class Checkpoints(Checkpoint):
     """Save `last.ckpt` at the end of every epoch and in between, and `best.ckpt` after validation.
@@ -73,7 +74,8 @@ class Checkpoints(Checkpoint):
         counted = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
         waited = time.monotonic() - self._last_time > 60 * self.every_minutes > 0
         if trainer.world_size > 1:  # clocks differ between processes; their decisions must not
-            waited = trainer.strategy.broadcast(waited)
+            asked = trainer.global_step % _ASK == 0
+            waited = asked and trainer.strategy.broadcast(waited)
         if (counted or waited) and not _validates_now(trainer, batch_idx):
             self._save_last(trainer)
 

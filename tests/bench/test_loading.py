@@ -73,7 +73,7 @@ def test_the_gain_of_chunks_is_told(path: str, tmp_path: Path) -> None:
     told = chunk_gain(FieldsData(path, cache="files", shuffle="chunks", **WINDOWS))
     assert told.endswith("each is read once per epoch (data.shuffle chunks)")
     assert chunk_gain(FieldsData(path, **WINDOWS)) == ""
-    steady = {"inputs": ["w"], "targets": ["p"], "split": {"train": 6}}
+    steady: dict[str, Any] = {"inputs": ["w"], "targets": ["p"], "split": {"train": 6}}
     told = chunk_gain(FieldsData(steady_flow(tmp_path), cache="files", **steady))
     assert told.endswith("data.shuffle chunks would gain nothing")
 

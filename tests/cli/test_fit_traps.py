@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback
-from lightning.pytorch.plugins.environments import SLURMEnvironment
 
 from surform.cli.fit_config import read_config
 from surform.cli.fit_devices import cluster

@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -152,6 +153,22 @@ def test_gradients_that_are_still_being_accumulated_are_not_lost(
     assert whole["global_step"] == 12
     assert differences(whole["state_dict"], cut["state_dict"]) == []
     assert differences(whole["optimizer_states"], cut["optimizer_states"]) == []
+
+
+def test_several_processes_seldom_stop_for_the_clock(tmp_path: Path) -> None:
+    asked: list[bool] = []
+    saved: list[int] = []
+    keeper = Checkpoints(tmp_path, every_minutes=1e-9)
+    keeper._save_last = lambda run: saved.append(run.global_step)  # type: ignore[method-assign]
+    for step in range(1, 33):
+        run: Any = SimpleNamespace(
+            global_step=step, max_steps=99, current_epoch=0, max_epochs=1, is_last_batch=False,
+            should_stop=False, world_size=2, val_check_batch=None,
+            strategy=SimpleNamespace(broadcast=lambda due: asked.append(due) or due),
+        )  # fmt: skip
+        keeper.on_train_batch_end(run, Smooth(), None, None, step)  # type: ignore[arg-type]
+    assert asked == [True, True]
+    assert saved == [16, 32]
 
 
 class Rates(Callback):
