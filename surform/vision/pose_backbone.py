@@ -27,7 +27,7 @@ class PoseBackbone(nn.Module):
 
     def __init__(
         self,
-        img_size: tuple[int, int],
+        image_size: tuple[int, int],
         patch_size: int,
         in_channels: int,
         dim: int,
@@ -44,13 +44,13 @@ class PoseBackbone(nn.Module):
         part_features: int = 0,
     ) -> None:
         super().__init__()
-        _check_sizes(img_size, patch_size, in_channels, dim, depth, heads, ratio, knowledge_dim)
+        _check_sizes(image_size, patch_size, in_channels, dim, depth, heads, ratio, knowledge_dim)
         hidden = int(dim * mlp_ratio)
         if hidden < 1:
             raise ValueError(f"mlp_ratio is {mlp_ratio!r}, but dim * mlp_ratio must be at least 1")
-        self.img_size = (img_size[0], img_size[1])
+        self.image_size = (image_size[0], image_size[1])
         stride, padding = patch_size // ratio, 4 + 2 * (ratio // 2 - 1)
-        self.grid = tuple((side + 2 * padding - patch_size) // stride + 1 for side in img_size)
+        self.grid = tuple((side + 2 * padding - patch_size) // stride + 1 for side in image_size)
         self.patch = nn.Conv2d(in_channels, dim, patch_size, stride, padding)
         self.positions = nn.Parameter(torch.empty(1, self.grid[0] * self.grid[1] + 1, dim))
         self.knowledge = KnowledgeToken(knowledge_dim, dim) if knowledge_dim else None
@@ -64,11 +64,11 @@ class PoseBackbone(nn.Module):
     def forward(
         self, images: Float[Tensor, "b c H W"], route: Route = 0
     ) -> Float[Tensor, "b d h w"]:
-        if images.ndim != 4 or images.shape[1:] != (self.patch.in_channels, *self.img_size):
+        if images.ndim != 4 or images.shape[1:] != (self.patch.in_channels, *self.image_size):
             raise ValueError(
                 f"images have shape {tuple(images.shape)}, but must be (batch, "
-                f"{self.patch.in_channels}, {self.img_size[0]}, {self.img_size[1]}): crop them to "
-                "that size, or build the network for another img_size"
+                f"{self.patch.in_channels}, {self.image_size[0]}, {self.image_size[1]}): crop them "
+                "to that size, or build the network for another image_size"
             )
         # the first position belongs to a class token that is not there, as published
         places = self.positions[:, 1:] + self.positions[:, :1]
@@ -196,7 +196,7 @@ def group_samples(dataset: Int[Tensor, " b"]) -> tuple[Tensor | None, Tensor]:
 
 
 def _check_sizes(
-    img_size: tuple[int, int],
+    image_size: tuple[int, int],
     patch_size: int,
     in_channels: int,
     dim: int,
@@ -205,17 +205,17 @@ def _check_sizes(
     ratio: int,
     knowledge_dim: int,
 ) -> None:
-    if len(img_size) != 2:
-        raise ValueError(f"img_size is {img_size!r}, but must be (height, width)")
+    if len(image_size) != 2:
+        raise ValueError(f"image_size is {image_size!r}, but must be (height, width)")
     at_least(1, patch_size=patch_size, in_channels=in_channels, depth=depth, ratio=ratio)
     at_least(1, dim=dim, heads=heads)
     at_least(0, knowledge_dim=knowledge_dim)
-    for name, side in zip(("height", "width"), img_size, strict=True):
+    for name, side in zip(("height", "width"), image_size, strict=True):
         at_least(1, **{name: side})
         if side % patch_size:
             raise ValueError(
-                f"img_size is {tuple(img_size)}, but its {name} must be a multiple of patch_size "
-                f"{patch_size}"
+                f"image_size is {tuple(image_size)}, but its {name} must be a multiple of "
+                f"patch_size {patch_size}"
             )
     if patch_size % ratio:
         raise ValueError(f"patch_size {patch_size} must be a multiple of ratio {ratio}")

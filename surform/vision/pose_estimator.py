@@ -63,6 +63,17 @@ class PoseEstimator(Pretrained):
             return self.net(crops, *beside)
         return flip_test(self.net, crops, pairs, *beside)
 
+    def example_inputs(self) -> dict[str, Tensor]:
+        """Two crops between 0 and 1, for ViTPose+ of the first and the last data set."""
+        given = self.net.__dict__.get("arguments", {})
+        if not {"image_size", "in_channels"} <= set(given):
+            return super().example_inputs()
+        dtype = next(self.parameters()).dtype
+        crops = torch.rand(2, given["in_channels"], *given["image_size"]).to(dtype)
+        if "experts" not in given:
+            return {"images": crops}
+        return {"images": crops, "dataset": torch.tensor([0, given["experts"] - 1])}
+
     def normalized(self, images: Tensor) -> Tensor:
         """Crops as the network takes them."""
         if images.dtype == torch.uint8:

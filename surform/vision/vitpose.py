@@ -54,7 +54,7 @@ class ViTPose(Layered):
     deviation of ImageNet's colours. `SIZES` holds the published S, B, L and H.
 
     Args:
-        img_size: (height, width) of the crops; positions are learned for it.
+        image_size: (height, width) of the crops; positions are learned for it.
         patch_size: of square patches, cut with a border of two pixels as published.
         joints: heatmaps; three times the keypoints where offsets are predicted as well.
         mlp_ratio: width of the feed-forward blocks over `dim`.
@@ -73,7 +73,7 @@ class ViTPose(Layered):
     @record_arguments
     def __init__(
         self,
-        img_size: tuple[int, int] = (256, 192),
+        image_size: tuple[int, int] = (256, 192),
         patch_size: int = 16,
         in_channels: int = 3,
         joints: int = 17,
@@ -96,7 +96,7 @@ class ViTPose(Layered):
     ) -> None:
         super().__init__()
         self.backbone = PoseBackbone(
-            img_size,
+            image_size,
             patch_size,
             in_channels,
             dim,

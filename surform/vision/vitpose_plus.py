@@ -32,7 +32,7 @@ class ViTPosePlus(Layered):
     of one data set, with equal outputs at no extra cost.
 
     Args:
-        img_size: (height, width) of the crops.
+        image_size: (height, width) of the crops.
         joints: heatmaps of each data set's head; a single entry is one head for all.
         experts: number of data sets.
         part_features: features of each block that an expert makes; published: 192, 192, 256, 320
@@ -45,7 +45,7 @@ class ViTPosePlus(Layered):
     @record_arguments
     def __init__(
         self,
-        img_size: tuple[int, int] = (256, 192),
+        image_size: tuple[int, int] = (256, 192),
         patch_size: int = 16,
         in_channels: int = 3,
         joints: tuple[int, ...] = (17, 14, 16, 17, 17, 133),
@@ -76,7 +76,7 @@ class ViTPosePlus(Layered):
                 "a single one"
             )
         self.backbone = PoseBackbone(
-            img_size,
+            image_size,
             patch_size,
             in_channels,
             dim,

@@ -99,7 +99,7 @@ def test_other_configurations_replay(name: str, mode: str):
     constructor = OTHERS[name]
     net, state = official_state(constructor)
     plus = constructor is PLUS
-    size = net.backbone.img_size
+    size = net.backbone.image_size
     images, dataset = torch.randn(3, 3, *size).double(), torch.tensor([1, 0, 1])
     net.train(mode == "train")
     for block in net.backbone.blocks:
@@ -129,7 +129,7 @@ def test_keys_go_there_and_back(name: str):
 @pytest.mark.parametrize("name", ["simple", "classic", "plus"])
 def test_a_bare_checkpoint_tells_its_constructor(name: str, tmp_path: Path):
     """Of a published width; part_features are those of the weights."""
-    options: dict[str, Any] = {"dim": 384, "depth": 1, "heads": 12, "img_size": (64, 48)}
+    options: dict[str, Any] = {"dim": 384, "depth": 1, "heads": 12, "image_size": (64, 48)}
     torch.manual_seed(0)
     if name == "plus":
         net = create_model("vitpose_plus", joints=(17, 14), experts=2, part_features=96, **options)

@@ -98,7 +98,7 @@ x = torch.linspace(0, 1, 40)
 SMALL = {"dim": 16, "depth": 2, "heads": 2}
 FACT = SMALL | {"dim_head": 8}
 SERIES = {"lookback": 24, "horizon": 12}
-POSE = {"img_size": (32, 32), "deconv_channels": (8, 8), "drop_path": 0.2}
+POSE = {"image_size": (32, 32), "deconv_channels": (8, 8), "drop_path": 0.2}
 MODELS: dict[str, tuple[dict[str, Any], Any]] = {
     "galerkin1d": (SMALL, lambda: (torch.randn(2, 40, 1), (x,))),
     "galerkin2d": (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from surform.vision.vitpose import ViTPose
 from surform.vision.vitpose_plus import ViTPosePlus
 
-SMALL: dict[str, Any] = {"img_size": (48, 32), "dim": 16, "depth": 2, "heads": 4}
+SMALL: dict[str, Any] = {"image_size": (48, 32), "dim": 16, "depth": 2, "heads": 4}
 SMALL |= {"deconv_channels": (12, 8)}
 
 

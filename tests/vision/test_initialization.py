@@ -20,7 +20,7 @@ from tests.vision.nets import crops, plus_net, pose_net
 def encoder(patch: int = 16, side: int = 4) -> dict[str, Tensor]:
     """A masked autoencoder's checkpoint as its authors save it."""
     torch.manual_seed(3)
-    net = pose_net(img_size=(patch * side, patch * side), patch_size=patch)
+    net = pose_net(image_size=(patch * side, patch * side), patch_size=patch)
     net.backbone.positions.data.normal_()
     state = {f"backbone.{n}": v for n, v in net.backbone.state_dict().items()}
     plain = {k.removeprefix("backbone."): v for k, v in to_official(state, plus=False).items()}
@@ -74,7 +74,7 @@ def test_another_number_of_joints_keeps_all_but_the_last_layer(tmp_path: Path):
 
 
 def test_a_pose_network_for_other_crops_resizes_its_positions():
-    source, net = pose_net(), pose_net(img_size=(64, 48))
+    source, net = pose_net(), pose_net(image_size=(64, 48))
     report = initialize(net, source)
     expected = resize_positions(source.backbone.positions, (3, 2), (4, 3))
     torch.testing.assert_close(net.backbone.positions, expected)
@@ -98,9 +98,9 @@ def test_a_mixture_begins_with_a_plain_network():
 
 
 def test_an_official_pose_checkpoint_goes_through_its_converter(tmp_path: Path):
-    source = pose_net(dim=384, heads=12, depth=1, img_size=(64, 48))
+    source = pose_net(dim=384, heads=12, depth=1, image_size=(64, 48))
     torch.save({"state_dict": to_official(source.state_dict(), plus=False)}, tmp_path / "a.pth")
-    net = pose_net(dim=384, heads=12, depth=1, img_size=(64, 48), joints=9)
+    net = pose_net(dim=384, heads=12, depth=1, image_size=(64, 48), joints=9)
     report = initialize(net, tmp_path / "a.pth")
     assert set(report.fresh) == {"head.final.weight", "head.final.bias"}
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from surform.hub import load_model
+from surform.hub.export import export
 from surform.vision.flipping import flip_test
 from surform.vision.pose_estimator import IMAGENET_MEAN, PoseEstimator
 from tests.vision.nets import plus_net, pose_net
@@ -43,6 +44,26 @@ def test_it_comes_back_as_it_was_saved(tmp_path: Path):
         again = load_model(model.save_pretrained(tmp_path / "model"))
         assert type(again) is PoseEstimator
         assert torch.equal(again(pictures(), *beside), model(pictures(), *beside))
+
+
+def test_onnx_equals_the_model_for_any_batch_and_mixture(tmp_path: Path):
+    runtime = pytest.importorskip("onnxruntime")
+    model = PoseEstimator(plus_net(decoder="simple", depth=1)).eval()
+    assert export(model, tmp_path / "plus.onnx") <= 1e-4
+    session = runtime.InferenceSession(
+        str(tmp_path / "plus.onnx"), providers=["CPUExecutionProvider"]
+    )
+    images, dataset = pictures(5) / 255, torch.tensor([2, 0, 1, 1, 0])
+    given = {"images": images.numpy(), "dataset": dataset.numpy()}
+    found = torch.from_numpy(session.run(["output"], given)[0])
+    torch.testing.assert_close(found, model(images, dataset), rtol=0, atol=1e-4)
+
+
+def test_pt2_equals_the_model_for_any_batch(tmp_path: Path):
+    model = PoseEstimator(pose_net(depth=1)).eval()
+    assert export(model, tmp_path / "plain.pt2") <= 1e-5
+    program = torch.export.load(tmp_path / "plain.pt2").module()
+    torch.testing.assert_close(program(images=pictures(5) / 255), model(pictures(5)))
 
 
 @pytest.mark.fault

@@ -121,24 +121,15 @@ def test_it_compiles_to_one_graph():
     assert all(value.grad.isfinite().all() for value in net.parameters())
 
 
-@pytest.mark.parametrize("decoder", ["classic", "simple"])
-def test_it_exports_for_any_batch(decoder: str):
-    net, batch = pose_net(decoder=decoder, depth=1).eval(), torch.export.Dim("b", min=1)
-    program = torch.export.export(net, (crops(),), dynamic_shapes={"images": {0: batch}})
-    for count in (1, 5):
-        images = crops(count)
-        torch.testing.assert_close(program.module()(images), net(images), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"img_size": (50, 32)}, "height must be a multiple of patch_size 16"),
-        ({"img_size": (48, 40)}, "width must be a multiple of patch_size 16"),
-        ({"img_size": (48,)}, r"must be \(height, width\)"),
+        ({"image_size": (50, 32)}, "height must be a multiple of patch_size 16"),
+        ({"image_size": (48, 40)}, "width must be a multiple of patch_size 16"),
+        ({"image_size": (48,)}, r"must be \(height, width\)"),
         ({"dim": 18}, "dim 18 must be a multiple of heads 4"),
-        ({"patch_size": 12, "img_size": (48, 36), "ratio": 5}, "multiple of ratio 5"),
+        ({"patch_size": 12, "image_size": (48, 36), "ratio": 5}, "multiple of ratio 5"),
         ({"drop_path": 1.0}, r"drop_path is 1.0, but must lie in \[0, 1\)"),
         ({"joints": 0}, "joints is 0, but must be a whole number >= 1"),
         ({"depth": 0}, "depth is 0"),

@@ -148,14 +148,6 @@ def test_it_compiles_to_one_graph_for_any_mixture():
     assert all(value.grad.isfinite().all() for value in net.parameters())
 
 
-def test_it_exports_for_any_batch_and_mixture():
-    net, b = plus_net(depth=1).eval(), torch.export.Dim("b", min=2)
-    shapes = {"images": {0: b}, "dataset": {0: b}}
-    program = torch.export.export(net, (crops(5), MIXED), dynamic_shapes=shapes)
-    found = program.module()(crops(3), MIXED[:3])
-    torch.testing.assert_close(found, net(crops(3), MIXED[:3]), rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize(
     ("options", "count"),
     [

@@ -63,7 +63,7 @@ def _arguments(
             raise ValueError(f"{name} = {backbone[name]!r} is not supported in a ViTPose backbone")
     given = _BACKBONE | backbone
     size = given["img_size"]
-    ours: Arguments = {"img_size": (size, size) if isinstance(size, int) else tuple(size)}
+    ours: Arguments = {"image_size": (size, size) if isinstance(size, int) else tuple(size)}
     ours |= {our: given[official] for official, our in _SAME.items()}
     ours["norm_eps"] = given["norm_eps"]
     heads = [constructor["keypoint_head"], *_associates(constructor)]
@@ -131,7 +131,7 @@ def _describe(net: nn.Module) -> Arguments | None:
         )
     plus = isinstance(given["joints"], tuple | list)
     backbone: Arguments = {official: given[our] for official, our in _SAME.items()}
-    backbone |= {"type": "ViT", "img_size": list(given["img_size"])}
+    backbone |= {"type": "ViT", "img_size": list(given["image_size"])}
     if plus:
         own = {"num_expert": given["experts"], "part_features": given["part_features"]}
         backbone |= own | {"type": "ViTMoE"}

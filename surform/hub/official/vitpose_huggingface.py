@@ -116,7 +116,7 @@ def _write(net: nn.Module) -> tuple[Values, State] | None:
     dim, depth, patch = arguments["dim"], arguments["depth"], arguments["patch_size"]
     backbone: Values = {
         "model_type": "vitpose_backbone",
-        "image_size": list(arguments["img_size"]),
+        "image_size": list(arguments["image_size"]),
         "patch_size": [patch, patch],
         "num_channels": arguments["in_channels"],
         "hidden_size": dim,

@@ -35,7 +35,7 @@ def init_mae(fixture: Fixture, dtype: torch.dtype) -> Replay:
     given, inputs = fixture.constructor, fixture.inputs(dtype)
     experts = given.get("num_expert") or 0
     arguments: Arguments = {
-        "img_size": tuple(given["img_size"]),
+        "image_size": tuple(given["img_size"]),
         "patch_size": given.get("patch_size", 16),
         "dim": given["embed_dim"],
         "depth": given["depth"],
@@ -92,7 +92,7 @@ def _like(names: list[str], depth: int) -> nn.Module:
     experts = count(r"blocks\.0\.mlp\.experts\.(\d+)\.")
     deconvolutions = count(r"^keypoint_head\.deconv_layers\.(\d+)\.weight") // 2
     arguments: Arguments = {
-        "img_size": (32, 32),
+        "image_size": (32, 32),
         "dim": 8,
         "heads": 2,
         "depth": depth,
