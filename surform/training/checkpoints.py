@@ -19,6 +19,7 @@ __all__ = ["Checkpoints"]
 
 _ASK = 16  # steps between two looks at the first process' clock: a GPU stands still meanwhile
 
+
 class Checkpoints(Checkpoint):
     """Save `last.ckpt` at the end of every epoch and in between, and `best.ckpt` after validation.
 
