@@ -320,6 +320,8 @@ def test_boundaries_that_are_not_marked(tmp_path: Path) -> None:
     folder = mesh_folder(tmp_path, 2, inlet=False)
     with pytest.raises(ValueError, match="has no array 'sides' of markers; its arrays: p, veloc"):
         read(folder, markers="sides")
+    with pytest.raises(ValueError, match="'heat' marks no boundary: it must be other than 0 on"):
+        read(folder, markers="heat")  # of the triangles, not of their boundary
     with pytest.raises(ValueError, match="has no point data 'h', named in marker_values"):
         read(folder, markers="side", marker_values=("h",))
     with pytest.raises(ValueError, match="'p' must hold a few whole numbers, one per boundary"):
