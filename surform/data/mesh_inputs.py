@@ -149,8 +149,8 @@ def _marks(values: np.ndarray, path: Path, markers: str) -> list[int]:
     found = np.unique(values[values != 0])
     if not len(found):
         raise ValueError(
-            f"{path}: {markers!r} marks no boundary: it must be other than 0 on points, or on cells "
-            "that are lines of a plane mesh or faces of a solid one"
+            f"{path}: {markers!r} marks no boundary: it must be other than 0 on points, or on "
+            "cells that are lines of a plane mesh or faces of a solid one"
         )
     if len(found) > 64 or (found != np.round(found)).any():
         raise ValueError(f"{path}: {markers!r} must hold a few whole numbers, one per boundary")
