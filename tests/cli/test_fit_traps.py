@@ -410,6 +410,7 @@ def test_20_a_job_on_slurm_leaves_no_checkpoint_for_others(
     assert cluster(None) == []
 
 
+@pytest.mark.fault
 def test_two_trainings_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
     from surform.data.atomic import writer_lock
 
