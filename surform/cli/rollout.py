@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from surform.rollout import Ensemble, Trajectories, rollout_to
     from surform.rollout.choose import observers_for
     from surform.rollout.report import rollout_report
+    from surform.rollout.statistics import homogeneous_axes
     from surform.rollout.statistics_figures import summarize_statistics
     from surform.rollout.statistics_files import write_statistics
     from surform.rollout.summary import blow_ups, left_out, summarize
@@ -109,6 +110,9 @@ def run(args: argparse.Namespace) -> int:
     if not data.sizes["sample"]:
         raise ValueError(f"--samples {args.samples} selects none of the samples in {args.data}")
     course = Trajectories.of(data, models[0].description, args.start, args.any_grid)
+    if args.statistics and not homogeneous_axes(course.grid):
+        axes = ", ".join(course.grid.axes)
+        raise ValueError(f"--statistics are means over periodic axes, {axes} are not")
     ensemble = None
     if args.members is not None:
         noise = 0.01 if args.perturb is None else args.perturb
@@ -137,8 +141,6 @@ def run(args: argparse.Namespace) -> int:
     if rows:
         print("\nstatistics")
         _print_table(rows, ("variable", "figure", "model", "one true run"))
-    if args.statistics:
-        write_statistics(args.statistics, prediction)
     if args.report:
         name = type(models[0].net).__name__ + (f" x {len(models)}" if len(models) > 1 else "")
         rollout_report(
@@ -149,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
             subtitle=f"`{' '.join(args.model)}` on `{args.data}`",
             details={"How it was made": _details(args, models[0], prediction)},
         )
+    if args.statistics:  # last: there are none where every run blew up
+        write_statistics(args.statistics, prediction)
     for path in (args.out, args.report, args.statistics):
         if path:
             print(f"wrote {path}")

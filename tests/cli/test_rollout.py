@@ -199,6 +199,25 @@ def test_statistics_come_by_themselves_and_into_a_file(model, data, tmp_path, ca
     assert "all 9 frames of the data" in report.read_text()
 
 
+@pytest.mark.fault
+def test_what_leaves_no_statistics_is_told(model, data, tmp_path, capsys):
+    report, file = tmp_path / "report.html", tmp_path / "statistics.json"
+    line = f"rollout {model} --data {data} --report {report} --statistics {file}"
+    wild = FieldSurrogate.from_pretrained(model / "model")
+    wild.target_normalizer = Normalizer(torch.zeros(1), torch.full((1,), 1e6))
+    wild.save_pretrained(model / "model")
+    assert main([*line.split(), "--steps", "40"]) == 2
+    assert "no statistics to write" in capsys.readouterr().err
+    assert "Blow-up" in report.read_text()  # what became of the runs is not lost
+    report.unlink()
+    closed = FieldSurrogate.from_pretrained(model / "model")
+    closed.description = replace(closed.description, periodic={"x": False, "y": False})
+    closed.save_pretrained(model / "model")
+    assert main([*line.split(), "--steps", "3"]) == 2  # before anything is computed
+    assert "means over periodic axes, x, y are not" in capsys.readouterr().err
+    assert not report.exists()
+
+
 def test_corrections_are_options_and_are_told(model, data, tmp_path):
     line = (
         f"rollout {model} --data {data} --steps 5 --out {tmp_path / 'o.zarr'} --damping 0.1 "
