@@ -47,7 +47,7 @@ def test_annotated_shapes_hold() -> None:
         "-m",
         "not slow",
         "-k",
-        "not derivatives and not wrong_arguments and not compiles and not exports",
+        "not derivatives and not wrong_arguments and not compile and not exports",
     )
     done = run("-m", "pytest", "-p", "no:cacheprovider", "--tb=short", *chosen, *paths)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -40,8 +40,8 @@ def key_sums(
     k: Float[Tensor, "b h m d"],
     v: Float[Tensor, "b h m e"],
     *,
-    mask: Bool[Tensor, "b m"] | None = None,
-    weights: Float[Tensor, "b m"] | None = None,
+    mask: Bool[Tensor, "#b m"] | None = None,
+    weights: Float[Tensor, "#b m"] | None = None,
 ) -> Float[Tensor, "b h d e_and_1"]:
     """sum over keys m of w_m k_m [v_m 1]^T: all that `keysum` needs of a set of keys and values.
 

@@ -20,6 +20,9 @@ RECIPES = [name for name in list_recipes() if name.startswith("forecasting/samfo
 VARIATES = {"etth1": 7, "etth2": 7, "ettm1": 7, "ettm2": 7, "exchange": 8, "weather": 21}
 VARIATES |= {"ecl": 321, "traffic": 862}
 
+# where the script's values fall short of the paper's error: the recipe says why
+CHANGED = {"forecasting/samformer-etth1-720": (1.6, {"lr": 1e-3, "weight_decay": 3e-3})}
+
 
 def test_every_published_experiment_has_one() -> None:
     expected = {f"{data}-{h}" for data in VARIATES for h in (96, 192, 336, 720)}
@@ -39,7 +42,8 @@ def test_a_recipe_is_valid_and_as_published(name: str) -> None:
     optimizer = model["optimizer"]["init_args"]
     base = optimizer["base_optimizer"]["init_args"]
     small = dataset in ("weather", "ecl", "traffic")
-    assert (optimizer["rho"], base) == (0.7, {"lr": 1e-4 if small else 1e-3})
+    expected = (0.7, {"lr": 1e-4 if small else 1e-3})
+    assert (optimizer["rho"], base) == CHANGED.get(name, expected)
     text = find_recipe(name).read_text()
     assert f"surform fit --config {name} --data.path {data['path']}\n" in text
     assert "# Source:" in text

@@ -12,8 +12,11 @@ from surform.data.batches import FieldBatch
 from surform.rollout import VRMSE
 from surform.training.differences import spacings
 from surform.training.evaluation import Evaluation
-from surform.training.metrics import METRICS, frame_errors
+from surform.training.metrics import GREATER_IS_BETTER, METRICS, frame_errors
 from surform.training.prediction import Prediction
+
+CLASS_METRICS = ("top1", "top5")
+FIELD_METRICS = [name for name in METRICS if name not in CLASS_METRICS]
 
 
 def window(dtype: torch.dtype = torch.float64) -> tuple[Prediction, FieldBatch]:
@@ -24,7 +27,7 @@ def window(dtype: torch.dtype = torch.float64) -> tuple[Prediction, FieldBatch]:
     return Prediction(output, target), FieldBatch(target, target, axes)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", FIELD_METRICS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_metrics_give_one_finite_value_per_sample(name: str, dtype: torch.dtype) -> None:
     prediction, batch = window(dtype)
@@ -33,12 +36,19 @@ def test_metrics_give_one_finite_value_per_sample(name: str, dtype: torch.dtype)
     assert torch.isfinite(values).all()
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", FIELD_METRICS)
 def test_a_perfect_prediction_is_best(name: str) -> None:
     prediction, batch = window()
     best = METRICS[name](Prediction(prediction.target, prediction.target), batch)
-    expected = 1.0 if name == "correlation" else 0.0
+    expected = 1.0 if name in GREATER_IS_BETTER else 0.0
     torch.testing.assert_close(best, torch.full_like(best, expected), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("top1", [1, 0, 0]), ("top5", [1, 1, 0])])
+def test_class_metrics_count_the_best_classes(name: str, expected: list[int]) -> None:
+    logits = torch.arange(6.0).expand(3, 6)
+    target = torch.nn.functional.one_hot(torch.tensor([5, 1, 0]), 6).float()
+    assert METRICS[name](Prediction(logits, target), None).tolist() == expected
 
 
 def test_relative_error_takes_channels_apart() -> None:
