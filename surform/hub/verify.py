@@ -120,7 +120,7 @@ def verify_case(fixture: Fixture, dtype: torch.dtype | None = None) -> CaseRepor
     start = time.perf_counter()
     rows: list[Row] = []
     problem = ""
-    with _default_dtype(dtype):
+    with _default_dtype(dtype), _one_thread():
         try:
             _require_replayable(fixture, system)
             rows = list(_compare(fixture, system, dtype))
@@ -203,7 +203,7 @@ def _rounding(fixture: Fixture, system: System, dtype: torch.dtype) -> dict[str,
         name: value.to(dtype).to(value.dtype) if value.is_floating_point() else value
         for name, value in fixture.tensors.items()
     }
-    with _default_dtype(fixture.dtype):
+    with _default_dtype(fixture.dtype), _one_thread():
         exact = _replayed(fixture, system, fixture.dtype)
         moved = _replayed(dataclasses.replace(fixture, tensors=rounded), system, fixture.dtype)
     return {
@@ -313,6 +313,17 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums in the same order on every machine: some networks amplify rounding ten-thousandfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def write_json(reports: list[CaseReport]) -> str:
