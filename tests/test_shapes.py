@@ -34,7 +34,8 @@ PATHS = (
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"SURFORM_SHAPES": "1"}
+    # the second as `surform verify` sets it, which cannot where torch has been imported
+    environment = os.environ | {"SURFORM_SHAPES": "1", "MKL_CBWR": "COMPATIBLE"}
     return subprocess.run(
         [sys.executable, *words], cwd=HERE.parent, env=environment, capture_output=True, text=True
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,11 +71,14 @@ def official_state(config: dict[str, Any], dtype: torch.dtype = torch.float64) -
     return state
 
 
-def test_golden_cases(tmp_path: Path):
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_golden_cases(tmp_path: Path, threads: str):
     """By the command, which takes the same order of sums on every processor."""
     command = "from surform.cli import main; raise SystemExit(main())"
     words = ["verify", str(CASES[0].parent), "--json", str(tmp_path / "found.json")]
-    done = subprocess.run([sys.executable, "-c", command, *words], capture_output=True, text=True)
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    line = [sys.executable, "-c", command, *words]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(json.loads((tmp_path / "found.json").read_text())) == len(CASES) > 4
 

@@ -242,16 +242,3 @@ def test_inputs_are_fresh_leaves():
     assert set(one) == {"node", "pos"}
     assert one["node"].requires_grad
     assert one["node"].data_ptr() != two["node"].data_ptr() != fixture.tensors["in/node"].data_ptr()
-
-
-def test_the_number_of_threads_makes_no_difference():
-    fixture = Fixture.load(GOLDEN.parent / "card" / "statistic_token_merge4.json")
-    before, reports = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            reports.append(verify_case(fixture))
-            assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)
-    assert reports[0].rows == reports[1].rows
