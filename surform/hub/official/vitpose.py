@@ -11,6 +11,7 @@ from surform.hub.official.fixture import Fixture, Replay, System
 from surform.hub.official.vitpose_heatmaps import decode, flip_pairs, loss_of, targets
 from surform.hub.official.vitpose_infer import infer
 from surform.hub.official.vitpose_keys import DROPPED, to_official, to_ours
+from surform.hub.official.vitpose_precision import coco_ap
 from surform.hub.official.vitpose_start import init_mae, layer_decay
 from surform.registry import import_object
 
@@ -232,6 +233,7 @@ SYSTEM = System(
         "model": _model,
         "targets": targets,
         "decode": decode,
+        "coco_ap": coco_ap,
         "init_mae": init_mae,
         "layer_decay": layer_decay,
     },
