@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from surform.layers.checks import at_least
 from surform.training.schedule import EpochSchedule
 
-__all__ = ["CosineEpochs", "DelayedDecay", "Halving", "RestartedCosine", "StepDecay"]
+__all__ = ["CosineEpochs", "DelayedDecay", "Halving", "Milestones", "RestartedCosine", "StepDecay"]
 __all__ += ["WarmCosine"]
 
 
@@ -133,3 +134,40 @@ class WarmCosine(EpochSchedule):
         if epoch >= falling:
             return self.floor
         return self.floor + (lr - self.floor) * (1 + math.cos(math.pi * epoch / falling)) / 2
+
+
+class Milestones(EpochSchedule):
+    """Linear warm-up over optimizer steps, then `decay` times the rate from certain epochs on.
+
+    mmcv's step policy, with which ViTPose (arXiv 2204.12484) is trained.
+
+    Args:
+        epochs: numbers of the epochs, counted from 0, from which on the rate is smaller.
+        decay: factor at each of them.
+        warmup: optimizer steps of warm-up.
+        start: share of the rate at the first step of the warm-up.
+    """
+
+    def __init__(
+        self,
+        epochs: Sequence[int] = (170, 200),
+        decay: float = 0.1,
+        warmup: int = 500,
+        start: float = 1e-3,
+    ) -> None:
+        at_least(0, warmup=warmup)
+        if not all(isinstance(epoch, int) and epoch >= 1 for epoch in epochs):
+            raise ValueError(f"epochs are {list(epochs)}, but must be whole numbers >= 1")
+        for name, share in (("decay", decay), ("start", start)):
+            if not 0 < share <= 1:
+                raise ValueError(f"{name} is {share!r}, but must lie in (0, 1]")
+        self.epochs, self.decay = tuple(epochs), decay
+        self.warmup, self.start = warmup, start
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        return lr * self.decay ** sum(epoch >= milestone for milestone in self.epochs)
+
+    def warm(self, step: int) -> float:
+        if step >= self.warmup:
+            return 1.0
+        return self.start + (1 - self.start) * step / self.warmup

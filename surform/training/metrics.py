@@ -119,10 +119,23 @@ SPOKEN = {
     "mae": "MAE",
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
+    "ap": "AP",
+    "ap50": "AP at OKS 0.50",
+    "ap75": "AP at OKS 0.75",
+    "ap_m": "AP, medium persons",
+    "ap_l": "AP, large persons",
+    "ar": "AR",
+    "ar50": "AR at OKS 0.50",
+    "ar75": "AR at OKS 0.75",
+    "ar_m": "AR, medium persons",
+    "ar_l": "AR, large persons",
+    "pck": "PCK",
+    "joint_error": "error of joints [pixels]",
 }
 
 # Metrics of which the largest value is the best one.
-GREATER_IS_BETTER = frozenset({"correlation", "top1", "top5"})
+GREATER_IS_BETTER = frozenset({"correlation", "top1", "top5", "pck", "ap", "ap50", "ap75"})
+GREATER_IS_BETTER |= {"ap_m", "ap_l", "ar", "ar50", "ar75", "ar_m", "ar_l"}
 
 # Metrics whose dataset value is the square root of the mean over samples.
 ROOT_OF_MEAN = frozenset({"rmse"})

@@ -33,6 +33,10 @@ class EpochSchedule(Schedule):
     def rate(self, lr: float, epoch: int, epochs: int) -> float:
         """The learning rate during `epoch` = 0 .. epochs-1, where the optimizer was given `lr`."""
 
+    def warm(self, step: int) -> float:
+        """What is multiplied with the rate at an optimizer step, counted from 0."""
+        return 1.0
+
     def build(
         self, optimizer: Optimizer, total_steps: int, steps_per_epoch: int | None = None
     ) -> LRScheduler:
@@ -60,7 +64,8 @@ class _EpochLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         epoch = min(self.last_epoch // self.steps, self.epochs - 1)
-        return [self.schedule.rate(float(lr), epoch, self.epochs) for lr in self.base_lrs]
+        warm = self.schedule.warm(self.last_epoch)
+        return [warm * self.schedule.rate(float(lr), epoch, self.epochs) for lr in self.base_lrs]
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in (*STATE, "base_lrs")}

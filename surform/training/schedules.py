@@ -12,6 +12,7 @@ from surform.training.epoch_schedules import (
     CosineEpochs,
     DelayedDecay,
     Halving,
+    Milestones,
     RestartedCosine,
     StepDecay,
     WarmCosine,
@@ -20,7 +21,7 @@ from surform.training.parameter_groups import SCALE
 from surform.training.schedule import STATE, EpochSchedule, Schedule
 
 __all__ = ["Constant", "Cosine", "CosineEpochs", "DelayedDecay", "EpochSchedule", "Halving"]
-__all__ += ["OneCycle", "RestartedCosine", "Schedule", "StepDecay", "WarmCosine"]
+__all__ += ["Milestones", "OneCycle", "RestartedCosine", "Schedule", "StepDecay", "WarmCosine"]
 
 
 class OneCycle(Schedule):

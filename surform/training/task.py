@@ -49,7 +49,8 @@ class Task(LightningModule):
         ema_decay: decay of the moving average of the weights; 0 keeps none.
         compile: run the network through `torch.compile` (needs a C++ compiler; without one the
             model runs as it is, with a warning).
-        metrics: names from `surform.training.metrics.METRICS`, logged for whole splits.
+        metrics: names from `surform.training.metrics.METRICS`, or of the domain's own figures,
+            logged for whole splits.
         monitor: the metric by which the best checkpoint is chosen.
     """
 
@@ -58,6 +59,9 @@ class Task(LightningModule):
     # What `surform predict` makes of a checkpoint: the predictions of all windows of a split
     # (`label_predictions`), or what the surrogate's own `predict_file` makes of a file.
     predicts: ClassVar[Literal["windows", "files"]] = "windows"
+
+    # Figures that `split_figures` gives, beside the metrics of single samples.
+    own_metrics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -71,9 +75,10 @@ class Task(LightningModule):
         monitor: str = "relative_l2",
     ) -> None:
         super().__init__()
-        unknown = [name for name in metrics if name not in METRICS]
+        choices = self.own_metrics or tuple(METRICS)
+        unknown = [name for name in metrics if name not in choices]
         if unknown:
-            raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
+            raise ValueError(f"unknown metric {unknown[0]!r}: choose from {', '.join(choices)}")
         if monitor not in (*metrics, "loss"):
             raise ValueError(f"monitor {monitor!r} is not among the metrics {', '.join(metrics)}")
         if not 0 <= ema_decay < 1:
@@ -107,6 +112,16 @@ class Task(LightningModule):
     def measure(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
         """Figures per sample, `(B,)`, by name: those that `figure_names` announces."""
         return {name: METRICS[name](prediction, batch) for name in self.metrics}
+
+    def keep(self, prediction: Prediction, batch: Any) -> None:
+        """Keep of an evaluated batch what `split_figures` needs."""
+
+    def split_figures(self, stage: str) -> dict[str, Tensor]:
+        """Figures that only all samples of a split together have; called once it is evaluated.
+
+        Numbers are logged; rows of numbers are kept in `profiles[stage]`.
+        """
+        return {}
 
     def profile_batch(self, prediction: Prediction, batch: Any) -> dict[str, Tensor]:
         """Errors along an axis of the output, by name: per sample, `(B, n)`, kept for the report.
@@ -188,6 +203,7 @@ class Task(LightningModule):
         values["loss"] = self.loss(prediction, batch).expand(samples)
         self._evaluation.add(values)
         self._profiles.add(self.profile_batch(prediction, batch))
+        self.keep(prediction, batch)
 
     def _require_finite(self, loss: Tensor, batch_idx: int) -> None:
         # Reading the loss stalls a GPU, so it is looked at every step on the CPU only.
@@ -214,6 +230,8 @@ class Task(LightningModule):
     def _log_results(self, stage: str) -> None:
         results = self._evaluation.results(self._sum_over_processes)
         profiles = self._profiles.results(self._sum_over_processes)
+        for name, value in self.split_figures(stage).items():
+            (profiles if value.ndim else results)[name] = value
         if profiles and not self.trainer.sanity_checking:
             self.profiles[stage] = {name: values.tolist() for name, values in profiles.items()}
         for name, value in results.items():

@@ -18,6 +18,7 @@ from surform.training.schedules import (
     DelayedDecay,
     EpochSchedule,
     Halving,
+    Milestones,
     OneCycle,
     RestartedCosine,
     Schedule,
@@ -180,3 +181,21 @@ def test_a_resumed_epoch_schedule_follows_the_new_number_of_epochs() -> None:
     longer = CosineEpochs().build(adam(), 100, 10)
     longer.load_state_dict(state)
     assert longer.epochs == 10
+
+
+def test_milestones_rise_by_steps_and_fall_by_epochs() -> None:
+    optimizer = adam()
+    schedule = Milestones([3, 5], decay=0.1, warmup=6, start=0.001)
+    scheduler = schedule.build(optimizer, 14, 2)
+    found = []
+    for _ in range(14):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    # mmcv: rate * (1 - (1 - step / warmup) * (1 - start))
+    rise = [1e-3 * (1 - (1 - step / 6) * (1 - 0.001)) for step in range(6)]
+    assert found == pytest.approx([*rise, *[1e-4] * 4, *[1e-5] * 4])
+    with pytest.raises(ValueError, match=r"epochs are \[0\], but must be whole numbers >= 1"):
+        Milestones([0])
+    with pytest.raises(ValueError, match=r"decay is 0, but must lie in \(0, 1\]"):
+        Milestones([3], decay=0)
