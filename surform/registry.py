@@ -60,6 +60,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "points": "surform.operators.point_task:PointTask",
         "series": "surform.forecasting.task:ForecastTask",
         "images": "surform.vision.task:ClassificationTask",
+        "pose": "surform.vision.pose_task:PoseTask",
     },
     # LightningDataModules
     "data": {

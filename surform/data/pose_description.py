@@ -66,6 +66,8 @@ class PoseDescription(DataDescription):
             "image_size": list(self.image_size),
             "in_channels": 3,
         }
+        if self.encodings == ("udp_combined",):  # a disc and two offsets for each joint
+            return given | {"joints": 3 * len(self.sets[0])}
         if len(self.sets) == 1:
             return given | {"joints": self.sets[0].joints}
         return given | {"joints": list(self.joints), "experts": len(self.sets)}

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Int, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from surform.data.normalizers import Normalizer
+from surform.data.pose_batch import PoseBatch
+from surform.data.pose_description import PoseDescription
 from surform.hub.pretrained import Pretrained
 from surform.vision.flipping import flip_test
+from surform.vision.heatmap_decoding import Joints
+from surform.vision.pose_locating import locate
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PoseEstimator"]
 
@@ -30,10 +34,32 @@ class PoseEstimator(Pretrained):
 
     kind: ClassVar[str] = "pose"
     usage: ClassVar[str] = "heatmaps = model(crops)  # (B, 3, H, W) in [0, 1] or bytes -> joints"
+    description: PoseDescription | None
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__(net)
         self.normalizer = Normalizer(_column(IMAGENET_MEAN), _column(IMAGENET_STD))
+
+    @classmethod
+    def read_description(cls, values: dict[str, Any]) -> PoseDescription:
+        return PoseDescription.from_dict(values)
+
+    def fit_to(self, description: PoseDescription, colors: Normalizer) -> None:
+        """Take over the description and the colours of the training data."""
+        self.description, self.normalizer = description, colors
+        self.require_statistics()
+        self.check_statistics()
+
+    def check_statistics(self) -> None:
+        """ValueError when the statistics are not those of three colours."""
+        found = tuple(self.normalizer.mean.shape)
+        if found not in ((), (3, 1, 1)):
+            raise ValueError(f"the statistics of the normalizer have shape {found}, not (3, 1, 1)")
+
+    @property
+    def several(self) -> bool:
+        """Whether the network knows several data sets, and wants each crop's number."""
+        return hasattr(self.net, "experts")
 
     def forward(
         self,
@@ -51,7 +77,7 @@ class PoseEstimator(Pretrained):
         Raises:
             ValueError: crops of another size, or a data set where none, or one, is wanted.
         """
-        wants = hasattr(self.net, "experts")
+        wants = self.several
         if wants != (dataset is not None):
             raise ValueError(
                 f"{type(self.net).__name__} {'needs' if wants else 'takes no'} number of a data set"
@@ -62,6 +88,70 @@ class PoseEstimator(Pretrained):
         if pairs is None:
             return self.net(crops, *beside)
         return flip_test(self.net, crops, pairs, *beside)
+
+    def heatmaps(
+        self, crops: Tensor, dataset: Int[Tensor, " b"], *, flip: bool
+    ) -> Float[Tensor, "b k h w"]:
+        """Of normalised crops; K is that of the widest head, as the network gives them.
+
+        Args:
+            dataset: number of each crop's data set.
+            flip: average them with those of the mirrored crops; needs the description's pairs.
+        """
+        if not flip:
+            return self.net(crops, dataset) if self.several else self.net(crops)
+        about = self.described()
+        if not self.several:
+            return self._flipped(crops, 0, about)
+        out: Tensor | None = None
+        for number in dataset.unique().tolist():
+            own = (dataset == number).nonzero().flatten()
+            maps = self._flipped(crops[own], number, about, number)
+            if out is None:
+                out = maps.new_zeros(len(crops), max(about.joints), *maps.shape[2:])
+            maps = torch.nn.functional.pad(maps, (0, 0, 0, 0, 0, out.shape[1] - maps.shape[1]))
+            out = out.index_copy(0, own, maps)
+        assert out is not None
+        return out
+
+    def located(
+        self, heatmaps: Tensor, dataset: Int[Tensor, " b"], center: Tensor, scale: Tensor
+    ) -> Joints:
+        """Joints in pixels of the images that crops were cut from; see `locate`.
+
+        Of data sets with fewer joints than the widest one, the last ones mean nothing.
+        """
+        about = self.described()
+        if len(about.sets) == 1:
+            return locate(heatmaps, about.encodings[0], center, scale)  # type: ignore[arg-type]
+        xy = heatmaps.new_zeros(*heatmaps.shape[:2], 2)
+        score = heatmaps.new_zeros(heatmaps.shape[:2])
+        for number in dataset.unique().tolist():
+            own = (dataset == number).nonzero().flatten()
+            encoding: Any = about.encodings[number]
+            found = locate(heatmaps[own], encoding, center[own], scale[own])
+            xy[own], score[own] = found.xy.to(xy), found.score.to(score)
+        return Joints(xy, score)
+
+    def outputs(self, batch: PoseBatch) -> Float[Tensor, "b k 3"]:
+        """x and y in pixels of the image, and the score, of every joint of a batch's crops."""
+        maps = self.heatmaps(self.normalized(batch.images), batch.dataset, flip=True)
+        found = self.located(maps, batch.dataset, batch.center, batch.scale)
+        return torch.cat((found.xy, found.score[..., None]), -1)
+
+    def described(self) -> PoseDescription:
+        """What the network was trained on; ValueError where that is not known."""
+        if self.description is None:
+            raise ValueError(
+                "the model does not know its joints, skeleton and mirror pairs (it was converted "
+                "from published weights): say which set they are, e.g. --data.keypoints coco"
+            )
+        return self.description
+
+    def _flipped(self, crops: Tensor, number: int, about: PoseDescription, *beside: int) -> Tensor:
+        offsets = about.encodings[number] == "udp_combined"
+        pairs = about.sets[number].pairs
+        return flip_test(self.net, crops, pairs, *beside, offsets=offsets)
 
     def example_inputs(self) -> dict[str, Tensor]:
         """Two crops between 0 and 1, for ViTPose+ of the first and the last data set."""
