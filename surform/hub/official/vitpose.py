@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from surform.hub.official.fixture import Fixture, Replay, System
+from surform.hub.official.vitpose_affine import affine
 from surform.hub.official.vitpose_heatmaps import decode, flip_pairs, loss_of, targets
 from surform.hub.official.vitpose_infer import infer
 from surform.hub.official.vitpose_keys import DROPPED, to_official, to_ours
@@ -234,6 +235,7 @@ SYSTEM = System(
         "targets": targets,
         "decode": decode,
         "coco_ap": coco_ap,
+        "affine": affine,
         "init_mae": init_mae,
         "layer_decay": layer_decay,
     },
