@@ -68,6 +68,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "points": "surform.data.points_module:PointsData",
         "series": "surform.data.series_module:SeriesData",
         "images": "surform.data.images_module:ImagesData",
+        "pose": "surform.data.pose_module:PoseData",
     },
     # official code bases whose checkpoints and golden fixtures we read
     "official": {

@@ -1,0 +1,313 @@
+"""Keypoint annotations in COCO's JSON: COCO, COCO-WholeBody, AP-10K, MPII, AIC, one's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surform.data.faults import first_line, refuse_unreadable
+from surform.data.images_files import read_header
+from surform.data.pose_keypoints import KeypointSet, set_of_category
+from surform.data.pose_published import PUBLISHED, keypoint_set
+from surform.data.pose_records import ImageList, Persons, PoseFile, empty_persons
+
+__all__ = ["read_json", "read_poses"]
+
+_PARTS = {"foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
+_BODY = 17  # joints of COCO-WholeBody's field "keypoints"
+
+
+def read_poses(
+    path: str | Path, images: str | Path | None = None, keypoints: str = "auto"
+) -> PoseFile:
+    """Read an annotation file and look whether its images are there.
+
+    Args:
+        path: of the JSON.
+        images: the folder of the images; None looks beside the file, first in its folder "images".
+        keypoints: the name of a published set; "file": joints as the file names them; "auto": the
+            published set of the same joints where there is one.
+
+    Raises:
+        FileNotFoundError, ValueError: what is missing or wrong, in which file and annotation.
+    """
+    path = Path(path)
+    values = read_json(path)
+    if not isinstance(values, dict) or not all(
+        isinstance(values.get(key), list) for key in ("images", "annotations", "categories")
+    ):
+        raise ValueError(
+            f"{path} is no COCO file of keypoints: it needs the lists images, annotations and "
+            "categories"
+        )
+    categories = _by_id(values["categories"], "category", path)
+    own = _own_set(categories, keypoints, path)
+    chosen = _chosen(categories, own, path)
+    listed = _images(values["images"], images, path)
+    kept, left_out = [], {}
+    for annotation in values["annotations"]:
+        _check_belongs(annotation, categories, path)
+        if annotation["category_id"] in chosen:
+            kept.append(annotation)
+    others = len(values["annotations"]) - len(kept)
+    if others:
+        left_out["annotations of other categories"] = others
+    _by_id(kept, "annotation", path)
+    truth = _truth(kept, own, listed, path)
+    persons, more = _trainable(truth, kept, listed, path)
+    return PoseFile(str(path), own, listed, persons, truth, tuple(chosen), left_out | more)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; one sentence where it is missing, cut off or no JSON."""
+    refuse_unreadable(str(path))
+    try:
+        return json.loads(path.read_bytes())
+    except IsADirectoryError as error:
+        raise ValueError(f"{path} is a folder, but a JSON file is wanted") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON that can be read ({first_line(error)})") from error
+
+
+def _by_id(entries: Sequence[Any], what: str, path: Path) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for place, entry in enumerate(entries):
+        number = entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ValueError(f"{path}: {what} {place} (from 0) has no whole number as its id")
+        if number in found:
+            raise ValueError(f"{path}: the id {number} belongs to more than one {what}")
+        found[number] = entry
+    return found
+
+
+def _own_set(categories: Mapping[int, dict[str, Any]], keypoints: str, path: Path) -> KeypointSet:
+    named = [c for c in categories.values() if c.get("keypoints")]
+    if keypoints not in ("auto", "file"):
+        own = keypoint_set(keypoints)
+        for category in named:
+            _require_same_joints(category, own, path)
+        return own
+    if not named:
+        raise ValueError(
+            f"no category of {path} names its keypoints: set keypoints to one of "
+            f"{', '.join(PUBLISHED)}, or add them to the file"
+        )
+    for category in named[1:]:
+        if category["keypoints"] != named[0]["keypoints"]:
+            raise ValueError(
+                f"the categories {named[0].get('name')!r} and {category.get('name')!r} of {path} "
+                "have different keypoints: give each a file of its own, as data sets that are mixed"
+            )
+    found = set_of_category(named[0], str(path))
+    if keypoints == "auto":
+        for published in PUBLISHED.values():
+            if _plain(published.joints) == _plain(found.joints):
+                return published
+    if len(named) > 1:
+        names = tuple(str(category.get("name")) for category in named)
+        return KeypointSet(**{**vars(found), "name": path.stem, "categories": names})
+    return found
+
+
+def _require_same_joints(category: Mapping[str, Any], own: KeypointSet, path: Path) -> None:
+    """The file's joints where they must be `own`; names may differ, left and right may not."""
+    joints = category["keypoints"]
+    wanted = own.joints[: len(joints)] if own.name == "coco_wholebody" else own.joints
+    if len(joints) not in (len(own), _BODY if own.name == "coco_wholebody" else -1):
+        raise ValueError(
+            f"the category {category.get('name')!r} of {path} has {len(joints)} keypoints, the set "
+            f"{own.name} {len(own)}"
+        )
+    found, expected = _plain(joints), _plain(wanted)
+    if found != expected and set(found) == set(expected):
+        place = next(
+            n for n, pair in enumerate(zip(found, expected, strict=True)) if len({*pair}) > 1
+        )
+        raise ValueError(
+            f"{path} has the keypoints of the set {own.name} in another order: number {place} is "
+            f"{joints[place]!r} there, and {wanted[place]!r} in the set"
+        )
+
+
+def _plain(joints: Sequence[str]) -> list[str]:
+    return [joint.lower().replace("-", "_").replace(" ", "_") for joint in joints]
+
+
+def _chosen(
+    categories: Mapping[int, dict[str, Any]], own: KeypointSet, path: Path
+) -> dict[int, dict[str, Any]]:
+    """The categories whose annotations are meant."""
+    if own.categories:
+        found = {n: c for n, c in categories.items() if c.get("name") in own.categories}
+    else:
+        found = dict(categories)
+    if not found and len(categories) == 1:
+        found = dict(categories)
+    if not found:
+        names = ", ".join(sorted(str(c.get("name")) for c in categories.values()))
+        raise ValueError(
+            f"{path} has no category {' or '.join(map(repr, own.categories))}, but {names}"
+        )
+    return found
+
+
+def _check_belongs(annotation: Any, categories: Mapping[int, Any], path: Path) -> None:
+    if not isinstance(annotation, dict):
+        raise ValueError(f"{path}: an annotation is no JSON object: {str(annotation)[:40]}")
+    category = annotation.get("category_id")
+    if category not in categories:
+        raise ValueError(
+            f"{path}: annotation {annotation.get('id')} is of category {category}, which the file "
+            f"does not have (it has {', '.join(map(str, categories))})"
+        )
+
+
+def _images(entries: list[Any], images: str | Path | None, path: Path) -> ImageList:
+    by_id = _by_id(entries, "image", path)
+    if not by_id:
+        raise ValueError(f"{path} names no images")
+    names = []
+    for number, entry in by_id.items():
+        name = entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{path}: image {number} has no file_name")
+        names.append(name)
+    root = _root(names, images, path)
+    sizes = np.zeros((len(names), 2), np.int64)
+    for place, (number, entry) in enumerate(by_id.items()):
+        file = root / names[place]
+        if not file.is_file():
+            raise FileNotFoundError(f"there is no image {file} (image {number} of {path})")
+        if "height" in entry and "width" in entry:
+            sizes[place] = entry["height"], entry["width"]
+        else:
+            sizes[place] = read_header(file).size
+        if sizes[place].min() < 1:
+            raise ValueError(f"{path}: image {number} has a size of {sizes[place].tolist()} pixels")
+    return ImageList(root, tuple(names), np.array(list(by_id), np.int64), sizes)
+
+
+def _root(names: Sequence[str], images: str | Path | None, path: Path) -> Path:
+    if images is not None:
+        root = Path(images)
+        if not root.is_dir():
+            raise FileNotFoundError(f"there is no folder of images {root}")
+        return root
+    tried = (path.parent / "images", path.parent)
+    for root in tried:
+        if (root / names[0]).is_file():
+            return root
+    raise FileNotFoundError(
+        f"{names[0]}, the first image of {path}, lies neither in {tried[0]} nor beside the file: "
+        "set images to the folder"
+    )
+
+
+def _truth(
+    annotations: Sequence[dict[str, Any]], own: KeypointSet, images: ImageList, path: Path
+) -> Persons:
+    place = {number: n for n, number in enumerate(images.ids.tolist())}
+    found = empty_persons(len(annotations), len(own))
+    for n, annotation in enumerate(annotations):
+        where = f"{path}: annotation {annotation['id']}"
+        image = annotation.get("image_id")
+        if image not in place:
+            raise ValueError(f"{where} is of image {image}, which the file does not name")
+        found["image"][n] = place[image]
+        found["ids"][n] = annotation["id"]
+        found["boxes"][n] = box = _box(annotation.get("bbox"), where)
+        area = annotation.get("area")
+        found["area"][n] = box[2] * box[3] if area is None else area
+        found["crowd"][n] = bool(annotation.get("iscrowd", 0))
+        if not found["crowd"][n] or annotation.get("keypoints"):
+            found["keypoints"][n], found["flags"][n] = _joints(annotation, own, where)
+    return Persons(**found)
+
+
+def _box(values: Any, where: str) -> np.ndarray:
+    try:
+        box = np.array(values, np.float64)
+    except (TypeError, ValueError):
+        box = np.zeros(0)
+    if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0).any():
+        raise ValueError(
+            f"{where} has the box {values}, but must have left, top, width and height in pixels"
+        )
+    return box
+
+
+def _joints(
+    annotation: Mapping[str, Any], own: KeypointSet, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(K, 2) places and (K,) flags; those that are not labelled lie at 0."""
+    if own.name == "coco_wholebody" and "foot_kpts" in annotation:
+        body = _triples(annotation.get("keypoints"), _BODY, "keypoints", where)
+        parts = [_triples(annotation.get(key), n, key, where) for key, n in _PARTS.items()]
+        for part in parts:  # confidences of the tool that found them
+            part[:, 2] = np.where(part[:, 2] > 0, part[:, 2].round().clip(1, 2), 0)
+        triples = np.concatenate((body, *parts))
+    else:
+        triples = _triples(annotation.get("keypoints"), len(own), "keypoints", where)
+    flags = triples[:, 2]
+    wrong = ~np.isin(flags, (0, 1, 2))
+    if wrong.any():
+        joint = int(np.argmax(wrong))
+        raise ValueError(
+            f"{where} has {own.joints[joint]} with visibility {flags[joint]:g}, but must have 0 "
+            "(not labelled), 1 (hidden) or 2 (visible)"
+        )
+    broken = (flags > 0) & ~np.isfinite(triples[:, :2]).all(1)
+    if broken.any():
+        joint = own.joints[int(np.argmax(broken))]
+        raise ValueError(f"{where} has {joint} at a place that is no finite number")
+    return np.where(flags[:, None] > 0, triples[:, :2], 0), flags.astype(np.int64)
+
+
+def _triples(values: Any, count: int, key: str, where: str) -> np.ndarray:
+    try:
+        found = np.array(values, np.float64).ravel()
+    except (TypeError, ValueError):
+        found = np.zeros(0)
+    if len(found) != 3 * count:
+        raise ValueError(
+            f"{where} has {len(found)} numbers in {key}, but {count} joints need {3 * count} "
+            "(x, y, visibility)"
+        )
+    return found.reshape(count, 3)
+
+
+def _trainable(
+    truth: Persons, annotations: Sequence[Mapping[str, Any]], images: ImageList, path: Path
+) -> tuple[Persons, dict[str, int]]:
+    """Persons with a box and a joint, boxes clipped to the last pixels; what is left out."""
+    labelled = (truth.flags > 0).any(1) & np.array(
+        [a.get("num_keypoints", 1) > 0 for a in annotations], bool
+    )
+    height, width = images.sizes[truth.image].T.astype(np.float64)
+    left, top, across, down = truth.boxes.T
+    outside = (left >= width) | (top >= height) | (left + across <= 0) | (top + down <= 0)
+    sized = (across > 0) & (down > 0)
+    wrong = outside & sized & ~truth.crowd & labelled
+    if wrong.any():
+        n = int(np.argmax(wrong))
+        raise ValueError(
+            f"{path}: annotation {truth.ids[n]} has the box {truth.boxes[n].tolist()} outside its "
+            f"image of {width[n]:g} x {height[n]:g} pixels (width x height)"
+        )
+    low = np.maximum(truth.boxes[:, :2], 0)
+    last = np.stack((width, height), -1) - 1
+    high = np.minimum(last, low + np.maximum(truth.boxes[:, 2:] - 1, 0))
+    boxed = (high > low).all(1) & (truth.area > 0)
+    kept = ~truth.crowd & labelled & boxed
+    left_out = {
+        "crowds": int(truth.crowd.sum()),
+        "annotations without a labelled joint": int((~truth.crowd & ~labelled).sum()),
+        "boxes without area": int((~truth.crowd & labelled & ~boxed).sum()),
+    }
+    clipped = Persons(**{**vars(truth), "boxes": np.concatenate((low, high - low), 1)})
+    return clipped.take(kept), {what: count for what, count in left_out.items() if count}
