@@ -5,7 +5,8 @@
 Both train side by side, each on its own processor core, through `surform fit` with the recipe of
 the task. The number of steps is set beforehand from a short calibration, so that each learning rate
 schedule ends when the time does. Rows hold the parameters, steps and seconds, the error of the best
-checkpoint on the whole test split (`surform test`), and the curve of validation errors.
+checkpoint on the whole test split (`surform test`), and the curve of validation errors. A run that
+is complete under --out is kept.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from benchmarks import RESULTS
 from surform.bench.measure import save
@@ -53,13 +56,15 @@ TASKS = {
     "ns2d-c": Task(
         "operators/gnot-ns2d-c",
         ["--model.net", "benchmarks.point_peers.PointGINO", "--model.net.out_channels", "3"]
-        + ["--model.net.parameters", "12", "--model.net.input_channels", "[2]"],
+        + ["--model.net.parameters", "12", "--model.net.input_channels", "[2]"]
+        + ["--model.net.side", "8", "--data.normalize_points", "none"],
         name="gino",
     ),
     "heat": Task(
         "operators/gnot-heat",
         ["--model.net", "benchmarks.point_peers.PointGINO", "--model.net.out_channels", "1"]
-        + ["--model.net.parameters", "3", "--model.net.input_channels", "[3,3,2,2]"],
+        + ["--model.net.parameters", "3", "--model.net.input_channels", "[3,3,2,2]"]
+        + ["--model.net.side", "9", "--data.normalize_points", "none"],
         name="gino",
     ),
 }
@@ -75,14 +80,15 @@ def main() -> int:
     task = TASKS[args.task]
     runs = {"ours": task.ours, task.name: task.peer}
     folder = args.out / args.task
+    left = {n: o for n, o in runs.items() if not (folder / n / "summary.json").exists()}
     steps = {
         n: _steps(task.recipe, [*o, *task.calibration], args.minutes, folder / f"{n}-try")
-        for n, o in runs.items()
+        for n, o in left.items()
     }
-    started = {n: _fit(task.recipe, o, steps[n], folder / n, check=False) for n, o in runs.items()}
+    started = {n: _fit(task.recipe, o, steps[n], folder / n, check=False) for n, o in left.items()}
     _finish(started, folder)
     _finish({n: _test(task.recipe, o, folder / n) for n, o in runs.items()}, folder)
-    rows = [_row(name, folder / name, steps[name]) for name in runs]
+    rows = [_row(name, folder / name) for name in runs]
     for row in rows:
         print(json.dumps(row))
     save(RESULTS / f"accuracy-{args.task}.json", rows, recipe=task.recipe, minutes=args.minutes)
@@ -129,8 +135,9 @@ def _steps(recipe: str, options: list[str], minutes: float, out: Path) -> int:
     return max(VALIDATIONS, steps - steps % VALIDATIONS)  # the last validation sees the last step
 
 
-def _row(name: str, run: Path, steps: int) -> dict[str, Any]:
+def _row(name: str, run: Path) -> dict[str, Any]:
     summary, test = (json.loads((run / f"{n}.json").read_text()) for n in ("summary", "test"))
+    steps = yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_steps"]
     return {
         "model": name,
         "parameters": summary["parameters"],

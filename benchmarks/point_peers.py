@@ -12,9 +12,8 @@ from surform.layers.arguments import record_arguments
 
 __all__ = ["PointGINO"]
 
-# Standardised coordinates of points spread evenly over a square lie within 1.74 of 0. They take the
-# middle of the latent unit square; its rim keeps what FNO wraps around away from the domain.
-_WIDTH = 4.6
+# The domain takes the middle of the latent unit square; the rim keeps what FNO wraps around away.
+_RIM = 0.1
 
 
 def _reduce_segments(
@@ -35,6 +34,10 @@ class PointGINO(nn.Module):
     The input integral reads the points of all input functions (their values, and which function);
     the latent grid gets the distance to each function's points, as the paper's signed distance, and
     the parameters. neuraloperator's GINO takes one geometry at a time, hence the loop.
+
+    Args:
+        side: the domain is [0, side] along each axis, in the units in which all points come
+            (`data.normalize_points: none`).
     """
 
     @record_arguments
@@ -44,13 +47,14 @@ class PointGINO(nn.Module):
         out_channels: int = 1,
         parameters: int = 0,
         input_channels: Sequence[int] = (2,),
+        side: float = 1.0,
         hidden: int = 32,
         modes: int = 16,
         grid: int = 32,
         radius: float = 0.07,
     ) -> None:
         super().__init__()
-        self.dim, self.out_channels = in_channels, out_channels
+        self.dim, self.out_channels, self.side = in_channels, out_channels, side
         self.widest = max(input_channels) - in_channels
         functions = len(input_channels)
         with warnings.catch_warnings():
@@ -115,7 +119,7 @@ class PointGINO(nn.Module):
     def _one(self, points: Tensor, parameters: Tensor, functions: list[Tensor]) -> Tensor:
         geometry, values = [], []
         for number, rows in enumerate(functions):
-            geometry.append(rows[:, : self.dim] / _WIDTH + 0.5)
+            geometry.append(self._placed(rows))
             own = rows.new_zeros(len(rows), self.widest + len(functions))
             own[:, : rows.shape[1] - self.dim] = rows[:, self.dim :]
             own[:, self.widest + number] = 1
@@ -126,8 +130,12 @@ class PointGINO(nn.Module):
         output = self.gino(
             torch.cat(geometry)[None],
             self.latent[None],
-            (points[:, : self.dim] / _WIDTH + 0.5)[None],
+            self._placed(points)[None],
             x=torch.cat(values)[None],
             latent_features=about.view(1, *self.latent.shape[:-1], -1),
         )
         return output[0]
+
+    def _placed(self, rows: Tensor) -> Tensor:
+        """Where the rows' points lie in the latent unit square."""
+        return _RIM + (1 - 2 * _RIM) * rows[:, : self.dim] / self.side
