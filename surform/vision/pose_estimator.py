@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -33,7 +35,12 @@ class PoseEstimator(Pretrained):
     """
 
     kind: ClassVar[str] = "pose"
-    usage: ClassVar[str] = "heatmaps = model(crops)  # (B, 3, H, W) in [0, 1] or bytes -> joints"
+    usage: ClassVar[str] = (
+        "poses = model.predict('photos/')  # files or arrays, with or without boxes"
+    )
+    file_options: ClassVar[tuple[str, ...]] = (
+        "boxes", "batch_size", "flip", "keypoints", "dataset", "least_score", "pictures",
+    )  # fmt: skip
     description: PoseDescription | None
 
     def __init__(self, net: nn.Module) -> None:
@@ -142,11 +149,22 @@ class PoseEstimator(Pretrained):
     def described(self) -> PoseDescription:
         """What the network was trained on; ValueError where that is not known."""
         if self.description is None:
-            raise ValueError(
-                "the model does not know its joints, skeleton and mirror pairs (it was converted "
-                "from published weights): say which set they are, e.g. --data.keypoints coco"
-            )
+            self.describe_as(None)
+        assert self.description is not None
         return self.description
+
+    def describe_as(self, keypoints: str | None) -> None:
+        """Say which published joints the heatmaps of converted weights are.
+
+        Args:
+            keypoints: name of the set; None for published ViTPose+ weights, which have all six.
+
+        Raises:
+            ValueError: no such set, or one with other joints.
+        """
+        from surform.vision.pose_describing import published_description
+
+        self.description = published_description(self.net, keypoints)
 
     def _flipped(self, crops: Tensor, number: int, about: PoseDescription, *beside: int) -> Tensor:
         offsets = about.encodings[number] == "udp_combined"
@@ -169,6 +187,23 @@ class PoseEstimator(Pretrained):
         if images.dtype == torch.uint8:
             images = images.to(self.normalizer.mean.dtype) / 255
         return self.normalizer(images)
+
+    def predict(self, source: Any, **options: Any) -> Any:
+        """Find the joints of persons; see `surform.vision.pose_predicting.predict`.
+
+        Args:
+            source: images: a folder, a file, or arrays.
+            options: of `surform.vision.pose_predicting.predict`.
+        """
+        from surform.vision.pose_predicting import predict
+
+        return predict(self, source, **options)
+
+    def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
+        """`predict`, into a .json file and pictures; see `surform.vision.pose_files`."""
+        from surform.vision.pose_files import predict_file
+
+        return predict_file(self, source, out, **options)
 
     def fit_colors(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Take the mean and deviation of other colours, per channel, in [0, 1]."""

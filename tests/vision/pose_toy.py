@@ -46,6 +46,7 @@ class DotData(LightningDataModule):
         encoding: str = "udp",
         sets: int = 1,
         known_areas: bool = True,
+        shown: float = 0.85,
     ) -> None:
         super().__init__()
         self.train, self.validation, self.batch_size = crops, validation, batch_size
@@ -55,7 +56,7 @@ class DotData(LightningDataModule):
         height, width = SIZE
         low, high = np.array([4, 4]), np.array([width - 5, height - 5])
         self.joints = torch.from_numpy(random.uniform(low, high, (count, 3, 2))).float()
-        self.visible = torch.from_numpy(random.random((count, 3)) < 0.85).float()
+        self.visible = torch.from_numpy(random.random((count, 3)) < shown).float()
         self.images = torch.stack(
             [_drawn(at, v) for at, v in zip(self.joints, self.visible, strict=True)]
         )

@@ -1,0 +1,162 @@
+"""Boxes of persons for images: from a COCO file, a list of detections, arrays, or whole images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surform.data.faults import refuse_unreadable
+
+__all__ = ["ImageBoxes", "read_boxes", "whole_image"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBoxes:
+    """The boxes of one image.
+
+    Args:
+        image_id: the image's number.
+        boxes: (N, 4) float64: left, top, width, height in pixels.
+        score: (N,) float64; 1 where nothing else is said.
+        category: (N,) int64, of COCO's numbers of categories.
+    """
+
+    image_id: int
+    boxes: np.ndarray
+    score: np.ndarray
+    category: np.ndarray
+
+
+def whole_image(image_id: int, size: tuple[int, int]) -> ImageBoxes:
+    """One box around all of an image of (height, width) pixels."""
+    height, width = size
+    box = np.array([[0.0, 0.0, width, height]])
+    return ImageBoxes(image_id, box, np.ones(1), np.ones(1, np.int64))
+
+
+def read_boxes(source: Any, names: Sequence[str]) -> dict[str, ImageBoxes]:
+    """Boxes by the name of the image; images without boxes are left out.
+
+    Args:
+        source: a COCO file (`images`, `annotations` with `bbox`), a file with a list of detections
+            (`image_id` or `file_name`, `bbox`, `score`), or {name: (N, 4) or (N, 5) with scores}.
+            Numbers of images in detections are those in the names ("000000000785.jpg" is 785).
+        names: the images there are.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or one without usable boxes of these images;
+            the sentence names the file and the entry.
+    """
+    if isinstance(source, Mapping):
+        return _given(source, names)
+    path = Path(source)
+    refuse_unreadable(str(path))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    if isinstance(content, dict):
+        rows, numbers = _coco(content, path)
+    elif isinstance(content, list):
+        rows, numbers = content, {}
+    else:
+        raise ValueError(
+            f"{path} holds neither a COCO file (images, annotations) nor a list of detections"
+        )
+    if not rows:
+        raise ValueError(
+            f"{path} holds no boxes: without any, leave boxes out and whole images count"
+        )
+    return _by_image(rows, numbers, names, path)
+
+
+def _coco(content: dict[str, Any], path: Path) -> tuple[list[Any], dict[Any, str]]:
+    """Annotations that are no crowds, and the names of images by their number."""
+    lacking = [
+        name for name in ("images", "annotations") if not isinstance(content.get(name), list)
+    ]
+    if lacking:
+        raise ValueError(f"{path} is no COCO file with boxes: it lacks {' and '.join(lacking)}")
+    numbers = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
+    rows = [row for row in content["annotations"] if not row.get("iscrowd")]
+    return [{"score": 1.0} | row for row in rows], numbers
+
+
+def _by_image(
+    rows: list[Any], numbers: dict[Any, str], names: Sequence[str], path: Path
+) -> dict[str, ImageBoxes]:
+    known = {Path(name).name: name for name in names}
+    counted = {_number(name): name for name in names}
+    counted.pop(None, None)
+    held: dict[str, list[tuple[Any, ...]]] = {}
+    for place, row in enumerate(rows):
+        where = f"{path}, entry {place}"
+        box = _box(row, where)
+        key = row.get("file_name", row.get("image_id"))
+        name = known.get(Path(numbers[key]).name) if key in numbers else None
+        name = name or (known.get(Path(key).name) if isinstance(key, str) else counted.get(key))
+        if name is not None:
+            number = row.get("image_id", _number(name))
+            held.setdefault(name, []).append(
+                (number, box, float(row.get("score", 1.0)), int(row.get("category_id", 1)))
+            )
+    if not held:
+        raise ValueError(
+            f"{path} has boxes, but none of the {len(names)} images (the first one is {names[0]}): "
+            "entries name images by file_name, or by image_id where names are numbers"
+        )
+    places = {name: place for place, name in enumerate(names)}
+    return {
+        name: ImageBoxes(
+            number if isinstance(number := entries[0][0], int) else places[name],
+            np.array([entry[1] for entry in entries], np.float64),
+            np.array([entry[2] for entry in entries]),
+            np.array([entry[3] for entry in entries], np.int64),
+        )
+        for name, entries in held.items()
+    }
+
+
+def _box(row: Any, where: str) -> list[float]:
+    box = row.get("bbox") if isinstance(row, dict) else None
+    if not isinstance(box, list) or len(box) != 4:
+        raise ValueError(f"{where} has no bbox of four numbers (left, top, width, height)")
+    if not all(isinstance(v, int | float) and np.isfinite(v) for v in box):
+        raise ValueError(f"{where} has the bbox {box}, which are not four numbers")
+    if box[2] <= 0 or box[3] <= 0:
+        raise ValueError(
+            f"{where} has a box of {box[2]:g} x {box[3]:g} pixels, which holds nothing"
+        )
+    return box
+
+
+def _given(source: Mapping[str, Any], names: Sequence[str]) -> dict[str, ImageBoxes]:
+    unknown = [name for name in source if name not in names]
+    if unknown:
+        raise ValueError(f"boxes are given for {unknown[0]!r}, which is none of the images")
+    found = {}
+    for place, name in enumerate(names):
+        if name not in source:
+            continue
+        rows = np.asarray(source[name], np.float64)
+        if rows.ndim != 2 or rows.shape[1] not in (4, 5):
+            raise ValueError(
+                f"the boxes of {name} have shape {rows.shape}, but must have (N, 4), or (N, 5) "
+                "with scores"
+            )
+        for row in rows:
+            _box({"bbox": row[:4].tolist()}, f"the boxes of {name}")
+        score = rows[:, 4] if rows.shape[1] == 5 else np.ones(len(rows))
+        found[name] = ImageBoxes(place, rows[:, :4], score, np.ones(len(rows), np.int64))
+    return found
+
+
+def _number(name: str) -> int | None:
+    """The number that a file is named by."""
+    stem = Path(name).stem.rpartition("_")[2]
+    return int(stem) if stem.isdigit() else None

@@ -1,0 +1,82 @@
+"""A video with the poses of each frame drawn in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from surform.data.atomic import refuse_folder, replacing
+from surform.data.extras import require_extra
+from surform.data.faults import first_line, refuse_unreadable
+from surform.data.outputs import check_output
+from surform.data.solvers.progress import progress_bar
+from surform.vision.person_boxes import ImageBoxes, read_boxes, whole_image
+from surform.vision.pose_files import drawn, write_rows
+from surform.vision.pose_predicting import Poser, rows_of
+
+__all__ = ["predict_video"]
+
+
+def predict_video(poser: Poser, source: str, out: Path, boxes: str | None) -> Path:
+    """Write `out` (.mp4) and, beside it, the poses of all frames as .json; returns `out`.
+
+    Args:
+        boxes: see `read_boxes`; the number of a frame, from 0, is its `image_id`. None: the whole
+            frame.
+
+    Raises:
+        ImportError: without surform[video].
+        ValueError: what is no video, or another kind of output.
+    """
+    if out.suffix != ".mp4":
+        raise ValueError(f"a video with poses is written to a .mp4 file, not to {out}")
+    refuse_folder(out, "--out")
+    refuse_unreadable(source)
+    check_output(out, [source, boxes])
+    av = require_extra("av", "video", "reading and writing videos")
+    rows: list[dict[str, Any]] = []
+    try:
+        with av.open(source) as film, replacing(out) as partial:
+            if not film.streams.video:
+                raise ValueError(f"{source} has no pictures, only sound")
+            given = film.streams.video[0]
+            with av.open(str(partial), "w", format="mp4") as made:
+                _draw(poser, film, given, made, boxes, rows, Path(source).name)
+    except av.FFmpegError as error:
+        raise ValueError(f"{source} cannot be read as a video ({first_line(error)})") from error
+    write_rows(out.with_suffix(".json"), rows)
+    return out
+
+
+def _draw(
+    poser: Poser, film: Any, given: Any, made: Any, boxes: str | None, rows: list[Any], name: str
+) -> None:
+    import av
+
+    rate = given.average_rate or 25
+    track = made.add_stream("libx264", rate=rate)
+    track.width, track.height = given.width // 2 * 2, given.height // 2 * 2  # as H.264 asks for
+    track.pix_fmt = "yuv420p"
+    own = None if boxes is None else _frames(boxes, given.frames)
+    with progress_bar(f"looking for poses in {name}") as progress:
+        for number, frame in enumerate(film.decode(given)):
+            pixels = frame.to_ndarray(format="rgb24")
+            size = (pixels.shape[0], pixels.shape[1])
+            persons = whole_image(number, size) if own is None else own.get(str(number))
+            if persons is not None:
+                found = poser.poses(pixels, persons, f"frame {number} of {name}")
+                rows += rows_of(name, found, persons.category[found.number])
+                pixels = drawn(poser, pixels, found)
+            picture = av.VideoFrame.from_ndarray(
+                pixels[: track.height, : track.width].copy(), format="rgb24"
+            )
+            for packet in track.encode(picture):
+                made.mux(packet)
+            progress((number + 1) / max(given.frames, number + 1))
+    for packet in track.encode():
+        made.mux(packet)
+
+
+def _frames(boxes: str, count: int) -> dict[str, ImageBoxes]:
+    """Boxes by the frames' numbers; a film that does not say how many it has may have any."""
+    return read_boxes(boxes, [str(number) for number in range(count or 10**6)])
