@@ -39,7 +39,7 @@ class PoseEstimator(Pretrained):
         "poses = model.predict('photos/')  # files or arrays, with or without boxes"
     )
     file_options: ClassVar[tuple[str, ...]] = (
-        "boxes", "batch_size", "flip", "keypoints", "dataset", "least_score", "pictures",
+        "boxes", "batch_size", "flip_test", "keypoint_set", "dataset", "least_score", "pictures",
     )  # fmt: skip
     description: PoseDescription | None
 
@@ -153,18 +153,18 @@ class PoseEstimator(Pretrained):
         assert self.description is not None
         return self.description
 
-    def describe_as(self, keypoints: str | None) -> None:
+    def describe_as(self, keypoint_set: str | None) -> None:
         """Say which published joints the heatmaps of converted weights are.
 
         Args:
-            keypoints: name of the set; None for published ViTPose+ weights, which have all six.
+            keypoint_set: name of the set; None for published ViTPose+ weights, which have all six.
 
         Raises:
             ValueError: no such set, or one with other joints.
         """
         from surform.vision.pose_describing import published_description
 
-        self.description = published_description(self.net, keypoints)
+        self.description = published_description(self.net, keypoint_set)
 
     def _flipped(self, crops: Tensor, number: int, about: PoseDescription, *beside: int) -> Tensor:
         offsets = about.encodings[number] == "udp_combined"

@@ -116,7 +116,7 @@ def predict(model: PoseEstimator, source: Any, *, boxes: Any = None, **options: 
     Args:
         source: an image, a folder of images at any depth, or arrays (N, H, W, 3) of bytes.
         boxes: see `read_boxes`; None: each image shows one person.
-        options: of `make_poser`: batch_size, flip, keypoints, dataset, least_score.
+        options: of `make_poser`: batch_size, flip_test, keypoint_set, dataset, least_score.
 
     Raises:
         ValueError: boxes or images that cannot be used, or a model that does not know its joints.
@@ -133,15 +133,16 @@ def make_poser(
     model: PoseEstimator,
     *,
     batch_size: int = 32,
-    flip: bool = True,
-    keypoints: str | None = None,
+    flip_test: bool = True,
+    keypoint_set: str | None = None,
     dataset: int | str = 0,
     least_score: float = 0.2,
 ) -> Poser:
     """The model with its options checked.
 
     Args:
-        keypoints: name of the published set whose joints converted weights find.
+        flip_test: average the heatmaps with those of mirrored crops.
+        keypoint_set: name of the published set whose joints converted weights find.
         dataset: head of a `vitpose_plus`, by number or by the name of its keypoint set.
 
     Raises:
@@ -150,11 +151,11 @@ def make_poser(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if model.description is None:
-        model.describe_as(keypoints)
-    elif keypoints is not None and keypoints != model.description.sets[0].name:
+        model.describe_as(keypoint_set)
+    elif keypoint_set is not None and keypoint_set != model.description.sets[0].name:
         raise ValueError(
             f"the model was trained on the keypoint set {model.description.sets[0].name!r}: leave "
-            f"keypoints {keypoints!r} out"
+            f"keypoint_set {keypoint_set!r} out"
         )
     names = [own.name for own in model.described().sets]
     number = names.index(dataset) if dataset in names else dataset
@@ -164,7 +165,7 @@ def make_poser(
             f"{', '.join(names)}"
         )
     model.eval()
-    return Poser(model, number, flip, batch_size, least_score)
+    return Poser(model, number, flip_test, batch_size, least_score)
 
 
 def open_pictures(source: Any) -> list[Picture]:

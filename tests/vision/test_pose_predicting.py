@@ -75,7 +75,7 @@ def test_joints_are_found_where_they_are(source: DotData) -> None:
         assert row["score"] == pytest.approx([0.5, 0.9, 0.7][box] * found[:, 2].mean(), rel=1e-3)
         assert (row["image"], row["image_id"], row["category_id"]) == ("0", 0, 1)
     assert [row["score"] for row in rows] == sorted((r["score"] for r in rows), reverse=True)
-    unflipped = model.predict(image[None], boxes={"0": boxes[:1]}, flip=False)
+    unflipped = model.predict(image[None], boxes={"0": boxes[:1]}, flip_test=False)
     both = model.predict(image[None], boxes={"0": np.r_[boxes[:1], boxes[:1] + 0.01]})
     assert len(unflipped) == len(both) == 1  # of the same person found twice one stays
 
@@ -172,10 +172,10 @@ def test_the_command_predicts_with_a_saved_model(tmp_path: Path, capsys: Any) ->
         Image.fromarray(image).save(tmp_path / "in" / f"{number}.png")
     words = ["predict", "--ckpt_path", str(tmp_path / "model"), "--data.path", str(tmp_path / "in")]
     out = tmp_path / "poses.json"
-    assert main([*words, "--out", str(out), "--data.flip", "false"]) == 0
+    assert main([*words, "--out", str(out), "--data.flip_test", "false"]) == 0
     rows = json.loads(out.read_text())
     loaded = surform.load_model(tmp_path / "model")
-    assert rows == json.loads(json.dumps(loaded.predict(tmp_path / "in", flip=False)))
+    assert rows == json.loads(json.dumps(loaded.predict(tmp_path / "in", flip_test=False)))
     assert f"predictions: {out}" in capsys.readouterr().out
 
 
@@ -183,9 +183,11 @@ def test_published_weights_are_told_their_joints(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = PoseEstimator(ViTPose(**SMALL)).eval()
     image = np.zeros((1, *SIZE, 3), np.uint8)
-    with pytest.raises(ValueError, match=r"say which set they are, --data.keypoints coco or aic"):
+    with pytest.raises(
+        ValueError, match=r"say which set they are, --data.keypoint_set coco or aic"
+    ):
         model.predict(image)
-    assert len(model.predict(image, keypoints="coco")[0]["keypoints"]) == 51
+    assert len(model.predict(image, keypoint_set="coco")[0]["keypoints"]) == 51
     assert model.description is not None
     assert model.description.sets == (keypoint_set("coco"),)
     model.save_pretrained(tmp_path / "model")  # what it was told is saved with it
@@ -286,8 +288,8 @@ def test_what_cannot_be_looked_at(source: DotData, tmp_path: Path) -> None:
         (image, {"boxes": {"0": np.ones((2, 3))}}, r"have shape \(2, 3\), but must have \(N, 4\)"),
         (
             image,
-            {"keypoints": "coco"},
-            "trained on the keypoint set 'dots': leave keypoints 'coco'",
+            {"keypoint_set": "coco"},
+            "trained on the keypoint set 'dots': leave keypoint_set 'c",
         ),
         (image, {"batch_size": 0}, "batch_size must be at least 1"),
     ]
@@ -300,6 +302,6 @@ def test_what_cannot_be_looked_at(source: DotData, tmp_path: Path) -> None:
         model.predict_file(str(tmp_path / "empty"), tmp_path / "x.csv")
     net = PoseEstimator(ViTPose(**SMALL, joints=5)).eval()
     with pytest.raises(ValueError, match="heatmaps of 5 joints, the keypoint set 'coco' has 17"):
-        net.predict(image, keypoints="coco")
+        net.predict(image, keypoint_set="coco")
     with pytest.raises(ValueError, match="unknown keypoint set 'cooc': did you mean 'coco'"):
-        net.predict(image, keypoints="cooc")
+        net.predict(image, keypoint_set="cooc")
