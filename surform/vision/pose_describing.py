@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from surform.data.pose_description import PoseDescription
-from surform.data import pose_published as published
+from surform.data.pose_published import PUBLISHED
+from surform.data.pose_published import keypoint_set as published
 
 __all__ = ["published_description"]
 
@@ -20,35 +21,37 @@ def published_description(net: nn.Module, keypoint_set: str | None) -> PoseDescr
     """The description of a network with published weights.
 
     Args:
-        keypoint_set: name of the set, where the network has a single head; of ViTPose+ with six heads
-            the sets are known.
+        keypoint_set: name of the set, where the network has a single head; of ViTPose+ with six
+            heads the sets are known.
 
     Raises:
         ValueError: no set is given, or it has other joints than the network.
     """
     given: dict[str, Any] = net.__dict__.get("arguments", {})
-    heads = given["joints"]
-    size = tuple(given["image_size"])
-    if isinstance(heads, tuple | list):
-        names = _PLUS if len(heads) == len(_PLUS) else ()
-        if len(names) != len(heads) or keypoint_set is not None:
-            raise ValueError(
-                f"a vitpose_plus of {len(heads)} heads does not take a keypoint_set: only published "
-                "weights of six heads tell their joints; use net.merged(dataset) for one of them"
-            )
-        encodings = tuple("msra" if name in _CLASSIC else "udp" for name in names)
+    joints, size = given["joints"], given["image_size"]
+    heads = tuple(joints) if isinstance(joints, tuple | list) else (joints,)
+    if len(heads) == len(_PLUS) and keypoint_set is None:
+        names = _PLUS
+    elif len(heads) > 1:
+        raise ValueError(
+            f"a network of {len(heads)} heads does not take one keypoint_set; the sets of published "
+            "ViTPose+ weights with six heads are known, others must say theirs (model.fit_to)"
+        )
     elif keypoint_set is None:
         raise ValueError(
             "the model does not know its joints, skeleton and mirror pairs (it was converted from "
-            f"published weights): say which set they are, --data.keypoint_set {' or '.join(published.PUBLISHED)}"
+            "published weights): say which set they are, --data.keypoint_set "
+            f"{', '.join(PUBLISHED)}"
         )
     else:
-        names, encodings, heads = (keypoint_set,), ("udp",), (heads,)
-    sets = tuple(published.keypoint_set(name) for name in names)
+        names = (keypoint_set,)
+    sets = tuple(published(name) for name in names)
     for own, count in zip(sets, heads, strict=True):
-        if len(own) != count and not (len(heads) > 1 and count > len(own)):
+        if count < len(own) or (count > len(own) and len(heads) == 1):
             raise ValueError(
                 f"the network has heatmaps of {count} joints, the keypoint set {own.name!r} has "
                 f"{len(own)}"
             )
+    classic = _CLASSIC if len(heads) > 1 else ()
+    encodings = tuple("msra" if own.name in classic else "udp" for own in sets)
     return PoseDescription(sets, (size[0], size[1]), encodings)

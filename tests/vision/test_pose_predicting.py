@@ -183,9 +183,7 @@ def test_published_weights_are_told_their_joints(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = PoseEstimator(ViTPose(**SMALL)).eval()
     image = np.zeros((1, *SIZE, 3), np.uint8)
-    with pytest.raises(
-        ValueError, match=r"say which set they are, --data.keypoint_set coco or aic"
-    ):
+    with pytest.raises(ValueError, match=r"say which set they are, --data.keypoint_set coco, aic"):
         model.predict(image)
     assert len(model.predict(image, keypoint_set="coco")[0]["keypoints"]) == 51
     assert model.description is not None
