@@ -34,8 +34,8 @@ def published_description(net: nn.Module, keypoint_set: str | None) -> PoseDescr
         names = _PLUS
     elif len(heads) > 1:
         raise ValueError(
-            f"a network of {len(heads)} heads does not take one keypoint_set; the sets of published "
-            "ViTPose+ weights with six heads are known, others must say theirs (model.fit_to)"
+            f"a network of {len(heads)} heads does not take one keypoint_set; the sets of "
+            "published ViTPose+ weights, with six heads, are known; tell others (model.fit_to)"
         )
     elif keypoint_set is None:
         raise ValueError(

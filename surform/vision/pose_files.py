@@ -112,7 +112,9 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def _save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path.with_name(f"{path.name}.jpg"), quality=90)
+    if path.suffix.lower() not in (".jpg", ".jpeg"):
+        path = path.with_name(f"{path.name}.jpg")
+    Image.fromarray(pixels).save(path, quality=90)
 
 
 def _require_own(folder: Path) -> None:
