@@ -220,9 +220,9 @@ def _truth(
             raise ValueError(f"{where} is of image {image}, which the file does not name")
         found["image"][n] = place[image]
         found["ids"][n] = annotation["id"]
-        found["boxes"][n] = box = _box(annotation.get("bbox"), where)
+        found["boxes"][n] = _box(annotation.get("bbox"), where)
         area = annotation.get("area")
-        found["area"][n] = box[2] * box[3] if area is None else area
+        found["area"][n] = np.nan if area is None else area
         found["crowd"][n] = bool(annotation.get("iscrowd", 0))
         if not found["crowd"][n] or annotation.get("keypoints"):
             found["keypoints"][n], found["flags"][n] = _joints(annotation, own, where)
@@ -284,7 +284,11 @@ def _triples(values: Any, count: int, key: str, where: str) -> np.ndarray:
 def _trainable(
     truth: Persons, annotations: Sequence[Mapping[str, Any]], images: ImageList, path: Path
 ) -> tuple[Persons, dict[str, int]]:
-    """Persons with a box and a joint, boxes clipped to the last pixels; what is left out."""
+    """Persons with a box and a joint, boxes clipped to the last pixels; what is left out.
+
+    Where no area is given, it is the box's.
+    """
+    area = np.where(np.isnan(truth.area), truth.boxes[:, 2:].prod(1), truth.area)
     labelled = (truth.flags > 0).any(1) & np.array(
         [a.get("num_keypoints", 1) > 0 for a in annotations], bool
     )
@@ -302,12 +306,13 @@ def _trainable(
     low = np.maximum(truth.boxes[:, :2], 0)
     last = np.stack((width, height), -1) - 1
     high = np.minimum(last, low + np.maximum(truth.boxes[:, 2:] - 1, 0))
-    boxed = (high > low).all(1) & (truth.area > 0)
+    boxed = (high > low).all(1) & (area > 0)
     kept = ~truth.crowd & labelled & boxed
     left_out = {
         "crowds": int(truth.crowd.sum()),
         "annotations without a labelled joint": int((~truth.crowd & ~labelled).sum()),
         "boxes without area": int((~truth.crowd & labelled & ~boxed).sum()),
     }
-    clipped = Persons(**{**vars(truth), "boxes": np.concatenate((low, high - low), 1)})
+    boxes = np.concatenate((low, high - low), 1)
+    clipped = Persons(**{**vars(truth), "boxes": boxes, "area": area})
     return clipped.take(kept), {what: count for what, count in left_out.items() if count}

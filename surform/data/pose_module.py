@@ -19,6 +19,7 @@ from surform.data.pose_description import PoseDescription
 from surform.data.pose_open import PoseSet, open_pose_sets
 from surform.data.pose_parts import PosePart, divide_poses
 from surform.data.pose_samples import ImageCache, PoseSamples
+from surform.data.pose_truth import PoseTruth
 from surform.data.pose_variation import PoseVariation
 from surform.data.provision import provide
 from surform.data.solvers.progress import progress_bar
@@ -241,6 +242,26 @@ class PoseData(L.LightningDataModule):
         if split not in parts:
             raise ValueError(f"there are no {split} images: there are {', '.join(parts)}")
         return parts[split]
+
+    def ground_truth(self, split: str, dataset: int = 0) -> PoseTruth:
+        """All annotations of a split's images of one data set, crowds included.
+
+        Areas that the file does not give are NaN.
+        """
+        part = next((p for p in self.parts(split) if p.dataset == dataset), None)
+        if part is None:
+            raise ValueError(f"the {split} split has no images of data set {dataset}")
+        truth = part.truth
+        return PoseTruth(
+            image_id=part.images.ids[truth.image],
+            keypoints=truth.keypoints.astype(np.float64),
+            flags=truth.flags,
+            area=truth.area,
+            boxes=truth.boxes,
+            crowd=truth.crowd,
+            labelled=(truth.flags > 0).sum(1),
+            where=part.origin.name,
+        )
 
     def samples(self, split: str, varied: bool = False) -> PoseSamples:
         """The persons of a split: a data set of `PoseBatch`.
