@@ -63,7 +63,7 @@ class Persons:
     Args:
         image: (P,) numbers of their images in the `ImageList`.
         boxes: (P, 4) float64: left, top, width, height in pixels.
-        area: (P,) float64 in pixels; where the file says nothing that of the box, or NaN in `truth`.
+        area: (P,) float64 in pixels; where the file says nothing the box's, or NaN in `truth`.
         keypoints: (P, K, 2) float32: (x, y) in pixels of the image; 0 where not labelled.
         flags: (P, K) int64: 0 not labelled, 1 hidden, 2 visible.
         ids: (P,) int64 of the annotations; -1 for detections.
