@@ -75,7 +75,7 @@ def test_golden_cases(tmp_path: Path):
     words = ["verify", str(CASES[0].parent), "--json", str(tmp_path / "found.json")]
     done = subprocess.run([sys.executable, "-c", command, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(json.loads((tmp_path / "found.json").read_text())) == len(CASES) == 10
+    assert len(json.loads((tmp_path / "found.json").read_text())) == len(CASES) == 11
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
