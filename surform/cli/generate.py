@@ -50,14 +50,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", metavar="FILE", help="file to write: .zarr, .h5 or .nc; series also .csv")
+    add(
+        "--out",
+        metavar="FILE",
+        help="file to write: .zarr, .h5 or .nc; series also .csv, pictures a folder",
+    )
     add("--samples", type=int, metavar="N", help="size of the whole data set")
     add("--seed", type=int, default=0, help="sample i is a function of (seed, i) (0)")
     add("--shard", default="0/1", metavar="I/N", help="make part I of N, I = 0 ... N-1")
     add("--batch", type=int, metavar="B", help="samples computed at once (the solver's choice)")
     add("--device", default="cpu", help="torch device (cpu)")
     add("--dtype", default="float32", choices=("float32", "float64"), help="(float32)")
-    workers = "processes, of solvers on meshes (one per core)"
+    workers = "processes, of solvers on meshes and of pictures (one per core)"
     add("--workers", type=int, metavar="W", help=workers)
     add("--overwrite", action="store_true", help="replace what exists instead of continuing it")
 
@@ -151,7 +155,10 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _example(name: str) -> str:
-    return f"surform generate {name} --out {name}.zarr --samples 4 --seed 0"
+    from surform.data.solvers.options import pictures_set
+
+    suffix = "" if pictures_set(name) else ".zarr"
+    return f"surform generate {name} --out {name}{suffix} --samples 4 --seed 0"
 
 
 def _dashes(word: str) -> str:

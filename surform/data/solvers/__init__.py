@@ -11,6 +11,7 @@ SOLVERS: dict[str, str] = {
     "darcy": "surform.data.solvers.darcy:darcy",
     "darcy_inverse": "surform.data.solvers.darcy_inverse:darcy_inverse",
     "elasticity": "surform.data.solvers.elasticity:elasticity",
+    "figures": "surform.data.solvers.figures:figures",
     "heat": "surform.data.solvers.heat:heat",
     "inductor2d": "surform.data.solvers.inductor2d:inductor2d",
     "kolmogorov": "surform.data.solvers.kolmogorov:kolmogorov",

@@ -10,8 +10,14 @@ from typing import Any
 import torch
 
 from surform.data.atomic import disk_full_error, writer_lock
-from surform.data.solvers.options import default_batch, find_solver, points_description
+from surform.data.solvers.options import (
+    default_batch,
+    find_solver,
+    pictures_set,
+    points_description,
+)
 from surform.data.solvers.partial import Partial
+from surform.data.solvers.pictures_run import make_pictures
 from surform.data.solvers.points_run import make_points, usable_cores
 from surform.data.solvers.progress import progress_bar
 from surform.data.solvers.request import Request, shard_path
@@ -44,7 +50,7 @@ def generate(
     Args:
         name: a key of `SOLVERS`.
         out: a local `.zarr` folder, or a `.h5`, `.hdf5` or `.nc` file (netCDF-4); of series also a
-            `.csv` or `.parquet` table.
+            `.csv` or `.parquet` table; of pictures a folder.
         samples: size of the whole data set, over all shards.
         seed: seed of the data set.
         shard: (index, count); with count > 1 the part `<stem>.shard-<i>-of-<n>.zarr` is written.
@@ -53,9 +59,9 @@ def generate(
         dtype: "float32" or "float64".
         progress: called with the finished fraction; True shows a progress bar.
         overwrite: replace an existing or half-finished `out` instead of checking it.
-        workers: processes that make samples side by side, of solvers on meshes; None is one per
-            core. Other solvers share the cores by torch's threads. With more than one, a script
-            must guard its main part by `if __name__ == "__main__":`.
+        workers: processes that make samples side by side, of solvers on meshes and of pictures;
+            None is one per core. Other solvers share the cores by torch's threads. With more than
+            one, a script must guard its main part by `if __name__ == "__main__":`.
         parameters: options of the solver.
 
     Returns:
@@ -77,10 +83,12 @@ def generate(
             return target
         try:
             with _reporter(progress, f"{name}: {target.name}") as report:
-                if points_description(name) is None:
-                    _run(request, target, place, report, overwrite)
-                else:
+                if pictures_set(name) is not None:
+                    make_pictures(request, target, processes, report, overwrite)
+                elif points_description(name) is not None:
                     make_points(request, target, processes, report, overwrite)
+                else:
+                    _run(request, target, place, report, overwrite)
         except BaseException as error:
             full = disk_full_error(error, target)
             if full is None:
@@ -128,14 +136,14 @@ def _reporter(
 
 def _processes(name: str, device: str, workers: int | None) -> int:
     """How many processes make samples; ValueError where the solver cannot work so."""
-    on_mesh = points_description(name) is not None
-    if on_mesh and device != "cpu":
+    alone = points_description(name) is not None or pictures_set(name) is not None
+    if alone and device != "cpu":
         raise ValueError(f"device is {device!r}, but {name} computes on the CPU only: choose 'cpu'")
     if workers is None:
-        return usable_cores() if on_mesh else 1
+        return usable_cores() if alone else 1
     if workers < 1:
         raise ValueError(f"workers is {workers}, but it must be at least 1")
-    if workers > 1 and not on_mesh:
+    if workers > 1 and not alone:
         raise ValueError(
             f"workers is {workers}, but {name} computes its samples together: leave it out, the "
             "threads of torch use the cores"

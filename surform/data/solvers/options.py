@@ -21,6 +21,7 @@ __all__ = [
     "find_solver",
     "full_options",
     "makes_series",
+    "pictures_set",
     "points_description",
     "solver_options",
     "summary",
@@ -116,6 +117,11 @@ def makes_series(name: str) -> bool:
 def points_description(name: str) -> PointsDescription | None:
     """Return what describes a solver's samples when they are on meshes, each made by itself."""
     return getattr(inspect.getmodule(find_solver(name)), "POINTS", None)
+
+
+def pictures_set(name: str) -> str | None:
+    """Return the keypoint set of a solver's samples when they are pictures, in a folder."""
+    return getattr(inspect.getmodule(find_solver(name)), "PICTURES", None)
 
 
 def summary(name: str) -> str:

@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TypeVar
 
-from surform.data.points import PointSample
 from surform.data.solvers.mesh_samples import require_mesh_extra
 from surform.data.solvers.points_partial import PointsPartial
 from surform.data.solvers.points_worker import make_sample, prepare
 from surform.data.solvers.request import Request
 
-__all__ = ["make_points", "usable_cores"]
+__all__ = ["in_processes", "make_points", "usable_cores"]
+
+Made = TypeVar("Made")
 
 
 def make_points(
@@ -39,7 +41,10 @@ def make_points(
     partial = PointsPartial(target, request, fresh)
     total = len(request.own_samples())
     numbers = request.own_samples()[partial.done :]
-    for sample in _samples(request, numbers, min(workers, len(numbers))):
+    make = functools.partial(
+        make_sample, request.solver, request.parameters, request.seed, request.dtype
+    )
+    for sample in in_processes(make, numbers, min(workers, len(numbers)), request.solver):
         partial.write(sample)
         report(partial.done / total)
     partial.publish()
@@ -51,10 +56,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _samples(request: Request, numbers: range, workers: int) -> Iterator[PointSample]:
-    make = functools.partial(
-        make_sample, request.solver, request.parameters, request.seed, request.dtype
-    )
+def in_processes(
+    make: Callable[[int], Made], numbers: range, workers: int, solver: str
+) -> Iterator[Made]:
+    """What `make` gives for each number, in their order, made in so many processes.
+
+    Args:
+        make: can be sent to other processes.
+        solver: for messages.
+    """
     if workers <= 1:
         yield from map(make, numbers)
         return
@@ -65,8 +75,8 @@ def _samples(request: Request, numbers: range, workers: int) -> Iterator[PointSa
         yield from pool.map(make, numbers)
     except BrokenProcessPool as error:
         raise OSError(
-            f"{request.solver}: a worker process was ended from outside, for want of memory "
-            "perhaps; run the same again with fewer workers to continue"
+            f"{solver}: a worker process was ended from outside, for want of memory perhaps; run "
+            "the same again with fewer workers to continue"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

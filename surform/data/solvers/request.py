@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surform.data.solvers.options import full_options, makes_series, solver_options
+from surform.data.solvers.options import full_options, makes_series, pictures_set, solver_options
 from surform.data.solvers.written_table import TABLES
 
 __all__ = ["FORMAT_VERSION", "Request", "shard_path"]
@@ -125,14 +125,27 @@ class Request:
 def shard_path(out: str | Path, shard: tuple[int, int], solver: str | None = None) -> Path:
     """Return the file that a run writes: `out`, or its part `<stem>.shard-<i>-of-<n>.zarr`.
 
-    Tables are for the `solver`s that make series, and for one shard.
+    Tables are for the `solver`s that make series, and for one shard; folders without suffix for
+    those that make pictures, which are not divided.
     """
     if "://" in str(out):
         raise ValueError(f"{out} is a URL, but data can only be generated into local files")
     path = Path(out)
     index, count = shard
+    if solver is not None and pictures_set(solver) is not None:
+        return _folder(path, count)
     series = solver is not None and makes_series(solver)
     valid = (*_SUFFIXES, *TABLES) if series and count == 1 else _SUFFIXES
     if path.suffix not in valid:
         raise ValueError(f"{path} must end in one of {', '.join(valid)}")
     return path if count == 1 else path.with_name(f"{path.stem}.shard-{index}-of-{count}.zarr")
+
+
+def _folder(path: Path, shards: int) -> Path:
+    if path.suffix:
+        raise ValueError(
+            f"{path} has a suffix, but pictures are written into a folder: leave it out"
+        )
+    if shards > 1:
+        raise ValueError("pictures are made in one piece: leave out --shard, and use --workers")
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,14 @@ def write_store(parts: Sequence[xr.Dataset], path: Path, attributes: Mapping[str
 
 
 def read_attributes(path: Path) -> dict[str, Any]:
-    """Return the attributes of a Zarr store, an HDF5 file or a table; none when it is neither."""
+    """Return the attributes of a Zarr store, an HDF5 file, a table or a folder of pictures; none
+    when it is none of them.
+    """
     if path.suffix in TABLES:
         return table_attributes(path)
     try:
+        if (path / "annotations.json").is_file():
+            return dict(json.loads((path / "annotations.json").read_bytes()).get("info") or {})
         if path.is_dir():
             return dict(zarr.open_group(path, mode="r").attrs.asdict())
         with h5py.File(path, "r") as file:
