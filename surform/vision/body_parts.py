@@ -8,8 +8,9 @@ from surform.data.pose_truth import PoseTruth
 from surform.vision.found_poses import FoundPoses
 from surform.vision.keypoint_precision import keypoint_precision
 
-__all__ = ["PARTS", "part_precision"]
+__all__ = ["PARTS", "WHOLE_BODY", "part_precision"]
 
+WHOLE_BODY = "coco_wholebody"  # the keypoint set that has these parts
 # the joints of COCO-WholeBody by part, first and one after the last
 PARTS = {
     "body": (0, 17),

@@ -52,7 +52,7 @@ def report_sections(
                 if name.endswith(f"/{number}")}  # fmt: skip
         of = f": {keypoints.name}" if len(about.sets) > 1 else ""
         if "precision" in rows:
-            sections.append(_precision(rows["precision"], of))
+            sections.append(_precision(rows, of))
         if "pck_of_joints" in rows:
             sections.append(_joints(keypoints, rows, pck, of))
     return sections
@@ -104,17 +104,25 @@ def _picture(
     return large, f"off by {off.mean():.1f} pixels" if len(off) else "not annotated"
 
 
-def _precision(values: np.ndarray, of: str) -> Section:
-    rows = [
-        {"figure": name, "value": float(value) if value >= 0 else float("nan")}
-        for name, value in zip(_COCO, values, strict=True)
+def _precision(rows: Mapping[str, np.ndarray], of: str) -> Section:
+    """A column for the whole pose, and one for each part where there are some."""
+    start = "precision of "
+    columns = {name.removeprefix(start): v for name, v in rows.items() if name.startswith(start)}
+    columns = columns or {"value": rows["precision"]}
+    assert all(len(values) == len(NAMES) for values in columns.values())
+    table = [
+        {"figure": figure} | {name: _shown(values[place]) for name, values in columns.items()}
+        for place, figure in enumerate(_COCO)
     ]
-    assert len(rows) == len(NAMES)
     text = (
         "By object keypoint similarity (OKS), as COCO's tool computes it, after rescoring and "
         "suppression. Medium persons have 32² to 96² pixels, large ones more."
     )
-    return Section(f"Precision and recall{of}", text, tables={"On the validation split.": rows})
+    return Section(f"Precision and recall{of}", text, tables={"On the validation split.": table})
+
+
+def _shown(value: float) -> float:
+    return float(value) if value >= 0 else float("nan")
 
 
 def _joints(

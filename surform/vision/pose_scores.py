@@ -13,13 +13,14 @@ from torch import Tensor
 from surform.data.pose_batch import PoseBatch
 from surform.data.pose_keypoints import KeypointSet
 from surform.data.pose_truth import PoseTruth
+from surform.vision.body_parts import WHOLE_BODY, part_precision
 from surform.vision.found_poses import FoundPoses
 from surform.vision.heatmap_decoding import Joints
 from surform.vision.keypoint_precision import NAMES, keypoint_precision
 from surform.vision.pck import JointAccuracy, Reference, pck, reference_size
 from surform.vision.pose_suppression import suppressed
 
-__all__ = ["FIGURES", "PoseScores", "evaluate_set"]
+__all__ = ["FIGURES", "PoseScores", "SetFigures", "evaluate_set", "within"]
 
 FIGURES = (*NAMES, "pck", "joint_error")
 _AREAS = frozenset(NAMES)  # what needs the persons' areas
@@ -32,6 +33,36 @@ class _Part:
     dataset: int
     found: FoundPoses
     annotated: PoseTruth
+
+
+@dataclass(frozen=True, eq=False)
+class SetFigures:
+    """What one data set's poses amount to.
+
+    Args:
+        values: figures by name.
+        accuracy: of each joint.
+        parts: precision of the parts of a whole body; {} of other sets.
+    """
+
+    values: dict[str, float]
+    accuracy: JointAccuracy
+    parts: dict[str, dict[str, float]]
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Rows of numbers for the report; -1 where nothing is known, as COCO's tool says it."""
+        found = {
+            "pck_of_joints": self.accuracy.right,
+            "error_of_joints": self.accuracy.error,
+            "annotated_joints": self.accuracy.counted.astype(float),
+        }
+        if NAMES[0] in self.values:
+            found["precision"] = np.array([self.values[name] for name in NAMES])
+        found |= {
+            f"precision of {part}": np.array([values[name] for name in NAMES])
+            for part, values in self.parts.items()
+        }
+        return {name: np.nan_to_num(row, nan=-1.0) for name, row in found.items()}
 
 
 @dataclass
@@ -96,7 +127,7 @@ def evaluate_set(
     threshold: float = 0.2,
     by: Reference = "box",
     box_area: float | None = None,
-) -> tuple[dict[str, float], JointAccuracy]:
+) -> SetFigures:
     """Figures of one data set, and how each joint fares.
 
     Poses are rescored and suppressed as published before AP is computed.
@@ -113,16 +144,19 @@ def evaluate_set(
         ValueError: AP of annotations without areas.
     """
     values: dict[str, float] = {}
+    parts: dict[str, dict[str, float]] = {}
     if _AREAS & set(figures):
         truth = annotated if whole is None else whole
         truth = truth if box_area is None else truth.with_areas(box_area)
         kept = suppressed(found.rescored(), joints.sigmas)
         values |= keypoint_precision(kept, truth, joints.sigmas)
+        if joints.name == WHOLE_BODY:
+            parts = part_precision(kept, truth, joints.sigmas)
     labelled = annotated.flags > 0
     size = reference_size(by, joints, annotated.keypoints, labelled, annotated.boxes)
     accuracy = pck(found.keypoints, annotated.keypoints, labelled, size, threshold)
     values |= {"pck": accuracy.mean, "joint_error": accuracy.mean_error}
-    return values, accuracy
+    return SetFigures(values, accuracy, parts)
 
 
 def within(truth: PoseTruth, images: np.ndarray) -> PoseTruth:

@@ -240,12 +240,12 @@ class PoseTask(Task):
                 continue
             found, annotated = pair
             whole = self._truth(stage, number, found.image_id, len(scores))
-            values, accuracy = evaluate_set(
+            own = evaluate_set(
                 joints, found, annotated, whole, self.metrics, box_area=self.box_area, **self.pck
             )
             for name in self.metrics:
-                figures[name].append(values[name])
-            kept |= _profiles(number, values, accuracy)
+                figures[name].append(own.values[name])
+            kept |= {f"{n}/{number}": torch.from_numpy(row) for n, row in own.rows().items()}
         means = {name: _mean(values) for name, values in figures.items()}
         return {name: torch.tensor(value).double() for name, value in means.items()} | kept
 
@@ -287,23 +287,6 @@ class PoseTask(Task):
         return report_sections(
             self._about(), batch, joints, self.profiles.get("validation", {}), self.pck
         )
-
-
-def _profiles(dataset: int, values: dict[str, float], accuracy: Any) -> dict[str, Tensor]:
-    """Rows kept for the report; -1 where nothing was annotated, as COCO's tool says it."""
-    from surform.vision.keypoint_precision import NAMES
-
-    rows = {
-        "pck_of_joints": accuracy.right,
-        "error_of_joints": accuracy.error,
-        "annotated_joints": accuracy.counted.astype(float),
-    }
-    if "ap" in values:
-        rows["precision"] = np.array([values[name] for name in NAMES])
-    return {
-        f"{name}/{dataset}": torch.from_numpy(np.nan_to_num(row, nan=-1.0)).double()
-        for name, row in rows.items()
-    }
 
 
 def _mean(values: list[float]) -> float:

@@ -25,6 +25,7 @@ from surform.vision.heatmap_targets import make_targets
 from surform.vision.keypoint_precision import keypoint_precision
 from surform.vision.pose_estimator import PoseEstimator
 from surform.vision.pose_locating import locate, to_crop
+from surform.vision.pose_suppression import suppressed
 from surform.vision.pose_task import PoseTask
 from surform.vision.vitpose import ViTPose
 from surform.vision.vitpose_plus import ViTPosePlus
@@ -275,3 +276,23 @@ def test_teachers_that_cannot_teach(tmp_path: Path) -> None:
 def test_areas_that_are_not_known_may_be_a_share_of_the_box(tmp_path: Path) -> None:
     run = fit(tmp_path, task(box_area=0.53), DotData(known_areas=False))
     assert torch.isfinite(run.callback_metrics["validation/ap/clean"])
+
+
+def test_a_whole_body_is_evaluated_by_parts() -> None:
+    from surform.data.pose_published import keypoint_set
+    from surform.vision.body_parts import part_precision
+    from surform.vision.pose_figures import _precision
+    from surform.vision.pose_scores import evaluate_set
+    from tests.vision.poses import made
+
+    joints = keypoint_set("coco_wholebody")
+    found, truth = made(3, joints=133)
+    rows = np.arange(min(len(found), len(truth)))
+    own = evaluate_set(joints, found.rows(rows), truth.rows(rows), truth, ["ap"])
+    kept = suppressed(found.rows(rows).rescored(), joints.sigmas)
+    for part, expected in part_precision(kept, truth, joints.sigmas).items():
+        assert own.parts[part] == pytest.approx(expected, nan_ok=True)
+    (table,) = _precision(own.rows(), "").tables.values()
+    assert list(table[0]) == ["figure", *own.parts]
+    assert table[0]["face"] == pytest.approx(own.parts["face"]["ap"])
+    assert table[0]["whole body"] == pytest.approx(own.values["ap"])
