@@ -114,6 +114,23 @@ PROMISED = {
     "other inputs at prediction": (
         "operators/test_point_files.py::test_data_that_the_model_was_not_trained_for"
     ),
+    "joints of network and data": "vision/test_pose_task.py::test_what_does_not_go_together",
+    "teacher of other joints": "vision/test_pose_task.py::test_teachers_that_cannot_teach",
+    "AP without areas": ("vision/test_pose_evaluation.py::test_a_metric_that_needs_areas_says_so"),
+    "poses and annotations that differ": (
+        "vision/test_pose_evaluation.py::test_poses_and_annotations_of_other_joints"
+    ),
+    "PCK by joints that lack": (
+        "vision/test_pose_evaluation.py::test_a_size_of_joints_that_the_set_lacks"
+    ),
+    "boxes file without boxes": ("vision/test_pose_predicting.py::test_files_without_usable_boxes"),
+    "pose network without joints' names": (
+        "vision/test_pose_recipes.py::test_predicting_without_a_model_that_knows_its_joints"
+    ),
+    "video without its library": (
+        "vision/test_pose_predicting.py::test_a_video_without_its_library"
+    ),
+    "no images to predict": "vision/test_pose_predicting.py::test_what_cannot_be_looked_at",
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),

@@ -66,7 +66,10 @@ class FoundPoses:
         return replace(self, score=self.score * mean)
 
     def results(self, category: int = 1) -> list[dict[str, Any]]:
-        """Rows of a COCO results file; keypoints are x, y, score of each joint."""
+        """Rows of a COCO results file; keypoints are x, y, score of each joint.
+
+        `box` is not called bbox: COCO's tool would take its area for the pose's.
+        """
         triples = np.concatenate((self.keypoints, self.joint_scores[..., None]), 2)
         return [
             {
@@ -74,7 +77,7 @@ class FoundPoses:
                 "category_id": category,
                 "keypoints": [round(float(v), 3) for v in triples[row].ravel()],
                 "score": float(self.score[row]),
-                "bbox": [round(float(v), 2) for v in self.boxes[row]],
+                "box": [round(float(v), 2) for v in self.boxes[row]],
             }
             for row in range(len(self))
         ]

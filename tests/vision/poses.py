@@ -90,7 +90,6 @@ def by_coco(tool: Any, found: FoundPoses, truth: PoseTruth, sigmas: np.ndarray) 
             pose["keypoints"] = (
                 np.c_[found.keypoints[row], found.joint_scores[row]].ravel().tolist()
             )
-            del pose["bbox"]  # else the box's area stands for the pose's
         run = tool(known, known.loadRes(rows), "keypoints")
         run.params.kpt_oks_sigmas = sigmas
         run.evaluate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_joints_are_found_where_they_are(source: DotData) -> None:
     rows = model.predict(image[None], boxes={"0": np.c_[boxes, [0.5, 0.9, 0.7]]}, batch_size=2)
     assert len(rows) == 3
     for row in rows:
-        box = np.argmin(np.abs(boxes - row["bbox"]).sum(1))
+        box = np.argmin(np.abs(boxes - row["box"]).sum(1))
         found = np.array(row["keypoints"]).reshape(3, 3)
         assert np.linalg.norm(found[:, :2] - joints[box], axis=1).max() < 0.6
         assert row["score"] == pytest.approx([0.5, 0.9, 0.7][box] * found[:, 2].mean(), rel=1e-3)
@@ -85,7 +86,7 @@ def test_images_without_boxes_show_one_person_each(source: DotData, tmp_path: Pa
     pixels = source.images.permute(0, 2, 3, 1).numpy()
     rows = model.predict(pixels)
     assert [row["image_id"] for row in rows] == list(range(len(pixels)))
-    assert rows[3]["bbox"] == [0, 0, SIZE[1], SIZE[0]]
+    assert rows[3]["box"] == [0, 0, SIZE[1], SIZE[0]]
     off = np.array(rows[3]["keypoints"]).reshape(3, 3)[:, :2] - source.joints[3].numpy()
     assert np.abs(off).max() < 0.8
     (tmp_path / "in" / "deep").mkdir(parents=True)
@@ -269,6 +270,16 @@ def test_files_without_usable_boxes(
             str(photos), tmp_path / "out.json", boxes=str(tmp_path / "boxes.json")
         )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["boxes.json", "photos"]
+
+
+@pytest.mark.fault
+def test_a_video_without_its_library(
+    source: DotData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "in.mp4").write_bytes(b"a film")
+    with pytest.raises(ImportError, match=r'needs av: pip install "surform\[video\]"'):
+        bright(source).predict_file(str(tmp_path / "in.mp4"), tmp_path / "out.mp4")
 
 
 @pytest.mark.fault
