@@ -77,12 +77,14 @@ def read_boxes(source: Any, names: Sequence[str]) -> dict[str, ImageBoxes]:
 
 def _coco(content: dict[str, Any], path: Path) -> tuple[list[Any], dict[Any, str]]:
     """Annotations that are no crowds, and the names of images by their number."""
-    lacking = [
-        name for name in ("images", "annotations") if not isinstance(content.get(name), list)
-    ]
+    lists = {name: content.get(name) for name in ("images", "annotations")}
+    lacking = [name for name, value in lists.items() if not isinstance(value, list)]
     if lacking:
         raise ValueError(f"{path} is no COCO file with boxes: it lacks {' and '.join(lacking)}")
-    numbers = {image["id"]: Path(image["file_name"]).name for image in content["images"]}
+    for place, image in enumerate(content["images"]):
+        if not isinstance(image, dict) or not {"id", "file_name"} <= set(image):
+            raise ValueError(f"{path}, image {place} lacks an id or a file_name")
+    numbers = {image["id"]: str(image["file_name"]) for image in content["images"]}
     rows = [row for row in content["annotations"] if not row.get("iscrowd")]
     return [{"score": 1.0} | row for row in rows], numbers
 
@@ -90,21 +92,19 @@ def _coco(content: dict[str, Any], path: Path) -> tuple[list[Any], dict[Any, str
 def _by_image(
     rows: list[Any], numbers: dict[Any, str], names: Sequence[str], path: Path
 ) -> dict[str, ImageBoxes]:
-    known = {Path(name).name: name for name in names}
-    counted = {_number(name): name for name in names}
-    counted.pop(None, None)
     held: dict[str, list[tuple[Any, ...]]] = {}
+    find = _Names(names)
     for place, row in enumerate(rows):
         where = f"{path}, entry {place}"
         box = _box(row, where)
         key = row.get("file_name", row.get("image_id"))
-        name = known.get(Path(numbers[key]).name) if key in numbers else None
-        name = name or (known.get(Path(key).name) if isinstance(key, str) else counted.get(key))
+        name = find(numbers.get(key, key), where)
         if name is not None:
             number = row.get("image_id", _number(name))
-            held.setdefault(name, []).append(
-                (number, box, float(row.get("score", 1.0)), int(row.get("category_id", 1)))
-            )
+            score = row.get("score", 1.0)
+            if not isinstance(score, int | float) or not np.isfinite(score):
+                raise ValueError(f"{where} has the score {score!r}, which is no number")
+            held.setdefault(name, []).append((number, box, score, row.get("category_id", 1)))
     if not held:
         raise ValueError(
             f"{path} has boxes, but none of the {len(names)} images (the first one is {names[0]}): "
@@ -115,11 +115,34 @@ def _by_image(
         name: ImageBoxes(
             number if isinstance(number := entries[0][0], int) else places[name],
             np.array([entry[1] for entry in entries], np.float64),
-            np.array([entry[2] for entry in entries]),
+            np.array([entry[2] for entry in entries], np.float64),
             np.array([entry[3] for entry in entries], np.int64),
         )
         for name, entries in held.items()
     }
+
+
+class _Names:
+    """Images by their whole name, the name of their file alone, or the number in it."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = set(names)
+        self.alike: dict[Any, list[str]] = {}
+        for name in names:
+            for key in {Path(name).name, _number(name)} - {None}:
+                self.alike.setdefault(key, []).append(name)
+
+    def __call__(self, key: Any, where: str) -> str | None:
+        """The image that is meant; None where it is not there; ValueError where several might."""
+        if key in self.names:
+            return key
+        found = self.alike.get(Path(key).name if isinstance(key, str) else key, [])
+        if len(found) > 1:
+            raise ValueError(
+                f"{where} is of {key!r}, which may be {found[0]} or {found[1]}: name images by "
+                "file_name, with their folders"
+            )
+        return found[0] if found else None
 
 
 def _box(row: Any, where: str) -> list[float]:

@@ -131,8 +131,9 @@ class PoseEstimator(Pretrained):
         about = self.described()
         if len(about.sets) == 1:
             return locate(heatmaps, about.encodings[0], center, scale)  # type: ignore[arg-type]
-        xy = heatmaps.new_zeros(*heatmaps.shape[:2], 2)
-        score = heatmaps.new_zeros(heatmaps.shape[:2])
+        wide = torch.promote_types(heatmaps.dtype, torch.float32)
+        xy = heatmaps.new_zeros(*heatmaps.shape[:2], 2, dtype=wide)
+        score = heatmaps.new_zeros(heatmaps.shape[:2], dtype=wide)
         for number in dataset.unique().tolist():
             own = (dataset == number).nonzero().flatten()
             encoding: Any = about.encodings[number]

@@ -257,6 +257,8 @@ def test_a_video_comes_back_with_poses(source: DotData, tmp_path: Path) -> None:
         ('[{"image_id": 42, "bbox": [1, 2, 0, 4]}]', "entry 0 has a box of 0 x 4 pixels"),
         ('[{"image_id": 42, "bbox": [1, 2, "x", 4]}]', "which are not four numbers"),
         ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', "has boxes, but none of the 2 images .the fir"),
+        ('[{"image_id": 42, "bbox": [1, 2, 3, 4], "score": "high"}]', "score 'high', which is no"),
+        ('{"images": [{"id": 1}], "annotations": []}', "image 0 lacks an id or a file_name"),
         ('[{"image_id": 42, "bbox": [500, 2, 3, 4]}]', r"the box \(500, 2, 3, 4\) lies beside the"),
     ],
 )  # fmt: skip
@@ -270,6 +272,22 @@ def test_files_without_usable_boxes(
             str(photos), tmp_path / "out.json", boxes=str(tmp_path / "boxes.json")
         )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["boxes.json", "photos"]
+
+
+@pytest.mark.fault
+def test_images_of_one_name(source: DotData, tmp_path: Path) -> None:
+    pixels = source.images[0].permute(1, 2, 0).numpy()
+    for name in ("a/1.png", "b/1.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "in" / name)
+    model, file = bright(source), tmp_path / "boxes.json"
+    for key, value in (("image_id", 1), ("file_name", "1.png")):
+        file.write_text(json.dumps([{key: value, "bbox": [0, 0, 9, 9]}]))
+        with pytest.raises(ValueError, match=r"which may be a/1\.png or b/1\.png: name images by"):
+            model.predict(tmp_path / "in", boxes=file)
+    file.write_text(json.dumps([{"file_name": "b/1.png", "bbox": [0, 0, 9, 9]}]))
+    (row,) = model.predict(tmp_path / "in", boxes=file)
+    assert row["image"] == "b/1.png"
 
 
 @pytest.mark.fault

@@ -142,6 +142,9 @@ def test_several_data_sets_have_heads_targets_and_figures_of_their_own(tmp_path:
     one = module.surrogate.normalized(batch.images[second])
     maps = flip_test(net, one, [], 1)
     torch.testing.assert_close(prediction.output[second, :2], maps)
+    half = prediction.output.bfloat16()  # places in the image need more digits
+    found = module.surrogate.located(half, batch.dataset, batch.center, batch.scale)
+    assert (found.xy.dtype, found.score.dtype) == (torch.float32, torch.float32)
     profiles = module.profiles["validation"]
     assert len(profiles["pck_of_joints/0"]) == 3
     assert len(profiles["pck_of_joints/1"]) == 2
