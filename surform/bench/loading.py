@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from surform.bench.raw_chunks import read_raw
 from surform.data.blocks import plan_blocks
 from surform.data.points_samples import PointSamples
+from surform.data.pose_samples import PoseSamples
 from surform.data.source import FieldSource
 from surform.data.stores import FileStore
 
@@ -74,7 +75,7 @@ def where_time_goes(data: Any, batches: int) -> dict[str, float]:
 
     What was read is read again, when the system has it in memory: what that takes less is the
     disk's or the network's share. Of the rest, the bytes as stored are reading, too. Of samples on
-    meshes, reading is not told from decompressing.
+    meshes, reading is not told from decompressing; of poses, images are read and decoded.
     """
     loader = data.train_dataloader()
     windows = loader.dataset
@@ -82,6 +83,12 @@ def where_time_goes(data: Any, batches: int) -> dict[str, float]:
     if isinstance(windows, PointSamples) and not windows.in_memory:
         count, total, spent, _ = _watched(loader, windows.source, "read", batches)
         found = {"reading and decompressing": spent}
+    elif isinstance(windows, PoseSamples):
+        count, total, spent, _ = _watched(loader, windows.cache, "read", batches)
+        return {
+            "reading and decoding": 1000 * spent / count,
+            "cropping and collating": 1000 * (total - spent) / count,
+        }
     elif isinstance(store, FileStore):
         source = store.source
         count, total, spent, calls = _watched(loader, source, "read_many", batches)

@@ -74,12 +74,17 @@ def _of_config(name: str, workers: int) -> Any:
 
 
 def _of_path(path: str, workers: int) -> Any:
-    """Samples on meshes, or all fields on one grid as inputs and targets in short windows."""
+    """Poses, samples on meshes, or all fields on one grid, in and out in short windows."""
     from surform.data.fields import expand_paths, open_fields
     from surform.data.fields_module import FieldsData
     from surform.data.points_files import holds_points
     from surform.data.points_module import PointsData
+    from surform.data.pose_open import holds_poses
 
+    if holds_poses(path):
+        from surform.data.pose_module import PoseData
+
+        return PoseData(path, workers=workers, cache="files", split={"train": 1.0})
     streamed: dict[str, Any] = {"workers": workers, "cache": "files", "split": {"train": 1.0}}
     if holds_points(expand_paths(path)[0]):
         return PointsData(path, **streamed)

@@ -84,8 +84,13 @@ def run(args: argparse.Namespace) -> int:
     elif Path(args.name).exists() or "://" in args.name or args.name == "digits":
         from surform.cli.info_images import is_images, show_images
         from surform.data.points_files import holds_points
+        from surform.data.pose_open import holds_poses
 
-        if is_images(args.name):
+        if holds_poses(args.name):
+            from surform.cli.info_poses import show_poses
+
+            show_poses(console, args.name)
+        elif is_images(args.name):
             show_images(console, args.name)
         elif holds_points(args.name):
             from surform.cli.info_points import show_points

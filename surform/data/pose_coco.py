@@ -270,7 +270,7 @@ def _joints(
 
 def _triples(values: Any, count: int, key: str, where: str) -> np.ndarray:
     try:
-        found = np.array(values, np.float64).ravel()
+        found = np.array([] if values is None else values, np.float64).ravel()
     except (TypeError, ValueError):
         found = np.zeros(0)
     if len(found) != 3 * count:

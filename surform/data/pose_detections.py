@@ -49,7 +49,7 @@ def read_detections(
             left_out[list(left_out)[why]] += 1
     if not rows:
         raise ValueError(
-            f"{path} has no box in any image of {found_in.name}: of {len(entries):,} detections "
+            f"{path} has no box in any image of {found_in.name}: of {len(entries):,} detections, "
             + ", ".join(f"{count:,} are {what}" for what, count in left_out.items() if count)
         )
     values = empty_persons(len(rows), len(found_in.own))

@@ -13,7 +13,7 @@ from surform.data.pose_keypoints import KeypointSet
 from surform.data.pose_records import PoseFile
 from surform.data.splits import SPLITS
 
-__all__ = ["ANNOTATIONS", "ENCODINGS", "PoseSet", "open_pose_sets"]
+__all__ = ["ANNOTATIONS", "ENCODINGS", "PoseSet", "holds_poses", "open_pose_sets"]
 
 ANNOTATIONS = "annotations.json"  # in a folder that is given as a whole
 # as in surform.vision.heatmap_targets, which lies above
@@ -65,6 +65,12 @@ def open_pose_sets(path: Any, defaults: Mapping[str, Any]) -> list[PoseSet]:
     if not entries:
         raise ValueError("data.path is an empty list: name at least one data set")
     return [_open(entry, defaults) for entry in entries]
+
+
+def holds_poses(path: str) -> bool:
+    """Whether a path is a JSON file, or a folder with annotations of keypoints."""
+    where = Path(path)
+    return where.suffix == ".json" or (where / ANNOTATIONS).is_file()
 
 
 def _open(entry: Any, defaults: Mapping[str, Any]) -> PoseSet:

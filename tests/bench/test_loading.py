@@ -19,6 +19,7 @@ from surform.data.selection import Selection
 from surform.data.source import FieldSource
 from tests.data.conftest import make_flow
 from tests.data.point_files import store
+from tests.data.pose_files import document, write
 
 WINDOWS: dict[str, Any] = {
     "inputs": ["w"], "targets": ["p"], "input_steps": 2, "target_steps": 2, "batch_size": 4,
@@ -153,3 +154,11 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, capsys: Any) -> None
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_poses_by_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, document(70))
+    assert main(["bench", "data", str(path), "--workers", "0", "--batches", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "reading and decoding" in printed
+    assert "cropping and collating" in printed

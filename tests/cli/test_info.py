@@ -144,3 +144,18 @@ def test_a_shipped_model_says_how_to_make_its_data(capsys):
     assert main(["info", "factformer-kolmogorov"]) == 0
     out = capsys.readouterr().out
     assert "surform generate kolmogorov --out flow.zarr --samples 8 --seed 1000003" in out
+
+
+def test_annotations_of_keypoints(tmp_path, capsys):
+    from tests.data.pose_files import document, write
+
+    content = document()
+    content["annotations"][0]["iscrowd"] = 1
+    content["annotations"][1]["keypoints"][:3] = [0, 0, 0]
+    path = write(tmp_path, content)
+    assert main(["info", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert f"{path}: 5 persons in 6 images" in text
+    assert "images of 96 x 128 pixels" in text
+    assert "joints (coco): nose 80%, left_eye 100%" in text
+    assert "left out: 1 crowds" in text
