@@ -114,6 +114,23 @@ PROMISED = {
     "other inputs at prediction": (
         "operators/test_point_files.py::test_data_that_the_model_was_not_trained_for"
     ),
+    "damaged photo of poses": "data/test_pose_faults.py::test_a_corrupt_jpeg",
+    "annotations that cannot be": "data/test_pose_faults.py::test_annotations",
+    "16-bit or transparent photo": (
+        "data/test_pose_faults.py::test_images_that_cannot_be_read_exactly"
+    ),
+    "photo turned by EXIF": (
+        "data/test_pose_faults.py::test_photos_whose_annotations_are_for_the_stored_side"
+    ),
+    "missing photo or folder": "data/test_pose_faults.py::test_missing_files_and_folders",
+    "joints of another set": "data/test_pose_faults.py::test_other_joints_than_the_set",
+    "skeleton of other joints": "data/test_pose_faults.py::test_a_skeleton_of_other_joints",
+    "unknown category": "data/test_pose_faults.py::test_no_category_of_the_set",
+    "file without annotations": "data/test_pose_faults.py::test_no_annotations",
+    "nobody with a joint": "data/test_pose_faults.py::test_nobody_with_a_labelled_joint",
+    "poses divided twice": "data/test_pose_faults.py::test_empty_and_double_splits",
+    "detections of other images": "data/test_pose_faults.py::test_detections",
+    "stopped drawing of figures": "data/test_figures.py::test_a_stopped_run_is_continued",
     "joints of network and data": "vision/test_pose_task.py::test_what_does_not_go_together",
     "teacher of other joints": "vision/test_pose_task.py::test_teachers_that_cannot_teach",
     "AP without areas": ("vision/test_pose_evaluation.py::test_a_metric_that_needs_areas_says_so"),

@@ -6,6 +6,7 @@ looks along +z, +y is up, +x is its left.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +21,15 @@ _LIMITS = {
     "knee": (0, 135),
 }  # fmt: skip
 # style -> angle -> (mean, deviation) in degrees; other angles are spread around 0 by 12
-_ARMS = {
+Style = Mapping[str, tuple[float, float]]
+_ARMS: Mapping[str, Style] = {
     "hanging": {"shoulder_flex": (0, 15), "shoulder_out": (8, 8), "elbow": (15, 15)},
     "swinging": {"shoulder_flex": (10, 35), "shoulder_out": (8, 8), "elbow": (45, 30)},
     "reaching": {"shoulder_flex": (75, 35), "shoulder_out": (20, 25), "elbow": (35, 35)},
     "raised": {"shoulder_flex": (120, 35), "shoulder_out": (25, 25), "elbow": (45, 40)},
     "aside": {"shoulder_flex": (10, 25), "shoulder_out": (75, 25), "elbow": (40, 40)},
 }
-_LEGS = {
+_LEGS: Mapping[str, Style] = {
     "standing": {"hip_flex": (3, 6), "hip_out": (4, 5), "knee": (5, 6)},
     "walking": {"hip_flex": (10, 28), "hip_out": (3, 5), "knee": (28, 25)},
     "sitting": {"hip_flex": (88, 12), "hip_out": (10, 10), "knee": (85, 20)},
@@ -198,9 +200,7 @@ def _swing(angles: dict[str, float], joint: str, side: float) -> np.ndarray:
     return _turn("x", -flex) @ _turn("z", side * out) @ _turn("y", side * turn)
 
 
-def _angles(
-    generator: np.random.Generator, style: dict[str, tuple[float, float]]
-) -> dict[str, float]:
+def _angles(generator: np.random.Generator, style: Style) -> dict[str, float]:
     found = {}
     for name, (least, largest) in _LIMITS.items():
         mean, deviation = style.get(name, (0.0, 12.0))
@@ -208,12 +208,11 @@ def _angles(
     return found
 
 
-def _both(name: str, place: object) -> dict[str, np.ndarray]:
-    sides = (("left", _LEFT), ("right", _RIGHT))
-    return {f"{side}_{name}": place(sign) for side, sign in sides}  # type: ignore[operator]
+def _both(name: str, place: Callable[[float], np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"left_{name}": place(_LEFT), f"right_{name}": place(_RIGHT)}
 
 
-def _choose(generator: np.random.Generator, styles: dict[str, object]) -> str:
+def _choose(generator: np.random.Generator, styles: Mapping[str, Style]) -> str:
     return list(styles)[int(generator.integers(len(styles)))]
 
 

@@ -23,7 +23,8 @@ def background(generator: np.random.Generator, height: int, width: int) -> np.nd
     if blur > 0.6:
         picture = picture.filter(ImageFilter.GaussianBlur(blur))
     values = np.asarray(picture, np.float32).copy()
-    ramp = np.linspace(*generator.uniform(0.75, 1.2, 2), width)
+    left, right = generator.uniform(0.75, 1.2, 2).tolist()
+    ramp = np.linspace(left, right, width)
     return values * ramp[None, :, None].astype(np.float32) + _texture(generator, height, width)
 
 
@@ -35,7 +36,7 @@ def put_in_front(generator: np.random.Generator, canvas: Canvas, nearest: float)
     if generator.random() < 0.5:
         radius = generator.uniform(0.008, 0.04) * width
         top = np.array([x, -radius - 1]), np.array([x + generator.normal(0, 12), height + 9.0])
-        depths, thick = (nearest * 0.8,) * 2, (0.05, 0.05)
+        depths, thick = (nearest * 0.8, nearest * 0.8), (0.05, 0.05)
         canvas.draw(Capsule(*top, (radius, radius), depths, thick, cloth), -1)
         return
     across, down = generator.uniform(0.06, 0.3) * width, generator.uniform(0.08, 0.35) * height

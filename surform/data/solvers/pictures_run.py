@@ -88,7 +88,7 @@ class _Partial:
         number = len(self.done)
         kind = self.request.parameters.get("format", "png")
         name = f"{number:06d}.{kind}"
-        options = {"quality": _QUALITY, "subsampling": 0} if kind == "jpg" else {}
+        options: dict[str, Any] = {"quality": _QUALITY, "subsampling": 0} if kind == "jpg" else {}
         Image.fromarray(picture.pixels).save(self._data / "images" / name, **options)
         height, width = picture.pixels.shape[:2]
         image = {"id": number, "file_name": name, "height": height, "width": width}
