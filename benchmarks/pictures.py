@@ -9,13 +9,16 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 import surform
 from surform.data.solvers.generate import generate
+from surform.data.solvers.options import find_solver
 from surform.reports import fields
 from surform.reports.images import png
+from surform.reports.meshes import at_points
 
 __all__ = ["main"]
 
@@ -30,6 +33,7 @@ def main() -> None:
     _save("kolmogorov-rollout", _rollout(args.demo))
     with tempfile.TemporaryDirectory() as folder:
         _save("galerkin-burgers", _burgers(Path(folder)))
+    _save("gnot-ns2d-c-u", _flow())
 
 
 def _save(name: str, figure: Figure) -> None:
@@ -50,6 +54,13 @@ def _burgers(folder: Path) -> Figure:
     data = xr.open_zarr(path)
     prediction = surform.load_model("galerkin-burgers").predict(data)
     return fields(prediction["u"].isel(sample=0), data["u"].isel(sample=0))
+
+
+def _flow() -> Figure:
+    """Velocity past circles that the shipped GNOT has not seen."""
+    sample = find_solver("ns2d-c")(np.random.default_rng([7, 0]))
+    (prediction,) = surform.load_model("gnot-ns2d-c").predict([sample])
+    return at_points(sample.points, prediction[:, 0], sample.targets[:, 0], label="u", axes="xy")
 
 
 if __name__ == "__main__":
