@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import xarray as xr
 
-from benchmarks.channel import Case, Run, figures
+from benchmarks.channel import PUBLISHED, Case, Run, figures, figures_of_data
 from benchmarks.tables import BEGIN, END, PAGE, tables, with_tables
 
 
@@ -45,3 +47,22 @@ def test_a_channel_run_goes_on_and_never_counts_its_spin_up(tmp_path: Path) -> N
         assert figures(again)[0] == figures(longer)[0]
         with pytest.raises(ValueError, match="begun with 3 frames of spin-up, not 1"):
             Run(Case((8, 17, 8), (3.0, 1.0), 0.1), 0.01, file)
+
+
+def test_stored_turbulence_is_compared_as_it_stands() -> None:
+    plus = np.array([0, 11.1, 22.2, 33.4, 44.5, 66.7, 100, 122, 150, 178])
+    u_tau, nu = 180 / 4200, 1 / 4200
+    y = np.concatenate([plus, 356 - plus[-2::-1]]) * nu / u_tau
+    mean = np.interp(np.minimum(y, 2 - y) * u_tau / nu, *np.insert(PUBLISHED, 0, 0, axis=0).T)
+    wave = np.sin(2 * np.pi * np.arange(8) / 8)  # along x, of rms 1 / sqrt(2)
+    dims = ("sample", "time", "x", "y", "z")
+    zero = np.zeros((1, 2, 8, len(y), 2))
+    u = zero + u_tau * (mean[:, None] + 2 * wave[:, None, None])
+    axes = {"x": np.arange(8) / 8, "y": y, "z": [0.0, 0.5]}
+    fields = {"u": (dims, u), "v": (dims, zero), "w": (dims, zero)}
+    fields["wall_stress"] = (("sample", "time"), np.full((1, 2), u_tau**2))
+    found, _ = figures_of_data(xr.Dataset(fields, axes))
+    assert found["Re_tau"] == pytest.approx(180)
+    assert found["peak u' rms+"] == pytest.approx(2**0.5, rel=1e-5)
+    assert found["peak -u'v'+"] == pytest.approx(0, abs=1e-6)
+    assert 0 < found["largest difference of U+"] < 0.3  # of straight lines between the points
