@@ -43,6 +43,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "text_cct": "surform.vision.text_cct:TextCCT",
         "text_cvt": "surform.vision.text_cct:TextCVT",
         "text_vit_lite": "surform.vision.text_cct:TextViTLite",
+        "equiformer_v2": "surform.atomistic.equiformer_v2:EquiformerV2",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -51,6 +52,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "series": "surform.forecasting.forecaster:Forecaster",
         "pose": "surform.vision.pose_estimator:PoseEstimator",
         "images": "surform.vision.classifier:ImageClassifier",
+        "atoms": "surform.atomistic.potential:Potential",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
@@ -83,6 +85,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pathformer": "surform.hub.official.pathformer:SYSTEM",
         "vitpose": "surform.hub.official.vitpose:SYSTEM",
         "cct": "surform.hub.official.cct:SYSTEM",
+        "equiformer_v2": "surform.hub.official.equiformer_v2:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write
@@ -114,6 +117,7 @@ _SINGULAR = {
 
 # The module whose absence tells which extra to install.
 _EXTRAS: dict[str, str] = {
+    "ase": "atomistic",
     "timm": "vision",
     "sklearn": "vision",
     "pandas": "tables",

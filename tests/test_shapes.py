@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 PATHS = (
     "attention/test_kernels.py",
     "attention/test_keysum.py",
+    "attention/test_graph.py",
     "layers",
     "operators/test_factorized_block.py",
     "hub/test_official_galerkin.py",
@@ -30,6 +31,7 @@ PATHS = (
     "hub/test_official_samformer.py",
     "hub/test_official_cct.py",
     "hub/test_official_vitpose.py",
+    "hub/test_official_equiformer_v2.py",
 )
 
 

@@ -12,6 +12,7 @@ from surform.attention.batch_last import softmax_batch_last
 from surform.attention.dispatch import explain, kernels, kind, kinds, register, use
 from surform.attention.flow import flow
 from surform.attention.fourier import fourier
+from surform.attention.graph import edge_weights, graph
 from surform.attention.keysum import key_sums, keysum
 from surform.attention.linear import linear
 from surform.attention.normalized import normalized_linear
@@ -20,9 +21,11 @@ from surform.attention.softmax import softmax
 
 __all__ = [
     "axial",
+    "edge_weights",
     "explain",
     "flow",
     "fourier",
+    "graph",
     "kernels",
     "key_sums",
     "keysum",

@@ -15,7 +15,7 @@ from surform.data.atomic import replacing
 from surform.data.normalizers import Normalizer
 from surform.hub.building import build_net, call
 from surform.hub.official.accounting import Accounting, account
-from surform.hub.official.checkpoint import read_checkpoint
+from surform.hub.official.checkpoint import open_checkpoint
 from surform.hub.official.fixture import System
 from surform.hub.pretrained import Pretrained
 from surform.hub.recorded import plain
@@ -60,7 +60,7 @@ def from_official(
     official: System = find("official", system)
     if kind is not None and kind not in official.kinds:
         raise ValueError(f"{system} has no kind {kind!r}: choose {', '.join(official.kinds)}")
-    state = read_checkpoint(checkpoint)
+    state, file = open_checkpoint(checkpoint, official.unpack)
     if official.translate is not None:
         state = official.translate(state)
     if constructor is None:
@@ -80,7 +80,8 @@ def from_official(
         official, state, constructor, kind, dict(options or {}), str(checkpoint)
     )
     source = f"{official.name}: {Path(checkpoint).name}"
-    return Converted(wrap(net, official, source, str(checkpoint)), accounting)
+    statistics = {} if official.statistics is None else official.statistics(file)
+    return Converted(wrap(net, official, source, str(checkpoint), statistics), accounting)
 
 
 def convert_state(
@@ -132,14 +133,23 @@ def to_official(model: Pretrained, system: str, folder: str | Path) -> Path:
     return folder
 
 
-def wrap(net: nn.Module, official: System, source: str, where: str) -> Pretrained:
+def wrap(
+    net: nn.Module,
+    official: System,
+    source: str,
+    where: str,
+    statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+) -> Pretrained:
     """The surrogate of a converted network; normalisers without statistics change nothing.
 
     Args:
         source: where the weights come from, for the model card.
         where: the file, for errors.
+        statistics: (mean, deviation) of normalisers by their names.
     """
     model = call(find("surrogates", official.surrogate), {"net": net}, where)
+    for name, (mean, deviation) in (statistics or {}).items():
+        model.normalizers()[name].fit(mean, deviation)
     unknown = [each for each in model.normalizers().values() if not bool(each.fitted)]
     for normalizer in unknown:
         _fit_identity(normalizer)

@@ -15,7 +15,13 @@ SIZES = st.tuples(
     st.integers(1, 5),
 )  # fmt: skip
 LAYOUTS = st.sampled_from(["heads outside", "heads inside", "strided"])
-OWN_TESTS = ("probsparse", "softmax_batch_last", "key_sums", "keysum")  # see their own test files
+OWN_TESTS = (
+    "probsparse",
+    "softmax_batch_last",
+    "key_sums",
+    "keysum",
+    "graph",
+)  # see their own test files
 FAST = {
     kind: [k.name for k in attention.kernels(kind)]
     for kind in attention.kinds()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surform.hub.weights import read_tensors
 
-__all__ = ["read_checkpoint"]
+__all__ = ["open_checkpoint", "read_checkpoint"]
 
 # Where training scripts keep the state dict inside their checkpoint.
 _HOLDERS = ("state_dict", "model_state_dict", "model", "net", "module", "params", "weights")
@@ -27,12 +27,28 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: no such file.
         ValueError: it needs unpickling of objects, is damaged, or holds no state dict.
     """
+    return open_checkpoint(path)[0]
+
+
+def open_checkpoint(
+    path: str | Path, unpack: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state dict, and the whole file that it is in ({} for bare ones); errors as above.
+
+    Args:
+        unpack: puts the weights that count where the state dict is, e.g. averaged ones.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     if path.suffix == ".safetensors":
-        return _without_prefix(read_tensors(path))
-    return _without_prefix(_find_state(_read(path), path))
+        return _without_prefix(read_tensors(path)), {}
+    file = _read(path)
+    if unpack is not None and isinstance(file, dict):
+        file = unpack(file)
+    state = _find_state(file, path)
+    whole = {} if state is file or not isinstance(file, dict) else file
+    return _without_prefix(state), whole
 
 
 def _read(path: Path) -> Any:

@@ -138,6 +138,8 @@ class System:
     complete(constructor, state) -> official constructor arguments with what only weights tell.
     translate(state) -> official state dict of what another version of the code base saved (other
         state dicts come back unchanged); ValueError says what does not fit.
+    unpack(file) -> a checkpoint file with the weights that count as its state dict.
+    statistics(file) -> {name of a normaliser of the surrogate: (mean, deviation)} of a checkpoint.
     """
 
     name: str
@@ -151,6 +153,8 @@ class System:
     modes: tuple[str, ...] = ("eval", "train")
     complete: Callable[[dict[str, Any], State], dict[str, Any]] | None = None
     translate: Callable[[State], State] | None = None
+    unpack: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    statistics: Callable[[dict[str, Any]], dict[str, tuple[Tensor, Tensor]]] | None = None
     describe: Callable[[nn.Module], dict[str, Any] | None] | None = None
     noise: tuple[str, ...] = ()
 

@@ -1,0 +1,1 @@
+"""Potentials of atomic systems: energies, forces and stresses of molecules, crystals, surfaces."""

@@ -1,0 +1,137 @@
+"""A network with the units of what it was trained on: structures of atoms in, eV and eV/Å out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from surform.atomistic.equiformer_v2 import Energies
+from surform.data.atoms_neighbors import Neighbors, neighbor_list
+from surform.data.normalizers import Normalizer
+from surform.hub.pretrained import Pretrained
+
+__all__ = ["Potential"]
+
+
+class Potential(Pretrained):
+    """Energies, forces and virials in the units of the training data (eV and Å, as a rule).
+
+    Args:
+        net: a registered potential, such as `equiformer_v2`.
+        tolerant: neighbours as near as the first one beyond `max_neighbors` are kept, too.
+    """
+
+    kind: ClassVar[str] = "atoms"
+    usage: ClassVar[str] = "energy, forces, virial = model.evaluate(positions, atomic_numbers)  # Å"
+
+    def __init__(self, net: nn.Module, tolerant: bool = False) -> None:
+        super().__init__(net)
+        self.tolerant = tolerant
+        self.energy, self.forces = Normalizer(), Normalizer()
+
+    def settings(self) -> dict[str, Any]:
+        return {"tolerant": self.tolerant}
+
+    def check_statistics(self) -> None:
+        """ValueError when the statistics are not single numbers, or would bend forces."""
+        for name, module in (("energy", self.energy), ("forces", self.forces)):
+            if module.mean.numel() != 1:
+                raise ValueError(f"the statistics of {name} must be one number each")
+        if float(self.forces.mean.abs()) > 0:
+            raise ValueError(
+                f"the mean of the forces is {float(self.forces.mean)}, but must be 0: any other "
+                "would pick a direction"
+            )
+
+    def neighbors(
+        self,
+        positions: Float[Tensor, "n 3"],
+        *,
+        cell: Tensor | None = None,
+        pbc: Tensor | bool | None = None,
+        batch: Tensor | None = None,
+    ) -> Neighbors:
+        """The edges that the network wants of these atoms; see `neighbor_list`."""
+        net: Any = self.net
+        return neighbor_list(
+            positions,
+            net.cutoff,
+            cell=cell,
+            pbc=pbc,
+            batch=batch,
+            max_neighbors=net.max_neighbors,
+            tolerant=self.tolerant,
+        )
+
+    def evaluate(
+        self,
+        positions: Float[Tensor, "n 3"],
+        atomic_numbers: Int[Tensor, " n"],
+        *,
+        cell: Tensor | None = None,
+        pbc: Tensor | bool | None = None,
+        batch: Tensor | None = None,
+        structures: int | None = None,
+    ) -> Energies:
+        """Neighbours, then energies and forces, of one structure or several.
+
+        Args:
+            positions: [Å]. cell, pbc, batch: as for `neighbor_list`.
+            structures: their number, where the last ones may have no atom.
+        """
+        found = self.neighbors(positions, cell=cell, pbc=pbc, batch=batch)
+        dtype = self.energy.mean.dtype
+        return self(
+            positions.to(dtype),
+            atomic_numbers,
+            found.edge_index,
+            found.shifts.to(dtype),
+            batch=batch,
+            structures=structures,
+        )
+
+    def forward(
+        self,
+        positions: Float[Tensor, "n 3"],
+        atomic_numbers: Int[Tensor, " n"],
+        edge_index: Int[Tensor, "2 e"],
+        shifts: Float[Tensor, "e 3"] | None = None,
+        *,
+        batch: Int[Tensor, " n"] | None = None,
+        structures: int | None = None,
+        edge_rot_mat: Float[Tensor, "e 3 3"] | None = None,
+    ) -> Energies:
+        """As the network's `forward`, in physical units."""
+        found = self.net(
+            positions,
+            atomic_numbers,
+            edge_index,
+            shifts,
+            batch=batch,
+            structures=structures,
+            edge_rot_mat=edge_rot_mat,
+        )
+        energy = self.energy.denormalize(found.energy)
+        forces = found.forces
+        if found.virial is not None:  # derivatives of the energy, not of targets of their own
+            assert forces is not None
+            return Energies(energy, forces * self.energy.std, found.virial * self.energy.std)
+        if forces is not None:
+            forces = self.forces.denormalize(forces)
+        return Energies(energy, forces)
+
+    def example_inputs(self) -> dict[str, Tensor]:
+        """A water molecule and a lone argon atom, as one graph of two pieces."""
+        dtype = self.energy.mean.dtype
+        positions = torch.tensor(
+            [[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0], [0.0, 0.0, 50.0]], dtype=dtype
+        )
+        found = neighbor_list(positions, 3.0)
+        return {
+            "positions": positions,
+            "atomic_numbers": torch.tensor([8, 1, 1, 18]),
+            "edge_index": found.edge_index,
+        }

@@ -1,0 +1,115 @@
+"""Forces and virials as exact derivatives of the energy; edges that end smoothly."""
+
+from __future__ import annotations
+
+import torch
+
+from surform.data.atoms_neighbors import neighbor_list
+from tests.atomistic.structures import (
+    CELL,
+    CRYSTAL,
+    CRYSTAL_NUMBERS,
+    ETHANOL,
+    NUMBERS,
+    measured,
+    network,
+    of,
+)
+
+CONSERVATIVE = {"forces": "conservative", "envelope": 5}
+STEP = 1e-5
+
+
+def energy_of(net, positions, numbers, **options):
+    with torch.no_grad():
+        return float(of(net, positions, numbers, **options).energy)
+
+
+def slope(function):
+    """Central differences of order four."""
+    a, b = (function(k * STEP) - function(-k * STEP) for k in (1, 2))
+    return (8 * a - b) / (12 * STEP)
+
+
+def test_forces_are_the_gradient_of_the_energy_also_along_the_poles():
+    """Two bonds lie exactly along the polar axis of all harmonics, one up, one down."""
+    net = network(**CONSERVATIVE)
+    positions = torch.cat((ETHANOL, ETHANOL[:1] + torch.tensor([[0.0, 1.4, 0.0]]).double()))
+    numbers = torch.cat((NUMBERS, torch.tensor([1])))
+    forces = of(net, positions, numbers).forces.detach()
+    assert float(forces.abs().max()) > 1e-3
+    for atom, axis in ((0, 0), (9, 2), (9, 1)):
+        step = torch.zeros_like(positions)
+        step[atom, axis] = 1.0
+        found = slope(lambda t, step=step: energy_of(net, positions + t * step, numbers))
+        assert abs(found + float(forces[atom, axis])) < 1e-9
+
+
+def test_the_virial_is_the_derivative_with_respect_to_strain():
+    net = network(**CONSERVATIVE, activation="gate", grid_mlp=False)
+    virial = of(net, CRYSTAL, CRYSTAL_NUMBERS, cell=CELL).virial[0].detach()
+    torch.testing.assert_close(virial, virial.t())
+    for i, j in ((0, 0), (1, 2)):
+        strain = torch.zeros(3, 3).double()
+        strain[i, j] += 0.5
+        strain[j, i] += 0.5
+
+        def strained(t, strain=strain):
+            f = torch.eye(3).double() + t * strain
+            return energy_of(net, CRYSTAL @ f, CRYSTAL_NUMBERS, cell=CELL @ f)
+
+        assert abs(slope(strained) - float(virial[i, j])) < 1e-8
+
+
+def test_forces_can_be_trained_on():
+    """The gradient of a loss of forces, against differences of that loss."""
+    net = network(**CONSERVATIVE, depth=1).train()
+    weight = net.blocks[0].attention.convolution1.zero.weight
+    target = torch.randn(9, 3, generator=torch.Generator().manual_seed(0)).double()
+
+    def loss():
+        return (of(net, ETHANOL, NUMBERS).forces - target).square().sum()
+
+    loss().backward()
+    direction = weight.grad / weight.grad.norm()
+    start = weight.detach().clone()
+
+    def moved(t):
+        with torch.no_grad():
+            weight.copy_(start + t * direction)
+        return float(loss().detach())
+
+    assert abs(slope(moved) - float(weight.grad.norm())) < 1e-7 * float(weight.grad.norm()) + 1e-9
+
+
+def test_nothing_jumps_at_the_cutoff_with_an_envelope():
+    numbers = torch.tensor([8, 1, 6])
+
+    def at(net, distance):
+        positions = torch.tensor([[0.0, 0, 0], [distance, 0, 0], [0.0, 1.3, 0.2]]).double()
+        return measured(net, positions, numbers)
+
+    smooth, abrupt = network(**CONSERVATIVE), network(forces="conservative")
+    gaps = [float((at(n, 4.9999).forces - at(n, 5.0001).forces).norm()) for n in (smooth, abrupt)]
+    assert gaps[0] < 1e-6
+    assert gaps[1] > 1e-4
+    # a lone pair fades into two lone atoms
+    pair = torch.tensor([[0.0, 0, 0], [4.995, 0, 0]]).double()
+    lone = measured(smooth, pair * 2, numbers[:2])
+    near = measured(smooth, pair, numbers[:2])
+    assert float((near.energy - lone.energy).abs()) < 1e-7
+    assert 0 < float(near.forces.abs().max()) < 1e-4
+
+
+def test_no_net_force_and_no_torque():
+    net = network(**CONSERVATIVE)
+    forces = measured(net, ETHANOL, NUMBERS).forces
+    torch.testing.assert_close(forces.sum(0), torch.zeros(3).double(), rtol=0, atol=1e-12)
+    torque = torch.linalg.cross(ETHANOL, forces).sum(0)
+    torch.testing.assert_close(torque, torch.zeros(3).double(), rtol=0, atol=1e-5)  # of the grid
+
+
+def test_all_neighbours_are_seen_without_a_limit():
+    net = network(**CONSERVATIVE)
+    assert net.max_neighbors is None
+    assert len(neighbor_list(CRYSTAL, 5.0, cell=CELL).distances) > 3 * 12
