@@ -26,6 +26,7 @@ _MODULES = (
     "benchmarks.card",
     "benchmarks.samformer",
     "benchmarks.vitpose",
+    "benchmarks.equiformer_v2",
     "benchmarks.forecasting",
     "benchmarks.cct",
 )
