@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,27 +21,33 @@ _PLAIN = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
 _ALPHA = ("LA", "PA", "La", "RGBA", "RGBa")
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 _ORIENTATION = 0x0112
+# what Pillow cuts to 8 bits in silence; BGR;16 are 5 or 6 bits per channel
+_DEEP = re.compile(r"(?!BGR)\w+;(12|16|32)")
+
+
+class _RefusedError(ValueError):
+    """A whole image that cannot be taken as it is."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself: height and width [pixels], and whether it is grey."""
+    """What an image file says of itself: height and width [pixels]."""
 
     size: tuple[int, int]
-    grey: bool
 
 
 def read_header(path: Path) -> Header:
     """The header of an image file; pixels are not decoded.
 
     Raises:
-        ValueError: no image, an empty file, or pixels of more than 8 bits.
+        ValueError: no image, an empty file, several pictures, or pixels of more than 8 bits.
     """
     with _opened(path) as image:
-        _check_mode(image, path)
-        turned = image.getexif().get(_ORIENTATION) in _TURNED
+        _check_kind(image, path)
+        # Pillow gives the upright size of TIFF files, of others that of the stored pixels
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _TURNED
         size = (image.width, image.height) if turned else (image.height, image.width)
-        return Header(size, image.mode in ("1", "L", "LA", "La"))
+        return Header(size)
 
 
 def read_image(path: Path, channels: int) -> np.ndarray:
@@ -49,10 +56,11 @@ def read_image(path: Path, channels: int) -> np.ndarray:
     Grey images repeat themselves in three channels; one channel is the luminance of colors.
 
     Raises:
-        ValueError: a damaged file, pixels of more than 8 bits, or transparent ones.
+        ValueError: a damaged file, several pictures, pixels of more than 8 bits, or transparent
+            ones.
     """
     with _opened(path) as image:
-        _check_mode(image, path)
+        _check_kind(image, path)
         upright = ImageOps.exif_transpose(image)
         _check_opaque(upright, path)
         pixels = np.asarray(upright.convert("RGB" if channels == 3 else "L"))
@@ -65,25 +73,45 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with Image.open(path) as image:
             yield image
+    except _RefusedError:
+        raise
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no image {path}") from error
     except UnidentifiedImageError as error:
         empty = path.stat().st_size == 0
         what = "is empty (0 bytes)" if empty else "is no image that can be read"
         raise ValueError(f"{path} {what}: replace or remove it") from error
-    except (OSError, SyntaxError, EOFError, IndexError) as error:  # of decoders
-        reason = first_line(error)
-        raise ValueError(f"{path} is damaged ({reason}): replace or remove it") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large to decode ({first_line(error)})") from error
+    except Exception as error:  # decoders raise errors of every kind
+        reason = first_line(error)
+        raise ValueError(f"{path} is damaged ({reason}): replace or remove it") from error
 
 
-def _check_mode(image: Any, path: Path) -> None:
-    if image.mode not in (*_PLAIN, *_ALPHA):
-        raise ValueError(
-            f"{path} has pixels of the kind {image.mode!r}, which are no 8-bit ones: convert it, "
+def _check_kind(image: Any, path: Path) -> None:
+    """Pixels of 8 bits, and one picture only."""
+    kinds = [image.mode] if image.mode not in (*_PLAIN, *_ALPHA) else list(_deep(image))
+    if kinds:
+        raise _RefusedError(
+            f"{path} has pixels of the kind {kinds[0]!r}, which are no 8-bit ones: convert it, "
             "or give the images as an array (.npz, .zarr), whose values are taken as they are"
         )
+    # beside the photograph, cameras keep previews in the same file (MPO)
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise _RefusedError(
+            f"{path} holds {image.n_frames} pictures, and which one is meant is not known: keep one"
+        )
+
+
+def _deep(image: Any) -> Iterator[str]:
+    """Kinds of stored pixels with more than 8 bits, which `image.mode` does not tell."""
+    for tile in image.tile:
+        given = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        kind = str(given[0])
+        if _DEEP.match(kind):
+            yield kind
+        elif tile[0].startswith("ppm") and given[-1] > 255:  # the largest value
+            yield f"{kind};16"
 
 
 def _check_opaque(image: Any, path: Path) -> None:
@@ -91,7 +119,7 @@ def _check_opaque(image: Any, path: Path) -> None:
         return
     alpha = np.asarray(image.convert("RGBA"))[..., 3]
     if alpha.min() < 255:
-        raise ValueError(
+        raise _RefusedError(
             f"{path} is transparent in parts, and what shows through is not known: give it a "
             "background"
         )

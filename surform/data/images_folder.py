@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ __all__ = ["FolderImages", "image_files", "open_folder", "open_unlabelled"]
 
 _SPLITS = {"train": "train", "val": "validation", "valid": "validation"}
 _SPLITS |= {"validation": "validation", "test": "test"}
-_SYSTEM = ("Thumbs.db", "desktop.ini")  # of file managers, as are hidden files
+_SYSTEM = ("Thumbs.db", "desktop.ini", "__MACOSX")  # of file managers, as is what is hidden
 _COLORS = {1: ("grey",), 3: ("red", "green", "blue")}
 
 
@@ -76,10 +77,10 @@ def open_folder(
         classes: names of the folders in the order of their numbers; None sorts them.
 
     Raises:
-        ValueError: no classes or no images, a file that is no image, or a class that is not known.
+        ValueError: no classes or no images, a file that is no image, a class that is not known, or
+            something that would be left out.
     """
-    divided = {split: root / name for name, split in _SPLITS.items() if (root / name).is_dir()}
-    holders = divided if "train" in divided else {"": root}
+    holders = _splits(root) or {"": root}
     known = tuple(classes) if classes is not None else tuple(_folders(next(iter(holders.values()))))
     if not known:
         raise ValueError(
@@ -89,6 +90,7 @@ def open_folder(
     labels: list[int] = []
     parts: dict[str, np.ndarray] = {}
     for split, holder in holders.items():
+        _refuse_loose(holder)
         first = len(files)
         for name in _folders(holder):
             if name not in known:
@@ -114,13 +116,49 @@ def open_unlabelled(path: Path, channels: int) -> FolderImages:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images below a folder, sorted."""
-    found = (p for p in folder.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
-    return sorted(p for p in found if not p.name.startswith("."))
+    """All images below a folder, sorted; hidden files and folders are passed over."""
+    found: list[Path] = []
+    for place, inner, names in os.walk(folder, followlinks=True):
+        inner[:] = [n for n in inner if not n.startswith(".") and n not in _SYSTEM]
+        if any(os.path.samefile(place, up) for up in Path(place).parents):
+            raise ValueError(f"{place} is a link to a folder that holds it: remove it")
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in IMAGES)
+
+
+def _splits(root: Path) -> dict[str, Path]:
+    """Folders of the splits; {} where there are none. A class may be called train, too."""
+    found: dict[str, Path] = {}
+    for name in _folders(root):
+        split = _SPLITS.get(name.lower())
+        if split is None or not _folders(root / name):
+            continue
+        if split in found:
+            raise ValueError(
+                f"{found[split]} and {root / name} both hold {split} images: put them together"
+            )
+        found[split] = root / name
+    if found and "train" not in found:
+        raise ValueError(f"{next(iter(found.values()))} has no train beside it: where is it?")
+    beside = [name for name in _folders(root) if root / name not in found.values()]
+    if found and beside:
+        raise ValueError(
+            f"{root / beside[0]} lies beside {', '.join(p.name for p in found.values())} and would "
+            "be left out: move it elsewhere"
+        )
+    return {split: found[split] for split in _SPLITS.values() if split in found}
+
+
+def _refuse_loose(holder: Path) -> None:
+    """Images that lie in no class, as nothing is left out silently."""
+    for path in sorted(holder.iterdir()):
+        if path.suffix.lower() in IMAGES and not path.name.startswith(".") and not path.is_dir():
+            raise ValueError(f"{path} lies in no class: move it into one, or elsewhere")
 
 
 def _folders(holder: Path) -> list[str]:
-    return sorted(p.name for p in holder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = (p.name for p in holder.iterdir() if p.is_dir() and p.name not in _SYSTEM)
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def _images_in(folder: Path) -> list[Path]:

@@ -33,6 +33,11 @@ class ImageSource(ABC):
     eight_bit: bool
     parts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        twice = [name for name in self.classes if self.classes.count(name) > 1]
+        if twice:
+            raise ValueError(f"{self.name} names the class {twice[0]!r} twice")
+
     @abstractmethod
     def __len__(self) -> int:
         """How many images there are."""
@@ -73,6 +78,9 @@ def class_numbers(
     if labels.ndim == 2:
         return _probabilities(labels, classes, where)
     if labels.dtype.kind in "USO":
+        lacking = [at for at, label in enumerate(labels.tolist()) if _is_missing(label)]
+        if lacking:
+            raise ValueError(f"{where} has no label at image {lacking[0]}")
         found = tuple(sorted({str(label) for label in labels}))
         known = classes or found
         unknown = [name for name in found if name not in known]
@@ -80,8 +88,8 @@ def class_numbers(
             raise ValueError(f"{where} has the label {unknown[0]!r}, which is none of its classes")
         place = {name: number for number, name in enumerate(known)}
         return np.array([place[str(label)] for label in labels], dtype=np.int64), known
-    if labels.dtype.kind not in "iub" and not np.array_equal(labels, np.floor(labels)):
-        raise ValueError(f"the labels of {where} are fractions: give whole numbers or names")
+    if not _are_whole(labels):
+        raise ValueError(f"the labels of {where} are no whole numbers: give such, or names")
     numbers = labels.astype(np.int64)
     if len(numbers) and numbers.min() < 0:
         at = int(np.argmin(numbers))
@@ -96,6 +104,17 @@ def class_numbers(
             f"0 to {len(classes) - 1}"
         )
     return numbers, classes
+
+
+def _is_missing(label: object) -> bool:
+    """None, a name of no letters, or the NaN that tables have in empty cells."""
+    return label is None or label == "" or label != label
+
+
+def _are_whole(labels: np.ndarray) -> bool:
+    if labels.dtype.kind != "f":
+        return labels.dtype.kind in "iub"
+    return bool((np.isfinite(labels) & (labels == np.floor(labels)) & (labels < 2**31)).all())
 
 
 def _probabilities(

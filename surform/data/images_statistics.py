@@ -50,6 +50,9 @@ def channel_statistics(
 
 def given_statistics(given: dict[str, list[float]], channels: tuple[str, ...]) -> Normalizer:
     """From published numbers: {"mean": [...], "std": [...]}, one per channel."""
+    unknown = sorted(set(given) - {"mean", "std"})
+    if unknown:
+        raise ValueError(f"normalize has {unknown[0]!r}, but is to give mean and std")
     for name in ("mean", "std"):
         if len(given.get(name, ())) != len(channels):
             raise ValueError(

@@ -41,16 +41,18 @@ class Preparation:
         """(h, w, c) -> (c, height, width), in the same kind of numbers."""
         if self.crop_pct == 1 and image.shape[:2] == self.image_size:
             return _channels_first(image)
-        height, width = image.shape[:2]
-        wanted = [math.floor(side / self.crop_pct) for side in self.image_size]
-        scale = max(wanted[0] / height, wanted[1] / width)
-        size = [
-            max(w, round(side * scale)) for w, side in zip(wanted, (height, width), strict=True)
-        ]
-        resized = _resized(image, (size[0], size[1]), self.interpolation)
+        size = self._covering(image.shape[0], image.shape[1])
+        resized = _resized(image, size, self.interpolation)
         top, left = (round((a - b) / 2) for a, b in zip(size, self.image_size, strict=True))
         cut = resized[top : top + self.image_size[0], left : left + self.image_size[1]]
         return _channels_first(cut)
+
+    def _covering(self, height: int, width: int) -> tuple[int, int]:
+        """The size to cut from, rounded down as torchvision does."""
+        tall, wide = (math.floor(side / self.crop_pct) for side in self.image_size)
+        if tall * width >= wide * height:
+            return tall, max(wide, tall * width // height)
+        return max(tall, wide * height // width), wide
 
 
 @dataclass(frozen=True)

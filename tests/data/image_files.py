@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["arrays", "folder", "picture"]
+__all__ = ["arrays", "deep_png", "folder", "picture"]
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -35,3 +37,18 @@ def arrays(count: int = 30, size: tuple[int, int] = (8, 8)) -> tuple[np.ndarray,
     """Images (N, h, w, 3) uint8 and labels (N,)."""
     labels = np.arange(count) % 3
     return np.stack([picture(i, int(label), size) for i, label in enumerate(labels)]), labels
+
+
+def deep_png(channels: int) -> bytes:
+    """A PNG of 3 x 2 pixels with 16 bits each: grey, grey and alpha, colors, colors and alpha."""
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    rows = (b"\0" + b"\x12\x34" * (2 * channels)) * 3
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", 2, 3, 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in parts
+    )

@@ -11,6 +11,7 @@ import xarray as xr
 from PIL import Image
 
 from surform.data.images_description import ImagesDescription
+from surform.data.images_files import read_header, read_image
 from surform.data.images_module import ImagesData
 from surform.data.images_open import open_images, open_new_images
 from surform.data.images_splits import mixed_order
@@ -167,18 +168,23 @@ def test_pictures_are_upright_and_in_the_wanted_channels(tmp_path: Path) -> None
     assert open_new_images(str(tmp_path / "turned.png"), 1).read(0).shape == (6, 10, 1)
 
 
-def test_evaluation_resizes_and_keeps_the_middle_as_timm_does() -> None:
+@pytest.mark.parametrize("size", [(50, 70), (50, 77), (77, 50), (41, 40), (20, 31), (97, 61)])
+def test_evaluation_resizes_and_keeps_the_middle_as_timm_does(size: tuple[int, int]) -> None:
     from timm.data import create_transform
 
-    pixels = picture(0, 0, (50, 70))
+    pixels = picture(0, 0, size)
     ours = Preparation((32, 32), crop_pct=0.9)(pixels)
     theirs = create_transform(32, crop_pct=0.9, interpolation="bicubic", normalize=False)
     expected = theirs(Image.fromarray(pixels)).numpy()
     assert np.array_equal(ours, expected)
-    wide = Preparation((16, 40))(pixels)
-    assert wide.shape == (3, 16, 40)
-    floats = Preparation((32, 32), crop_pct=0.9)(pixels.astype(np.float32))
-    assert np.abs(floats - expected).max() < 3  # not rounded between its two passes
+    assert Preparation((16, 40))(pixels).shape == (3, 16, 40)
+    assert Preparation((40, 16), 0.9)(pixels).shape == (3, 40, 16)
+
+
+def test_numbers_are_resized_as_8_bit_images_are() -> None:
+    pixels = picture(0, 0, (50, 70))
+    whole, floats = (Preparation((32, 32), 0.9)(x) for x in (pixels, pixels.astype(np.float32)))
+    assert np.abs(floats - whole).max() < 3  # not rounded between the two passes
 
 
 def test_images_of_the_right_size_are_left_alone() -> None:
@@ -291,3 +297,36 @@ def test_a_description_survives_its_dictionary() -> None:
         ImagesDescription.from_dict(about.to_dict() | {"colour": 1})
     with pytest.raises(ValueError, match="lacks the keys classes"):
         ImagesDescription.from_dict({"channels": [], "image_size": []})
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])
+def test_upright_files_have_their_upright_size(tmp_path: Path, kind: str) -> None:
+    path, exif = tmp_path / f"x.{kind}", Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(picture(0, 0, (6, 10))).save(path, exif=exif)
+    assert read_header(path).size == read_image(path, 3).shape[:2] == (10, 6)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    folder(tmp_path)
+    (tmp_path / "owl").rename(tmp_path / "train")
+    source = open_images(str(tmp_path))
+    assert source.classes == ("cat", "dog", "train")
+    assert not source.parts
+
+
+def test_splits_may_be_written_in_capitals(tmp_path: Path) -> None:
+    source = open_images(str(folder(tmp_path, splits=("Train", "Test"))))
+    assert set(source.parts) == {"train", "test"}
+
+
+def test_links_are_followed_and_hidden_folders_are_not(tmp_path: Path) -> None:
+    folder(tmp_path / "there", each=2)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "all").symlink_to(tmp_path / "there", target_is_directory=True)
+    folder(tmp_path / "here" / ".old")
+    source = open_new_images(str(tmp_path / "here"), 3)
+    assert [source.title(number) for number in range(3)] == [
+        "all/cat/0.png", "all/cat/1.png", "all/dog/0.png",
+    ]  # fmt: skip
+    assert len(source) == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from surform.data.images_files import read_header, read_image
 from surform.data.images_module import ImagesData
 from surform.data.images_open import open_images, open_new_images
-from tests.data.image_files import arrays, folder, picture
+from tests.data.image_files import arrays, deep_png, folder, picture
 
 pytestmark = pytest.mark.fault
 
@@ -58,6 +60,72 @@ def test_16_bit_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as error:
         start(tmp_path)
     refused(error, "deep.png has pixels of the kind 'I;16', which are no 8-bit ones: convert it")
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_16_bit_images_that_pillow_would_cut(tmp_path: Path, channels: int) -> None:
+    path, names = tmp_path / "deep.png", {2: "LA", 3: "RGB", 4: "RGBA"}
+    path.write_bytes(deep_png(channels))
+    for read in (read_header, lambda file: read_image(file, 3)):
+        with pytest.raises(ValueError) as error:
+            read(path)
+        refused(error, f"{path} has pixels of the kind '{names[channels]};16B'")
+
+
+def test_16_bit_images_of_other_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "deep.ppm"
+    path.write_bytes(b"P6 2 1 65535\n" + bytes(12))
+    with pytest.raises(ValueError) as error:
+        read_header(path)
+    refused(error, f"{path} has pixels of the kind 'RGB;16'")
+    path.write_bytes(b"P6 2 1 31\n" + bytes([31] * 6))  # fewer bits are exact
+    assert read_image(path, 3).tolist() == [[[255] * 3] * 2]
+
+
+@pytest.mark.parametrize("kind", ["gif", "tif", "webp", "png"])
+def test_files_of_several_pictures(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"moving.{kind}"
+    pictures = [Image.fromarray(picture(seed, seed)) for seed in range(2)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    with pytest.raises(ValueError) as error:
+        read_header(path)
+    refused(error, f"{path} holds 2 pictures, and which one is meant is not known: keep one")
+
+
+def test_a_preview_beside_the_photograph_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    pictures = [Image.fromarray(np.full((8, 8, 3), grey, np.uint8)) for grey in (200, 10)]
+    pictures[0].save(path, format="MPO", save_all=True, append_images=pictures[1:])
+    assert read_image(path, 3).mean() == pytest.approx(200, abs=1)
+
+
+class _NamedError(Exception):
+    """A sentence that begins with the file's name."""
+
+
+def reading(read: Any, path: Path) -> None:
+    try:
+        read(path)
+    except ValueError as error:
+        if str(error).startswith(str(path)):
+            raise _NamedError from error
+        raise
+
+
+@pytest.mark.parametrize("kind", ["png", "bmp", "ppm", "gif", "tif", "jpg"])
+def test_whatever_a_damaged_file_does_to_its_decoder_its_name_is_said(
+    tmp_path: Path, kind: str
+) -> None:
+    path, random = tmp_path / f"x.{kind}", np.random.default_rng(0)
+    Image.fromarray(picture(0, 0)).save(path)
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(40):
+        data = whole.copy()
+        data[random.integers(0, min(len(data), 60), 2)] = random.integers(0, 256, 2)
+        path.write_bytes(data.tobytes())
+        for read in (read_header, lambda file: read_image(file, 3)):
+            with suppress(_NamedError):
+                reading(read, path)
 
 
 def test_transparent_images(tmp_path: Path) -> None:
@@ -108,6 +176,51 @@ def test_what_does_not_belong_into_a_class(tmp_path: Path) -> None:
     refused(error, "more is a folder inside of a class")
 
 
+def test_images_that_lie_in_no_class(tmp_path: Path) -> None:
+    folder(tmp_path)
+    Image.fromarray(picture(0, 0)).save(tmp_path / "stray.png")
+    with pytest.raises(ValueError) as error:
+        start(tmp_path)
+    refused(error, "stray.png lies in no class: move it into one, or elsewhere")
+
+
+def test_what_would_be_left_out_of_a_divided_folder(tmp_path: Path) -> None:
+    folder(tmp_path, splits=("train", "test"))
+    folder(tmp_path / "more")
+    with pytest.raises(ValueError) as error:
+        start(tmp_path)
+    refused(error, f"{tmp_path / 'more'} lies beside test, train and would be left out")
+    (tmp_path / "more").rename(tmp_path / "val")
+    start(tmp_path)
+    folder(tmp_path, splits=("valid",))
+    with pytest.raises(ValueError) as error:
+        start(tmp_path)
+    refused(error, f"{tmp_path / 'val'} and {tmp_path / 'valid'} both hold validation images")
+
+
+def test_a_division_without_training_images(tmp_path: Path) -> None:
+    folder(tmp_path, splits=("val", "test"))
+    with pytest.raises(ValueError) as error:
+        start(tmp_path)
+    refused(error, "test has no train beside it")
+
+
+def test_a_link_in_a_circle(tmp_path: Path) -> None:
+    folder(tmp_path)
+    (tmp_path / "cat" / "again").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(ValueError) as error:
+        open_new_images(str(tmp_path), 3)
+    refused(error, "again is a link to a folder that holds it: remove it")
+
+
+def test_a_link_to_nothing(tmp_path: Path) -> None:
+    folder(tmp_path)
+    (tmp_path / "cat" / "gone.png").symlink_to(tmp_path / "absent.png")
+    with pytest.raises(FileNotFoundError) as error:
+        open_new_images(str(tmp_path), 3)
+    refused(error, "there is no image")
+
+
 def test_a_class_that_is_not_trained(tmp_path: Path) -> None:
     folder(tmp_path, splits=("train", "test"))
     (tmp_path / "test" / "owl").rename(tmp_path / "test" / "yak")
@@ -131,7 +244,12 @@ def test_a_class_without_a_training_image(tmp_path: Path) -> None:
     ("labels", "message"),
     [
         (np.arange(29), "has 30 images, but 29 labels"),
-        (np.arange(30) / 2, "the labels of the arrays are fractions"),
+        (np.arange(30) / 2, "the labels of the arrays are no whole numbers"),
+        (np.full(30, np.inf), "the labels of the arrays are no whole numbers"),
+        (np.full(30, 2j), "the labels of the arrays are no whole numbers"),
+        (np.array(["cat", None] * 15, object), "the arrays has no label at image 1"),
+        (np.array(["cat", np.nan] * 15, object), "the arrays has no label at image 1"),
+        (np.array(["cat", "dog", ""] * 10), "the arrays has no label at image 2"),
         (np.arange(30) - 2, "has the label -2 at image 0: classes count from 0"),
         (np.full((30, 3), 0.5), "at image 0 they are no probabilities that add up to 1"),
         (np.zeros((30, 2, 2)), "labels of the arrays have shape (30, 2, 2)"),
@@ -141,6 +259,12 @@ def test_labels_that_do_not_fit(labels: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError) as error:
         open_images((arrays()[0], labels))
     refused(error, message)
+
+
+def test_classes_of_the_same_name() -> None:
+    with pytest.raises(ValueError) as error:
+        open_images(arrays(), classes=["a", "b", "b"])
+    refused(error, "the arrays names the class 'b' twice")
 
 
 def test_labels_beyond_the_named_classes() -> None:
