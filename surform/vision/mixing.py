@@ -66,7 +66,8 @@ class Mixing:
         self._mixer.num_classes = len(images)
         numbers = torch.arange(len(images), device=images.device)
         mixed, shares = self._mixer(images.clone(), numbers)
-        return mixed, shares.to(targets) @ targets
+        with torch.autocast(images.device.type, enabled=False):  # shares are not to be rounded
+            return mixed, shares.to(targets) @ targets
 
     def erase(self, images: Tensor) -> Tensor:
         """Noise in rectangles of normalised images."""

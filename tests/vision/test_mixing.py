@@ -48,6 +48,16 @@ def test_soft_targets_are_mixed_too():
     torch.testing.assert_close(soft, one_hot @ targets)
 
 
+def test_mixed_precision_does_not_round_targets():
+    found = []
+    for precise in (False, True):
+        np.random.seed(1)  # noqa: NPY002
+        with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
+            found.append(Mixing(0.8, 0.0, 1.0, 0.5, 0.0).mix(torch.rand(4, 1, 2, 2), torch.eye(4)))
+    assert found[0][1].dtype == torch.float32
+    assert torch.equal(found[0][1], found[1][1])
+
+
 def test_seeds_of_numpy_decide():
     images, targets = batch()
     mixing = Mixing(0.8, 1.0, 1.0, 0.5, 0.0)
