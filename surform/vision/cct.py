@@ -100,19 +100,16 @@ class _Compact(nn.Module):
     def _build(
         self, tokenizer: ConvTokenizer | PatchTokenizer, image_size: ImageSize, **encoder: Any
     ) -> None:
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        if len(size) != 2:
+        size = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if not isinstance(size, list | tuple) or len(size) != 2:
             raise ValueError(
                 f"image_size is {image_size!r}, but must be a side, or (height, width)"
             )
+        size = (size[0], size[1])
         at_least(1, image_size=size[0])
         at_least(1, image_size=size[1])
         self.tokenizer, self.image_size, self.grid = tokenizer, size, tokenizer.grid(size)
-        if min(self.grid) < 1:
-            raise ValueError(
-                f"images of {size[0]} x {size[1]} leave no token: take larger ones, smaller "
-                "windows or fewer of them"
-            )
+        _require_tokens(self.grid, size)
         self.encoder = CompactEncoder(tokens=math.prod(self.grid), **encoder)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
@@ -151,8 +148,11 @@ class _Compact(nn.Module):
                 f"{self.image_size[0]} x {self.image_size[1]}: resize them, or build one with this "
                 "image_size from its weights"
             )
-        if isinstance(self.tokenizer, PatchTokenizer):
-            self.tokenizer.grid((x.shape[2], x.shape[3]))
+        if not x.is_floating_point():
+            raise ValueError(f"images are {x.dtype}, but must be normalised floats")
+        if self.encoder.positions is None:
+            size = (x.shape[2], x.shape[3])
+            _require_tokens(self.tokenizer.grid(size), size)
 
 
 class CCT(_Compact):
@@ -334,6 +334,14 @@ class ViTLite(_Compact):
             dropout=dropout,
             attention_dropout=attention_dropout,
             drop_path=drop_path,
+        )
+
+
+def _require_tokens(grid: tuple[int, int], size: tuple[int, int]) -> None:
+    if min(grid) < 1:
+        raise ValueError(
+            f"images of {size[0]} x {size[1]} leave no token: take larger ones, smaller windows or "
+            "fewer of them"
         )
 
 

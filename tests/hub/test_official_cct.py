@@ -178,7 +178,7 @@ def test_models_are_written_for_the_official_code(cls, tmp_path):
 def test_what_the_official_code_cannot_build_is_refused(tmp_path):
     wrapped = from_official(_saved(tmp_path), "cct", SMALL | CONVOLUTIONS).model
     wrapped.net = create_model("cct", image_size=(16, 24), dim=8, depth=1, heads=1)
-    with pytest.raises(ValueError, match="cct has no counterpart of a CCT"):
+    with pytest.raises(ValueError, match="the official code takes square images only"):
         to_official(wrapped, "cct", tmp_path / "out")
 
 
@@ -194,6 +194,21 @@ def test_a_size_that_nobody_published_asks_for_its_heads(tmp_path):
         from_official(tmp_path / "small.pth", "cct")
     model = from_official(tmp_path / "small.pth", "cct", given).model
     assert model.net.arguments["heads"] == 3
+
+
+def test_what_vit_pytorch_is_not_told_it_takes_from_its_own_defaults(tmp_path):
+    peer = pytest.importorskip("vit_pytorch.cct")
+    given = SMALL | CONVOLUTIONS | {"embedding_dim": 48}
+    given = {k: v for k, v in given.items() if k not in ("num_heads", "class")}
+    theirs = peer.CCT(**given).eval()
+    for parameter in theirs.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pt")
+    given["class"] = "vit_pytorch.cct.CCT"
+    net = from_official(tmp_path / "theirs.pt", "cct", given).model.net
+    x = torch.randn(4, 3, 16, 16)
+    torch.testing.assert_close(net(x), theirs(x), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("positions", ["learnable", "sine", "none"])

@@ -236,6 +236,8 @@ def test_arguments_rebuild_the_network(kind):
         ("cct", {"pool_padding": 2}, "pool_padding is 2, but at most half of pool_size = 3"),
         ("cct", {"image_size": 1, "kernel_size": 9, "padding": 0}, "1 x 1 leave no token"),
         ("cct", {"image_size": (16, 16, 3)}, r"image_size is \(16, 16, 3\)"),
+        ("cct", {"image_size": "16"}, "image_size is '16', but must be a side"),
+        ("cct", {"image_size": 16.5}, "image_size is 16.5, but must be a side"),
         ("cct", {"image_size": 0}, "image_size is 0"),
         ("cvt", {"patch_size": 5}, "16 x 16 cannot be cut into patches of patch_size = 5"),
         ("vit_lite", {"num_classes": 0}, "num_classes is 0"),
@@ -254,6 +256,10 @@ def test_wrong_images_are_named():
         model()(images(16, 20))
     with pytest.raises(ValueError, match="16 x 18 cannot be cut into patches"):
         model("cvt", positions="none")(images(16, 18))
+    with pytest.raises(ValueError, match=r"images are torch\.uint8, but must be normalised floats"):
+        model()(images().to(torch.uint8))
+    with pytest.raises(ValueError, match="images of 3 x 9 leave no token"):
+        model("cct", positions="none", kernel_size=5, padding=0)(images(3, 9))
 
 
 @pytest.mark.parametrize("name", ["cct_3_3x1_32", "cct_7_3x1", "resnet18"])

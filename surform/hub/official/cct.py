@@ -57,6 +57,7 @@ _TABLES = {
     "CVT": _COMMON | _PATCHES | {"legacy_sine": ("legacy_sine", False)},
     "ViTLite": _COMMON | _PATCHES,
 }
+_VIT_PYTORCH = {"num_layers": 12, "num_heads": 12, "positional_embedding": "sine"}  # defaults
 _ALIASES = {"dropout_rate": "dropout", "stochastic_depth_rate": "stochastic_depth"}
 # swallowed by the official constructors without effect
 _IGNORED = ("drop_rate", "drop_path_rate", "drop_block_rate", "in_chans", "pretrained", "progress")
@@ -99,7 +100,9 @@ def _arguments(
     if kind not in (None, "model"):
         raise ValueError(f"kind {kind!r} is no compact transformer: choose model")
     given = _named(constructor)
-    cls = str(given.pop("class", "CCT")).rpartition(".")[2]
+    package, _, cls = str(given.pop("class", "CCT")).rpartition(".")
+    if package.startswith("vit_pytorch"):
+        given = _VIT_PYTORCH | given
     if cls not in _MODELS:
         raise ValueError(f"class is {cls!r}, but must be one of {', '.join(_MODELS)}")
     table = _TABLES[cls]
@@ -195,7 +198,9 @@ def _describe(net: nn.Module) -> Arguments | None:
     size, kernel = found["img_size"], given.get("kernel_size", 0)
     if not isinstance(size, int):
         if len(set(size)) > 1:
-            return None  # the official code knows squares only
+            raise ValueError(
+                f"the official code takes square images only, but image_size is {tuple(size)}"
+            )
         found["img_size"] = size[0]
     if cls == "CCT":
         found["stride"] = given["stride"] or max(1, kernel // 2 - 1)
