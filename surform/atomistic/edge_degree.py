@@ -27,7 +27,7 @@ class EdgeDegree(nn.Module):
         return edges.in_pieces(self._received) * self.constants["rescale"]
 
     def _received(self, edges: Edges) -> Tensor:
-        x = self.radial(edges).view(len(edges.source), self.rows, self.channels)
+        x = self.radial(edges).view(edges.source.shape[0], self.rows, self.channels)
         if edges.envelope is not None:
             x = x * edges.envelope[:, None, None]
         turned = edges.frames[:, : self.rows].transpose(1, 2).to(x.dtype) @ x

@@ -104,7 +104,7 @@ class Block(nn.Module):
         if not self.training:
             return out
         if self.proj_drop:
-            out = out * F.dropout(out.new_ones(len(out), 1, out.shape[2]), self.proj_drop)
+            out = out * F.dropout(out.new_ones(out.shape[0], 1, out.shape[2]), self.proj_drop)
         if self.drop_path:
             kept = out.new_empty(structures, 1, 1).bernoulli_(1 - self.drop_path)
             out = out * torch.index_select(kept / (1 - self.drop_path), 0, batch)

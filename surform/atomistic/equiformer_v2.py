@@ -215,7 +215,7 @@ class EquiformerV2(nn.Module):
         check_graph(positions, atomic_numbers, edge_index, shifts, batch, edge_rot_mat)
         self._check_elements(atomic_numbers)
         if structures is None:
-            structures = 1 if batch is None else int(batch.max()) + 1 if len(batch) else 0
+            structures = 1 if batch is None else int(batch.max()) + 1 if batch.shape[0] else 0
         batch = torch.zeros_like(atomic_numbers) if batch is None else batch
         source, target = edge_index.unbind()
         vectors = positions[source] - positions[target]
@@ -249,7 +249,7 @@ class EquiformerV2(nn.Module):
         if not twice:
             vectors, slope, pulls = vectors.detach(), slope.detach(), pulls.detach()
         source, target = edge_index.unbind()
-        forces = slope.new_zeros(len(batch), 3)
+        forces = slope.new_zeros(batch.shape[0], 3)
         forces = forces.index_add(0, target, slope).index_add(0, source, slope, alpha=-1)
         virial = slope.new_zeros(structures, 3, 3).index_add(0, batch[target], pulls)
         virial = 0.5 * (virial + virial.transpose(1, 2))
@@ -308,7 +308,7 @@ class EquiformerV2(nn.Module):
             distance=distance,
             frames=frames,
             gaussians=self.gaussians,
-            nodes=len(atomic_numbers),
+            nodes=atomic_numbers.shape[0],
             envelope=smooth,
             atoms=None if self.pair is None else self.pair.tables(),
             recompute=self.recompute,
@@ -320,7 +320,7 @@ class EquiformerV2(nn.Module):
     def _check_elements(self, atomic_numbers: Tensor) -> None:
         if torch.compiler.is_compiling() or atomic_numbers.device.type != "cpu":
             return  # looking would wait for the device
-        if not len(atomic_numbers):
+        if not atomic_numbers.shape[0]:
             return
         least, most = (int(each) for each in torch.aminmax(atomic_numbers))
         if least < 0 or most >= self.elements:

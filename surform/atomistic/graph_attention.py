@@ -116,7 +116,7 @@ class GraphAttention(nn.Module):
         assert self.radial is not None
         factors = self.radial(edges)
         if self.share_radial:
-            factors = factors.view(len(message), self.layout.lmax + 1, message.shape[2])
+            factors = factors.view(message.shape[0], self.layout.lmax + 1, message.shape[2])
             message, factors = message * factors[:, self.constants["degrees"]], None
         frames = edges.frames.to(message.dtype)
         # of a single degree orders up to 1 are enough, unless orders mix on a grid
@@ -130,10 +130,10 @@ class GraphAttention(nn.Module):
             frames = frames[:, list(self.layout.vector_rows), 1:4]
         else:
             rows = self.convolution2(rows)[0]
-        scores = self.scores(extra[:, :width].reshape(len(extra), self.heads, self.alphas))
+        scores = self.scores(extra[:, :width].reshape(extra.shape[0], self.heads, self.alphas))
         out = attention.graph(
             scores.to(rows.dtype),
-            rows.view(len(rows), rows.shape[1], self.heads, self.values),
+            rows.view(rows.shape[0], rows.shape[1], self.heads, self.values),
             edges.receivers,
             edges.nodes,
             frames=frames,

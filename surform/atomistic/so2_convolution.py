@@ -62,12 +62,11 @@ class SO2Convolution(nn.Module):
         rows, start = [zero[:, self.extra :]], width
         for m in range(1, most + 1):
             width = self.layout.count(m) * self.in_channels
-            p, q = x[:, start : start + width], x[:, start + width : start + 2 * width]
-            rows += _paired(p, q, scales[m], self._order(m))
+            rows += _paired(x[:, start : start + 2 * width], scales[m], self._order(m))
             start += 2 * width
         out = torch.cat(rows, dim=1)
         count = out.shape[1] // self.out_channels
-        return out.view(len(x), count, self.out_channels), zero[:, : self.extra]
+        return out.view(x.shape[0], count, self.out_channels), zero[:, : self.extra]
 
     def vector(self, x: Float[Tensor, "e r i"]) -> Float[Tensor, "e q o"]:
         """The rows of degree 1 alone, as in `Layout.vector_rows`; `x` may end after order 1."""
@@ -79,8 +78,8 @@ class SO2Convolution(nn.Module):
         if self.layout.mmax:
             count = self.layout.count(1)
             weight = self._order(1).view(2, count, out, -1)[:, 0].flatten(0, 1)
-            p, q = flat[:, width:].split(count * self.in_channels, dim=1)[:2]
-            rows += _paired(p, q, None, weight)
+            pair = flat[:, width : width + 2 * count * self.in_channels]
+            rows += _paired(pair, None, weight)
         return torch.stack(rows, dim=1)
 
     def _order(self, m: int) -> Tensor:
@@ -100,9 +99,12 @@ def _scaled(x: Tensor, factors: Tensor | None) -> Tensor:
     return x if factors is None else x * factors
 
 
-def _paired(p: Tensor, q: Tensor, factors: Tensor | None, weight: Tensor) -> list[Tensor]:
+def _paired(pair: Tensor, factors: Tensor | None, weight: Tensor) -> list[Tensor]:
     """Real and imaginary part of (A + iB)(p + iq), where A and B lie one above the other."""
-    both = torch.cat((_scaled(p, factors), _scaled(q, factors)))
-    a, b = (both @ weight.t()).chunk(2, dim=1)
-    n = len(p)
-    return [a[:n] - b[n:], b[:n] + a[n:]]
+    n, half = pair.shape[0], pair.shape[1] // 2
+    pair = pair.view(n, 2, half)
+    if factors is not None:
+        pair = pair * factors[:, None]
+    both = pair.reshape(2 * n, half) @ weight.t()
+    (ap, bp), (aq, bq) = (x.chunk(2, dim=1) for x in both.view(n, 2, weight.shape[0]).unbind(1))
+    return [ap - bq, bp + aq]

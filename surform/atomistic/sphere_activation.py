@@ -51,7 +51,7 @@ def gated(
         gates: of degrees 1 ... lmax, channels innermost. degrees: of the rows, 0 once and first.
     """
     count = gates.shape[1] // x.shape[2]
-    gates = torch.sigmoid(gates).view(len(x), count, x.shape[2])[:, degrees[1:] - 1]
+    gates = torch.sigmoid(gates).view(x.shape[0], count, x.shape[2])[:, degrees[1:] - 1]
     return torch.cat((F.silu(x[:, :1]), x[:, 1:] * gates), dim=1)
 
 
@@ -61,7 +61,7 @@ class _OnTheSphere(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, forth: Tensor, back: Tensor) -> Tensor:
         ctx.save_for_backward(x, forth, back)
-        out = x.new_empty(len(x), len(back), x.shape[2])
+        out = x.new_empty(x.shape[0], len(back), x.shape[2])
         for part in _parts(x, forth):
             torch.matmul(back, F.silu(forth @ x[part], inplace=True), out=out[part])
         return out
@@ -87,4 +87,4 @@ def _slope(x: Tensor, grad: Tensor, forth: Tensor, back: Tensor) -> Tensor:
 def _parts(x: Tensor, forth: Tensor) -> list[slice]:
     most = _CACHED * torch.get_num_threads() if works_in_blocks(x) else _MOST
     step = max(1, most // max(1, len(forth) * x.shape[2]))
-    return [slice(start, start + step) for start in range(0, len(x), step)]
+    return [slice(start, start + step) for start in range(0, x.shape[0], step)]

@@ -68,7 +68,7 @@ class Wigner(Constants):
     def whole(self, a: Turn | None, b: Turn, c: Turn) -> Tensor:
         """(E, (lmax + 1)^2, (lmax + 1)^2), all degrees on the diagonal; a = None: 0."""
         most = self.layout.lmax
-        out = b[0].new_zeros(len(b[0]), self.layout.size, self.layout.size)
+        out = b[0].new_zeros(b[0].shape[0], self.layout.size, self.layout.size)
         turns = [None if each is None else _multiples(each, most) for each in (a, b, c)]
         for l in range(most + 1):
             block = slice(l * l, (l + 1) ** 2)

@@ -107,7 +107,7 @@ def _reference(
     weighted = _weighted(scores, v, target, envelope, nodes, dropout_p)
     if frames is not None:
         turned = frames.transpose(1, 2) @ weighted.flatten(2)
-        weighted = turned.view(len(v), frames.shape[2], *v.shape[2:])
+        weighted = turned.view(v.shape[0], frames.shape[2], *v.shape[2:])
     return weighted.new_zeros(nodes, *weighted.shape[1:]).index_add(0, target, weighted)
 
 

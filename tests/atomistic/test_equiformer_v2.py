@@ -238,3 +238,23 @@ def test_wrong_graphs_are_named():
         net(ETHANOL.long(), NUMBERS, edges)
     with pytest.raises(TypeError, match="atomic_numbers must hold whole numbers"):
         net(ETHANOL, NUMBERS.double(), edges)
+
+
+def test_the_exported_program_takes_any_number_of_atoms_and_edges():
+    net = network()
+    edges = neighbor_list(ETHANOL, net.cutoff)
+    atoms, ends = torch.export.Dim("atoms", min=2), torch.export.Dim("edges", min=2)
+    shapes = {
+        "positions": {0: atoms}, "atomic_numbers": {0: atoms}, "edge_index": {1: ends},
+        "shifts": {0: ends}, "structures": None,
+    }  # fmt: skip
+    given = (ETHANOL, NUMBERS, edges.edge_index, edges.shifts)
+    with torch.no_grad():
+        program = torch.export.export(net, given, {"structures": 1}, dynamic_shapes=shapes)
+        crystal = neighbor_list(CRYSTAL, net.cutoff, cell=CELL)
+        found = program.module()(
+            CRYSTAL, CRYSTAL_NUMBERS, crystal.edge_index, crystal.shifts, structures=1
+        )
+        expected = measured(net, CRYSTAL, CRYSTAL_NUMBERS, cell=CELL)
+    close(found[0], expected.energy, 1e-10)
+    close(found[1], expected.forces, 1e-10)
