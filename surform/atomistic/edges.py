@@ -12,7 +12,7 @@ from surform.layers.recomputed import recomputed
 
 __all__ = ["Edges", "Gaussians", "envelope"]
 
-_PIECE = 192  # edges that are worked on at a time on each thread of a CPU
+_PIECE = 384  # edges that are worked on at a time on each thread of a CPU
 _LARGE_PIECE = 1 << 15  # elsewhere
 
 
