@@ -72,8 +72,11 @@ class PointGINO(nn.Module):
             state_dict = nn.Module.state_dict
             load_state_dict = nn.Module.load_state_dict
 
+        known = self.widest + functions
         self.gino = PlainGINO(
-            in_channels=self.widest + functions,
+            in_channels=known,
+            # the linear integral multiplies its kernel by one value per point
+            in_gno_transform_type="linear" if known == 1 else "nonlinear_kernelonly",
             out_channels=out_channels,
             latent_feature_channels=functions + parameters,
             gno_coord_dim=in_channels,
