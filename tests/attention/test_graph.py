@@ -95,7 +95,7 @@ def test_large_scores_and_dropout():
 
 
 @pytest.mark.fault
-def test_wrong_shapes_are_named():
+def test_wrong_arguments_are_named():
     (scores, v, target, nodes), options = call()
     with pytest.raises(ValueError, match=r"do not fit \(e, h\), \(e, r, h, d\) and \(e,\)"):
         attention.graph(scores, v[:, :, :1], target, nodes)
