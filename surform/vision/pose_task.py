@@ -49,7 +49,7 @@ class PoseTask(Task):
             split), pck, joint_error; means over the data sets where there are several.
         monitor: the metric by which the best checkpoint is chosen.
         flip_test: whether evaluation averages the heatmaps of crops and mirrored crops.
-        sigma: of the targets' Gaussians, in pixels of the heatmap.
+        sigma: of the targets' Gaussians, in pixels of the heatmap; a multiple of a third.
         joint_weights: whether joints count in the loss as their keypoint set says.
         pck_threshold: share of a person's size within which a joint is right.
         pck_by: that size: "box", "head" or "torso".
@@ -106,7 +106,7 @@ class PoseTask(Task):
                 raise ValueError(f"{name} is {value}, but must be positive")
         if box_area is not None and not 0 < box_area <= 1:
             raise ValueError(f"box_area is {box_area}, but must lie in (0, 1]")
-        self.layer_decay, self.flip_test, self.sigma = layer_decay, flip_test, sigma
+        self.layer_decay, self.flip_test, self.sigma = layer_decay, flip_test, _whole(sigma)
         self.joint_weights = joint_weights
         self.pck: dict[str, Any] = {"threshold": pck_threshold, "by": pck_by}
         self.box_area = box_area
@@ -287,6 +287,20 @@ class PoseTask(Task):
         return report_sections(
             self._about(), batch, joints, self.profiles.get("validation", {}), self.pck
         )
+
+
+def _whole(sigma: float) -> float:
+    """The sigma whose published window, 3 sigma to each side, has whole pixels.
+
+    Windows of other widths are cut towards zero, which moves Gaussians near the border by a pixel.
+    """
+    reach = round(3 * sigma)
+    if reach < 1 or abs(3 * sigma - reach) > 0.01:
+        raise ValueError(
+            f"sigma is {sigma}, but must be a multiple of a third, such as 1, 1.333 or 2: the "
+            "window of 3 sigma around a joint has whole pixels"
+        )
+    return reach / 3
 
 
 def _mean(values: list[float]) -> float:

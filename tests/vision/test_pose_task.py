@@ -248,6 +248,7 @@ def test_the_best_checkpoint_is_that_of_the_greatest_ap_and_the_report_shows_it(
         ({"monitor": "ar_l"}, {}, "monitor 'ar_l' is not among the metrics ap, ap50"),
         ({"pck_by": "foot"}, {}, "pck_by is 'foot', but must be one of"),
         ({"pck_threshold": 0}, {}, "pck_threshold is 0, but must be positive"),
+        ({"sigma": 1.5}, {}, "sigma is 1.5, but must be a multiple of a third, such as 1"),
         ({"box_area": 2.0}, {}, r"box_area is 2.0, but must lie in \(0, 1\]"),
         ({"pck_by": "torso"}, {}, "PCK by torso needs the joint left_shoulder, which the keypoint"),
         ({}, {"known_areas": False}, "dots.json has none for 9 of 9 annotations"),
