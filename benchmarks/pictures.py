@@ -1,6 +1,7 @@
 """The pictures of README and docs, made anew from the demo's folder and the shipped models.
 
 python -m benchmarks.pictures --demo demo        # after `make demo`
+python -m benchmarks.pictures --channel data/channel-minimal.zarr long.zarr    # and its rollout
 """
 
 from __future__ import annotations
@@ -28,8 +29,14 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="folder of surform demo")
+    parser.add_argument(
+        "--channel", type=Path, nargs=2, help="data and a rollout of their last sample: this alone"
+    )
     args = parser.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
+    if args.channel:
+        _save("ifactformer-channel", _channel(*args.channel))
+        return
     _save("kolmogorov-rollout", _rollout(args.demo))
     with tempfile.TemporaryDirectory() as folder:
         _save("galerkin-burgers", _burgers(Path(folder)))
@@ -61,6 +68,15 @@ def _flow() -> Figure:
     sample = find_solver("ns2d-c")(np.random.default_rng([7, 0]))
     (prediction,) = surform.load_model("gnot-ns2d-c").predict([sample])
     return at_points(sample.points, prediction[:, 0], sample.targets[:, 0], label="u", axes="xy")
+
+
+def _channel(data: Path, rollout: Path) -> Figure:
+    """Velocity along the flow in the middle of the span."""
+    planes = {"z": 8, "sample": -1}
+    prediction, truth = (xr.open_zarr(path)["u"].isel(planes) for path in (rollout, data))
+    prediction = prediction.isel(time=slice(100))
+    truth = truth.sel(time=prediction.time, method="nearest")
+    return fields(prediction, truth.assign_coords(time=prediction.time), times=[0, 1, 3, 9, 99])
 
 
 if __name__ == "__main__":
