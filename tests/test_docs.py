@@ -82,6 +82,16 @@ def test_the_flow_of_the_pages_is_that_of_the_shipped_model() -> None:
             assert float(value) == float(words[words.index(option) + 1]), option
 
 
+def test_the_python_of_compact_transformers_runs() -> None:
+    given: dict[str, object] = {}
+    for language, text in blocks("docs/models/cct.md"):
+        if language == "python":
+            exec(compile(text, "cct.md", "exec"), given)
+    chances = given["chances"]
+    assert isinstance(chances, torch.Tensor)
+    assert torch.equal(chances.argmax(-1), given["labels"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_a_page_runs_from_nothing(page: str, folder: Path) -> None:

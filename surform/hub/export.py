@@ -26,6 +26,7 @@ __all__ = ["export"]
 
 _KINDS = (".onnx", ".pt2")
 _TOLERANCE = 1e-4  # of the largest output
+_BATCH = "batch"  # name of the first dimension
 _BATCHES = (1, 3)  # in which the written program is compared with the model
 
 
@@ -47,8 +48,7 @@ def export(model: Pretrained, out: str | PathLike[str]) -> float:
     refuse_folder(path, "OUT")
     model = model.eval()
     inputs = model.example_inputs()
-    batch = torch.export.Dim("batch")
-    shapes = {name: {0: batch} for name in inputs}
+    shapes = {name: {0: torch.export.Dim(_BATCH)} for name in inputs}
     with torch.no_grad():
         program = torch.export.export(model, (), inputs, dynamic_shapes=shapes, strict=False)
         with replacing(path) as partial:
@@ -66,6 +66,7 @@ def _onnx(program: Any, inputs: Mapping[str, Tensor], path: Path) -> Any:
         made = torch.onnx.export(
             program,
             kwargs=dict(inputs),
+            dynamic_shapes={name: {0: _BATCH} for name in inputs},  # named so in the file
             input_names=list(inputs),
             output_names=["output"],
             dynamo=True,

@@ -33,6 +33,7 @@ def test_onnx_equals_the_model_for_any_batch(model: ImageClassifier, tmp_path: P
     session = runtime.InferenceSession(
         str(tmp_path / "small.onnx"), providers=["CPUExecutionProvider"]
     )
+    assert session.get_inputs()[0].shape == ["batch", 3, 8, 8]
     for count in (1, 5):
         x = torch.rand(count, 3, 8, 8)
         found = session.run(["output"], {"images": x.numpy()})[0]
