@@ -5,6 +5,9 @@ ReLU before pooling, every score written out, torch's dropout, skipped branches 
 away. vit-pytorch's CCT, where installed, has the same weights, too. A training step is forward,
 backward and AdamW. Times are CPU times of one thread, medians over the turns.
 
+Where the processor multiplies bfloat16, every size has a second row: all paths under the autocast
+of `trainer.precision bf16-mixed`, and how much faster ours is than the literal path in float32.
+
     python -m benchmarks.cct
     python -m benchmarks.cct --quick        # the smallest size alone
 """
@@ -29,6 +32,7 @@ from tests.vision.literal_cct import literal_forward
 
 __all__ = ["main", "row"]
 
+_MIXED = " bf16-mixed"
 CASES: dict[str, int] = {  # published name: batch
     "cct_2_3x2_32": 32,
     "cct_7_3x1_32": 8,
@@ -38,8 +42,12 @@ CASES: dict[str, int] = {  # published name: batch
 GAINS = {"evaluation_gain": 2.0, "training_gain": 1.7}
 
 
-def row(name: str, repeats: int, memory: bool = True) -> dict[str, Any]:
-    """Milliseconds of ours, the literal path and the peer, gains and memory of one size."""
+def row(name: str, repeats: int, memory: bool = True, mixed: bool = False) -> dict[str, Any]:
+    """Milliseconds of ours, the literal path and the peer, gains and memory of one size.
+
+    Args:
+        mixed: all of them under bfloat16 autocast; the literal path in float32, too.
+    """
     torch.manual_seed(0)
     net, batch = published(name), CASES[name]
     x = torch.randn(batch, 3, *net.image_size)
@@ -51,25 +59,37 @@ def row(name: str, repeats: int, memory: bool = True) -> dict[str, Any]:
     peer = _peer(net)
     if peer is not None:
         paths["peer "] = (peer, lambda: peer(x))
+    if mixed:
+        literal = paths["literal "]
+        paths = {label: (module, _autocast(path)) for label, (module, path) in paths.items()}
+        paths["float32 "] = literal
     runs: dict[str, Callable[[], object]] = {}
     for label, (module, path) in paths.items():
         runs[f"{label}evaluation"] = _evaluation(module, path)
         runs[f"{label}training"] = _training(module, path, target)
     seconds = alternating(runs, repeats, clock=time.process_time)
-    found: dict[str, Any] = {"name": name, "batch": batch}
+    found: dict[str, Any] = {"name": f"{name}{_MIXED * mixed}", "batch": batch}
     found["parameters"] = sum(p.numel() for p in net.parameters())
     for kind in ("evaluation", "training"):
         found[f"{kind}_ms"] = round(1e3 * seconds[kind], 1)
-        for other in ("literal", "peer"):
+        for other in ("literal", "peer", "float32"):
             if f"{other} {kind}" in seconds:
                 their = seconds[f"{other} {kind}"]
                 found[f"{other}_{kind}_ms"] = round(1e3 * their, 1)
-                gain = f"{kind}_gain" if other == "literal" else f"{kind}_gain_over_peer"
+                gain = f"{kind}_gain" if other == "literal" else f"{kind}_gain_over_{other}"
                 found[gain] = round(their / seconds[kind], 2)
     if memory:
         for label, call in (("", "net(x)"), ("literal_", "literal_forward(net, x)")):
-            found[f"{label}training_mb"] = round(peak_memory(_program(name, call)))
+            found[f"{label}training_mb"] = round(peak_memory(_program(name, call, mixed)))
     return found
+
+
+def _autocast(path: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return path().float()
+
+    return run
 
 
 def _peer(net: nn.Module) -> nn.Module | None:
@@ -109,7 +129,7 @@ def _training(net: nn.Module, path: Callable[[], Tensor], target: Tensor) -> Cal
     return run
 
 
-def _program(name: str, call: str) -> str:
+def _program(name: str, call: str, mixed: bool) -> str:
     """Source of one training pass in a process of its own, after a small one."""
     return (
         "import torch; torch.set_num_threads(1)\n"
@@ -117,7 +137,10 @@ def _program(name: str, call: str) -> str:
         "from tests.vision.literal_cct import literal_forward\n"
         f"net = published({name!r})\n"
         f"x = torch.randn({CASES[name]}, 3, *net.image_size)\n"
-        f"def run():\n    {call}.square().mean().backward()\n"
+        "def run():\n"
+        f"    with torch.autocast('cpu', torch.bfloat16, enabled={mixed}):\n"
+        f"        out = {call}.float()\n"
+        "    out.square().mean().backward()\n"
         "everything, x = x, x[:1]\n"
         "run()\n"
         "x = everything\n"
@@ -132,16 +155,22 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     names = [name for name in CASES if name.startswith("cct_2") or not options.quick]
-    found = [row(name, options.repeats, memory=not options.quick) for name in names]
+    kinds = (False, True) if torch.cpu._is_avx512_bf16_supported() else (False,)
+    found = [
+        row(name, options.repeats, memory=not options.quick, mixed=mixed)
+        for mixed in kinds
+        for name in names
+    ]
     columns = ("evaluation_ms", "evaluation_gain", "evaluation_gain_over_peer", "training_ms")
     columns += ("training_gain", "training_gain_over_peer", "training_mb", "literal_training_mb")
-    table = Table(title="compact transformers, float32, one thread")
+    columns += ("evaluation_gain_over_float32", "training_gain_over_float32")
+    table = Table(title="compact transformers, one thread")
     table.add_column("size")
     for column in columns:
         table.add_column(column.replace("_", " "), justify="right")
     for one in found:
         table.add_row(one["name"], *(str(one.get(column, "")) for column in columns))
-    Console(width=150).print(table)
+    Console(width=190).print(table)
     if not options.quick:
         save(RESULTS / "cct.json", found, acceptance=dict.fromkeys(CASES, GAINS))
 

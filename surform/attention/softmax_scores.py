@@ -2,7 +2,8 @@
 
 torch's fused CPU kernel walks through batch and heads one by one and pays microseconds for each;
 series models attend over a dozen variates, patches or features, in thousands of such heads. With
-dropout torch has no fused kernel: it writes the scores out, too, and draws a number for each.
+dropout torch has no fused kernel: it writes the scores out, too, and draws a number for each. Of
+bfloat16 the fused kernel multiplies small blocks, for which oneDNN's fast products are not used.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ __all__ = ["pays", "softmax_scores", "supports"]
 _HEADS = 32  # over the whole batch
 _WIDEST = 32
 _COMPARED = 256
+_HELD = 2**23  # scores in bfloat16 of one call; the fused kernel holds none
+_BFLOAT16 = torch.cpu._is_avx512_bf16_supported()  # whether the processor multiplies it
 
 
 def supports(call: Call) -> str | None:
     """For `register`."""
     if call.device != "cpu":
         return "runs on the CPU only"
-    return None if call.dtype.itemsize >= 4 else "has float32 and float64 only"
+    if call.dtype == torch.bfloat16:
+        return None if _BFLOAT16 else "has bfloat16 on processors with avx512_bf16 only"
+    return None if call.dtype.itemsize >= 4 else "has no float16"
 
 
 def pays(call: Call) -> str | None:
@@ -35,7 +40,12 @@ def pays(call: Call) -> str | None:
     (b, h), (keys, width) = call.shapes["q"][:2], call.shapes["k"][2:]
     small = _certainly(keys < SHORT) and _certainly(width <= _WIDEST)
     if torch.compiler.is_compiling():
-        return None if small else _FEW
+        return None if small and call.dtype.itemsize >= 4 else _FEW
+    if call.dtype == torch.bfloat16:
+        few = b * h * call.shapes["q"][2] * keys <= _HELD
+        return (
+            None if few or call.has("dropout_p") else f"pays up to {_HELD} scores, or with dropout"
+        )
     if call.dtype == torch.float64 and keys <= _COMPARED:
         return None  # double precision is for comparing digits, and this is the definition's order
     if b * h < _HEADS:

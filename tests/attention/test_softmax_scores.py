@@ -100,3 +100,40 @@ def test_float64_rounds_as_the_definition() -> None:
     q, k, v = (10 * torch.randn(2, 3, 6, 6, dtype=torch.float64) for _ in range(3))
     expected = torch.softmax((q @ k.mT) / 6**-0.5, -1) @ v
     assert torch.equal(attention.softmax(q, k, v, scale=6**0.5), expected)
+
+
+@pytest.mark.skipif(
+    not torch.cpu._is_avx512_bf16_supported(), reason="the processor does not multiply bfloat16"
+)
+@pytest.mark.parametrize(
+    ("shape", "options", "kernel"),
+    [
+        ((1, 1, 256, 64), {}, "scores"),
+        ((8, 4, 64, 32), {"dropout_p": 0.1}, "scores"),
+        ((1, 2, 4096, 8), {}, "sdpa"),  # its scores would fill the memory
+        ((1, 2, 4096, 8), {"dropout_p": 0.1}, "scores"),
+        ((8, 4, 64, 32), {"causal": True}, "sdpa"),
+    ],
+)
+def test_bfloat16_uses_the_products_that_the_processor_has(
+    shape: tuple[int, ...], options: dict[str, object], kernel: str
+) -> None:
+    q = torch.zeros(shape, dtype=torch.bfloat16)
+    assert attention.explain("softmax", q, q, q, **options).chosen == kernel
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_bfloat16_is_as_close_as_the_definition(mixed: bool) -> None:
+    exact = [torch.randn(2, 3, 50, 32, requires_grad=True) for _ in range(3)]
+    outer, errors = torch.randn(2, 3, 50, 32), []
+    truth = attention.softmax(*exact)
+    wanted = [truth, *torch.autograd.grad(truth, exact, outer)]
+    for kernel in ("scores", "reference"):
+        half = [x.detach().bfloat16().requires_grad_() for x in exact]
+        with attention.use(softmax=kernel), torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            out = attention.softmax(*half)
+        assert out.dtype == torch.bfloat16
+        found = [out, *torch.autograd.grad(out, half, outer.bfloat16())]
+        errors.append([(a.float() - b).norm() for a, b in zip(found, wanted, strict=True)])
+    for ours, literal in zip(*errors, strict=True):
+        assert ours < 1.5 * literal
