@@ -38,7 +38,8 @@ class Unfinished:
         if self.path is None or not self.path.exists():
             return {}
         try:
-            return load_file(self.path)
+            # memory as torch lays it out: vector units round by where numbers begin
+            return {name: value.clone() for name, value in load_file(self.path).items()}
         except (SafetensorError, OSError):
             return {}
 
