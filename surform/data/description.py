@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from surform.data.data_description import DataDescription
+from surform.data.description_keys import check_keys
 from surform.data.units import conversion_factor, same_unit
 
 __all__ = ["FieldsDescription"]
@@ -183,13 +184,7 @@ class FieldsDescription(DataDescription):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FieldsDescription:
         """The inverse of `to_dict`; ValueError names unknown or missing keys."""
-        known = {item.name for item in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown keys in a fields description: {', '.join(unknown)}")
-        missing = sorted({"inputs", "targets"} - set(values))
-        if missing:
-            raise ValueError(f"a fields description lacks the keys {', '.join(missing)}")
+        check_keys(cls, values, {"inputs", "targets"}, "a fields description")
         plain: dict[str, Any] = {n: tuple(v) if n in _TUPLES else v for n, v in values.items()}
         return cls(**plain)
 

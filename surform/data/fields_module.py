@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from surform.data.loaders import gather_objects, joint_processes, make_loader, p
 from surform.data.noise import InputNoise
 from surform.data.normalizers import KINDS, Normalizer
 from surform.data.order import BatchOrder, require_windows
+from surform.data.ordered_module import OrderedData
 from surform.data.provision import provide
 from surform.data.reading import advise, read_in_order, shuffle_by_chunks
 from surform.data.selection import Selection
@@ -36,7 +36,7 @@ _MEMORY_LIMIT = 2 * 2**30
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-class FieldsData(L.LightningDataModule):
+class FieldsData(OrderedData):
     """Fields on regular grids: steady problems, or windows over time.
 
     Args:
@@ -159,8 +159,6 @@ class FieldsData(L.LightningDataModule):
         self._stores: dict[str, Store] = {}
         self._normalizers: tuple[Normalizer, Normalizer] | None = None
         self._description: FieldsDescription | None = None
-        self._train_order: BatchOrder | None = None
-        self._start = (0, 0)
 
     # -- what the data are -------------------------------------------------------------------
 
@@ -234,31 +232,9 @@ class FieldsData(L.LightningDataModule):
                 ranks = joint_processes(self.trainer)[1]
                 require_windows(len(self.windows(split)), ranks, f"{split} ")
 
-    def train_dataloader(self) -> DataLoader[FieldBatch]:
-        loader, self._train_order = self._loader("train", training=True)
-        self._train_order.start(*self._start)
-        return loader
-
-    def val_dataloader(self) -> DataLoader[FieldBatch] | list[DataLoader[FieldBatch]]:
-        if "validation" not in self._opened().samples:
-            return []
-        return self._loader("validation")[0]
-
-    def test_dataloader(self) -> DataLoader[FieldBatch]:
-        return self._loader("test")[0]
-
-    def predict_dataloader(self) -> DataLoader[FieldBatch]:
-        return self._loader("test")[0]
-
     def held_bytes(self) -> int:
         """Bytes of the data in memory."""
         return sum(s.nbytes for s in self._stores.values() if isinstance(s, MemoryStore))
-
-    def resume_at(self, epoch: int, batch: int) -> None:
-        """Let training continue with batch `batch` of `epoch`; later epochs begin at 0."""
-        self._start = (epoch, batch)
-        if self._train_order is not None:
-            self._train_order.start(epoch, batch)
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -348,6 +324,9 @@ class FieldsData(L.LightningDataModule):
         scale = normalizer.std + normalizer.eps
         fields = scale[..., : len(self.selection.inputs)] if scale.ndim else scale
         return InputNoise(self.input_noise, fields, self.seed, SPLITS.index(split))
+
+    def _has(self, split: str) -> bool:
+        return split in self._opened().samples
 
     def _loader(
         self, split: str, training: bool = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from surform.data.data_description import DataDescription
+from surform.data.description_keys import check_keys
 
 __all__ = ["ImagesDescription"]
 
@@ -99,12 +100,7 @@ class ImagesDescription(DataDescription):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ImagesDescription:
         """The inverse of `to_dict`; ValueError names unknown or missing keys."""
-        unknown = sorted(set(values) - {item.name for item in fields(cls)})
-        if unknown:
-            raise ValueError(f"unknown keys in a description of images: {', '.join(unknown)}")
-        missing = sorted(set(_TUPLES) - set(values))
-        if missing:
-            raise ValueError(f"a description of images lacks the keys {', '.join(missing)}")
+        check_keys(cls, values, _TUPLES, "a description of images")
         plain: dict[str, Any] = {n: tuple(v) if n in _TUPLES else v for n, v in values.items()}
         return cls(**plain)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import lightning as L
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -19,9 +18,10 @@ from surform.data.images_source import ImageSource
 from surform.data.images_splits import divide
 from surform.data.images_statistics import channel_statistics, given_statistics
 from surform.data.images_transforms import INTERPOLATIONS, Preparation, Variation
-from surform.data.loaders import joint_processes, whole_batches
+from surform.data.loaders import joint_processes
 from surform.data.normalizers import Normalizer
 from surform.data.order import BatchOrder, require_windows
+from surform.data.ordered_module import OrderedData
 from surform.data.solvers.progress import progress_bar
 
 __all__ = ["ImagesData"]
@@ -30,7 +30,7 @@ _MEMORY_LIMIT = 2**30  # decoded images are held in memory up to this size under
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-class ImagesData(L.LightningDataModule):
+class ImagesData(OrderedData):
     """Images of several classes, from folders or arrays.
 
     8-bit images stand for numbers from 0 to 1; arrays of other numbers are taken as they are.
@@ -141,8 +141,6 @@ class ImagesData(L.LightningDataModule):
         self._numbers: dict[str, np.ndarray] = {}
         self._normalizer: Normalizer | None = None
         self._description: ImagesDescription | None = None
-        self._train_order: BatchOrder | None = None
-        self._start = (0, 0)
 
     # -- what the data are -------------------------------------------------------------------
 
@@ -208,26 +206,6 @@ class ImagesData(L.LightningDataModule):
         if stage == "fit":
             self._varied().check()
 
-    def train_dataloader(self) -> DataLoader[ImageBatch]:
-        loader, self._train_order = self._loader("train", training=True)
-        self._train_order.start(*self._start)
-        return loader
-
-    def val_dataloader(self) -> DataLoader[ImageBatch] | list[DataLoader[ImageBatch]]:
-        return self._loader("validation")[0] if "validation" in self._divided() else []
-
-    def test_dataloader(self) -> DataLoader[ImageBatch]:
-        return self._loader("test")[0]
-
-    def predict_dataloader(self) -> DataLoader[ImageBatch]:
-        return self._loader("test")[0]
-
-    def resume_at(self, epoch: int, batch: int) -> None:
-        """Let training continue with batch `batch` of `epoch`; later epochs begin at 0."""
-        self._start = (epoch, batch)
-        if self._train_order is not None:
-            self._train_order.start(epoch, batch)
-
     # -- parts -------------------------------------------------------------------------------
 
     def samples(self, split: str, varied: bool = False) -> ImageSamples:
@@ -291,22 +269,15 @@ class ImagesData(L.LightningDataModule):
             with progress_bar(f"decoding {source.name}") as progress:
                 source.hold(progress)
 
+    def _has(self, split: str) -> bool:
+        return split in self._divided()
+
     def _loader(
         self, split: str, training: bool = False
     ) -> tuple[DataLoader[ImageBatch], BatchOrder]:
         samples = self.samples(split, varied=training)
-        rank, ranks = joint_processes(self.trainer)
-        kind = EpochOrder if training else BatchOrder
-        order = kind(
-            len(samples),
-            self.batch_size if training else self.eval_batch_size,
-            self.seed,
-            training=training,
-            drop_last=self.drop_last,
-            rank=rank,
-            ranks=ranks,
-        )
-        return whole_batches(samples, order, self.workers), order  # type: ignore[arg-type]
+        order = EpochOrder if training else BatchOrder
+        return self._in_order(samples, order, training, self.workers)
 
 
 def _pair(name: str, value: int | list[int] | tuple[int, ...]) -> tuple[int, int]:

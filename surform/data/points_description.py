@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from surform.data.data_description import DataDescription
+from surform.data.description_keys import check_keys
 from surform.data.units import conversion_factor, same_unit
 
 __all__ = ["PointsDescription", "input_variable"]
@@ -178,12 +179,7 @@ class PointsDescription(DataDescription):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PointsDescription:
         """The inverse of `to_dict`; ValueError names unknown or missing keys."""
-        unknown = sorted(set(values) - {item.name for item in fields(cls)})
-        if unknown:
-            raise ValueError(f"unknown keys in a points description: {', '.join(unknown)}")
-        missing = sorted({"coordinates", "targets"} - set(values))
-        if missing:
-            raise ValueError(f"a points description lacks the keys {', '.join(missing)}")
+        check_keys(cls, values, {"coordinates", "targets"}, "a points description")
         plain: dict[str, Any] = {
             name: tuple(value) if name in _TUPLES else value for name, value in values.items()
         }

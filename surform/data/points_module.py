@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
 from surform.data.loaders import joint_processes, whole_batches
 from surform.data.normalizers import Normalizer
 from surform.data.order import BatchOrder
+from surform.data.ordered_module import OrderedData
 from surform.data.points import PointBatch
 from surform.data.points_description import PointsDescription
 from surform.data.points_files import open_points
@@ -35,7 +35,7 @@ _KINDS = ("channel", "none")
 Kind = Literal["channel", "none"]
 
 
-class PointsData(L.LightningDataModule):
+class PointsData(OrderedData):
     """Solutions on meshes of their own, with global parameters and input functions.
 
     Args:
@@ -152,8 +152,6 @@ class PointsData(L.LightningDataModule):
         self._samples: dict[str, PointSamples] = {}
         self._moments = ColumnMoments()
         self._description: PointsDescription | None = None
-        self._train_order: BatchOrder | None = None
-        self._start = (0, 0)
 
     # -- what the data are -------------------------------------------------------------------
 
@@ -216,32 +214,9 @@ class PointsData(L.LightningDataModule):
             if split in self._numbers:
                 self.samples(split)
 
-    def train_dataloader(self) -> DataLoader[PointBatch]:
-        loader, self._train_order = self._loader("train", training=True)
-        self._train_order.start(*self._start)
-        return loader
-
-    def val_dataloader(self) -> DataLoader[PointBatch] | list[DataLoader[PointBatch]]:
-        self._open()
-        if "validation" not in self._numbers:
-            return []
-        return self._loader("validation")[0]
-
-    def test_dataloader(self) -> DataLoader[PointBatch]:
-        return self._loader("test")[0]
-
-    def predict_dataloader(self) -> DataLoader[PointBatch]:
-        return self._loader("test")[0]
-
     def held_bytes(self) -> int:
         """Bytes of the data in memory."""
         return sum(samples.held for samples in self._samples.values())
-
-    def resume_at(self, epoch: int, batch: int) -> None:
-        """Let training continue with batch `batch` of `epoch`; later epochs begin at 0."""
-        self._start = (epoch, batch)
-        if self._train_order is not None:
-            self._train_order.start(epoch, batch)
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -304,6 +279,10 @@ class PointsData(L.LightningDataModule):
             parameters=about.parameters,
             inputs=tuple(about.inputs),
         )
+
+    def _has(self, split: str) -> bool:
+        self._open()
+        return split in self._numbers
 
     def _loader(
         self, split: str, training: bool = False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from surform.data.data_description import DataDescription
+from surform.data.description_keys import check_keys
 from surform.data.pose_keypoints import KeypointSet
 
 __all__ = ["PoseDescription"]
@@ -105,12 +106,7 @@ class PoseDescription(DataDescription):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PoseDescription:
         """The inverse of `to_dict`; ValueError names unknown or missing keys."""
-        unknown = sorted(set(values) - {item.name for item in fields(cls)})
-        if unknown:
-            raise ValueError(f"unknown keys in a description of poses: {', '.join(unknown)}")
-        missing = sorted({"sets", "image_size", "encodings"} - set(values))
-        if missing:
-            raise ValueError(f"a description of poses lacks the keys {', '.join(missing)}")
+        check_keys(cls, values, {"sets", "image_size", "encodings"}, "a description of poses")
         sets = tuple(KeypointSet.from_dict(own) for own in values["sets"])
         height, width = values["image_size"]
         encodings = tuple(values["encodings"])

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from surform.data.description_keys import check_keys
+
 __all__ = ["KeypointSet", "set_of_category"]
 
 # Half the width of the Gaussian that OKS allows where nothing is known of a joint: the mean of
@@ -84,13 +86,8 @@ class KeypointSet:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KeypointSet:
         """The inverse of `dataclasses.asdict`, also from JSON; ValueError names unknown keys."""
-        names = {item.name for item in fields(cls)}
-        unknown = sorted(set(values) - names)
-        if unknown:
-            raise ValueError(f"unknown keys in a keypoint set: {', '.join(unknown)}")
-        missing = sorted(names - set(values) - {"categories"})
-        if missing:
-            raise ValueError(f"a keypoint set lacks the keys {', '.join(missing)}")
+        needed = {item.name for item in fields(cls)} - {"categories"}
+        check_keys(cls, values, needed, "a keypoint set")
         return cls(**{name: _tuples(value) for name, value in values.items()})
 
 

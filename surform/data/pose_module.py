@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Literal
 
-import lightning as L
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from surform.data.images_samples import EpochOrder
-from surform.data.loaders import joint_processes, whole_batches
+from surform.data.loaders import joint_processes
 from surform.data.normalizers import Normalizer
 from surform.data.order import BatchOrder, require_windows
+from surform.data.ordered_module import OrderedData
 from surform.data.pose_batch import PoseBatch
 from surform.data.pose_description import PoseDescription
 from surform.data.pose_open import PoseSet, open_pose_sets
@@ -32,7 +32,7 @@ _MEMORY_LIMIT = 2**30  # decoded images are held in memory up to this size under
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of red, green and blue in ImageNet
 
 
-class PoseData(L.LightningDataModule):
+class PoseData(OrderedData):
     """Crops of persons or animals with their joints, from COCO's annotation files.
 
     Args:
@@ -141,8 +141,6 @@ class PoseData(L.LightningDataModule):
         self._remarks: list[str] = []
         self._images = ImageCache()
         self._description: PoseDescription | None = None
-        self._train_order: BatchOrder | None = None
-        self._start = (0, 0)
 
     # -- what the data are -------------------------------------------------------------------
 
@@ -211,26 +209,6 @@ class PoseData(L.LightningDataModule):
                 ranks = joint_processes(self.trainer)[1]
                 require_windows(len(self.samples(split)), ranks, f"{split} ")
         self._hold([part for split in splits for part in parts.get(split, ())])
-
-    def train_dataloader(self) -> DataLoader[PoseBatch]:
-        loader, self._train_order = self._loader("train", training=True)
-        self._train_order.start(*self._start)
-        return loader
-
-    def val_dataloader(self) -> DataLoader[PoseBatch] | list[DataLoader[PoseBatch]]:
-        return self._loader("validation")[0] if "validation" in self._divided() else []
-
-    def test_dataloader(self) -> DataLoader[PoseBatch]:
-        return self._loader("test")[0]
-
-    def predict_dataloader(self) -> DataLoader[PoseBatch]:
-        return self._loader("test")[0]
-
-    def resume_at(self, epoch: int, batch: int) -> None:
-        """Let training continue with batch `batch` of `epoch`; later epochs begin at 0."""
-        self._start = (epoch, batch)
-        if self._train_order is not None:
-            self._train_order.start(epoch, batch)
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -307,22 +285,15 @@ class PoseData(L.LightningDataModule):
             with progress_bar("decoding images") as progress:
                 self._images.hold(parts, progress)
 
+    def _has(self, split: str) -> bool:
+        return split in self._divided()
+
     def _loader(
         self, split: str, training: bool = False
     ) -> tuple[DataLoader[PoseBatch], BatchOrder]:
         samples = self.samples(split, varied=training)
-        rank, ranks = joint_processes(self.trainer)
-        kind = EpochOrder if training else BatchOrder
-        order = kind(
-            len(samples),
-            self.batch_size if training else self.eval_batch_size,
-            self.seed,
-            training=training,
-            drop_last=self.drop_last,
-            rank=rank,
-            ranks=ranks,
-        )
-        return whole_batches(samples, order, self.workers), order  # type: ignore[arg-type]
+        order = EpochOrder if training else BatchOrder
+        return self._in_order(samples, order, training, self.workers)
 
 
 def _normalizer(given: dict[str, list[float]] | None) -> Normalizer:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from surform.data.data_description import DataDescription
+from surform.data.description_keys import check_keys
 
 __all__ = ["SeriesDescription"]
 
@@ -127,13 +128,9 @@ class SeriesDescription(DataDescription):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SeriesDescription:
         """The inverse of `to_dict`; ValueError names unknown or missing keys."""
-        known = {item.name for item in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown keys in a series description: {', '.join(unknown)}")
-        missing = sorted({"variates", "targets", "lookback", "horizon"} - set(values))
-        if missing:
-            raise ValueError(f"a series description lacks the keys {', '.join(missing)}")
+        check_keys(
+            cls, values, {"variates", "targets", "lookback", "horizon"}, "a series description"
+        )
         plain: dict[str, Any] = {n: tuple(v) if n in _TUPLES else v for n, v in values.items()}
         return cls(**plain)
 

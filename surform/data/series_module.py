@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Literal
 
-import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from surform.data.calendar import calendar_features, calendar_names
-from surform.data.loaders import joint_processes, whole_batches
+from surform.data.loaders import joint_processes
 from surform.data.normalizers import Normalizer
 from surform.data.order import BatchOrder, require_windows
+from surform.data.ordered_module import OrderedData
 from surform.data.provision import provide
 from surform.data.series_batch import SeriesBatch
 from surform.data.series_build import Cleaning, build_table
@@ -35,7 +35,7 @@ __all__ = ["SeriesData"]
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-class SeriesData(L.LightningDataModule):
+class SeriesData(OrderedData):
     """One or several multivariate time series: windows of `lookback` steps, and the next `horizon`.
 
     Args:
@@ -162,8 +162,6 @@ class SeriesData(L.LightningDataModule):
         self._marks: Tensor | None = None
         self._normalizers: tuple[Normalizer, ...] | None = None
         self._description: SeriesDescription | None = None
-        self._train_order: BatchOrder | None = None
-        self._start = (0, 0)
 
     # -- what the data are -------------------------------------------------------------------
 
@@ -230,32 +228,13 @@ class SeriesData(L.LightningDataModule):
                 ranks = joint_processes(self.trainer)[1]
                 require_windows(len(self.windows(split)), ranks, f"{split} ")
 
-    def train_dataloader(self) -> DataLoader[SeriesBatch]:
-        loader, self._train_order = self._loader(self.windows("train"), training=True)
-        self._train_order.start(*self._start)
-        return loader
-
-    def val_dataloader(self) -> DataLoader[SeriesBatch] | list[DataLoader[SeriesBatch]]:
-        if "validation" not in self._rows()[0]:
-            return []
-        return self._loader(self.windows("validation"))[0]
-
-    def test_dataloader(self) -> DataLoader[SeriesBatch]:
-        return self._loader(self.windows("test"))[0]
-
     def predict_dataloader(self) -> DataLoader[SeriesBatch]:
-        return self._loader(self.forecast_windows())[0]
+        return self._in_order(self.forecast_windows(), BatchOrder)[0]
 
     def held_bytes(self) -> int:
         """Bytes of the data in memory."""
         values = self.table.values
         return 0 if isinstance(values, np.memmap) else values.nbytes
-
-    def resume_at(self, epoch: int, batch: int) -> None:
-        """Let training continue with batch `batch` of `epoch`; later epochs begin at 0."""
-        self._start = (epoch, batch)
-        if self._train_order is not None:
-            self._train_order.start(epoch, batch)
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -406,20 +385,13 @@ class SeriesData(L.LightningDataModule):
             self._marks = self._calendar(self.table.times)
         return self._marks
 
+    def _has(self, split: str) -> bool:
+        return split in self._rows()[0]
+
     def _loader(
-        self, windows: SeriesWindows | ForecastWindows, training: bool = False
+        self, split: str, training: bool = False
     ) -> tuple[DataLoader[SeriesBatch], BatchOrder]:
-        rank, ranks = joint_processes(self.trainer)
-        order = BatchOrder(
-            len(windows),
-            self.batch_size if training else self.eval_batch_size,
-            self.seed,
-            training=training,
-            drop_last=self.drop_last,
-            rank=rank,
-            ranks=ranks,
-        )
-        return whole_batches(windows, order), order
+        return self._in_order(self.windows(split), BatchOrder, training)
 
 
 def _names(role: str, names: Any) -> tuple[str, ...] | None:
