@@ -1,0 +1,79 @@
+"""ASE's structures as one set of tensors in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["System", "free_atoms"]
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """B structures of N atoms together, on the CPU.
+
+    numbers: atomic numbers. positions: [Å], float64. batch: the structure of each atom. cell: rows
+    are lattice vectors [Å]. pbc: which of them a structure is repeated along.
+    """
+
+    numbers: Int[Tensor, " n"]
+    positions: Float[Tensor, "n 3"]
+    batch: Int[Tensor, " n"]
+    cell: Float[Tensor, "b 3 3"]
+    pbc: Bool[Tensor, "b 3"]
+
+    @classmethod
+    def of(cls, structures: Sequence[Atoms]) -> System:
+        """The tensors of some structures; ValueError where one has no atom."""
+        for number, atoms in enumerate(structures):
+            if not len(atoms):
+                raise ValueError(f"structure {number} has no atoms")
+        counts = torch.tensor([len(atoms) for atoms in structures])
+        return cls(
+            numbers=torch.from_numpy(np.concatenate([a.numbers for a in structures])).long(),
+            positions=torch.from_numpy(np.concatenate([a.positions for a in structures])).double(),
+            batch=torch.repeat_interleave(torch.arange(len(structures)), counts),
+            cell=torch.from_numpy(np.stack([a.cell.array for a in structures])).double(),
+            pbc=torch.from_numpy(np.stack([a.pbc for a in structures])),
+        )
+
+    def __len__(self) -> int:
+        """The number of structures."""
+        return len(self.cell)
+
+    @property
+    def counts(self) -> Tensor:
+        """Atoms of each structure, (B,)."""
+        return torch.bincount(self.batch, minlength=len(self))
+
+    @property
+    def volume(self) -> Tensor:
+        """Of each cell [Å^3], (B,); 0 where the cell has none."""
+        return torch.linalg.det(self.cell).abs()
+
+    def at(self, positions: Tensor, cell: Tensor | None = None) -> System:
+        """The same atoms elsewhere."""
+        return replace(self, positions=positions, cell=self.cell if cell is None else cell)
+
+
+def free_atoms(atoms: Atoms) -> np.ndarray:
+    """(n,) bool: which atoms ASE's FixAtoms leaves free; ValueError for other constraints."""
+    free = np.ones(len(atoms), dtype=bool)
+    for constraint in atoms.constraints:
+        name = type(constraint).__name__
+        if name != "FixAtoms":
+            raise ValueError(
+                f"relaxing in batches knows atoms held by FixAtoms, not {name}: relax this "
+                "structure with ASE's optimizers and surform.atomistic.Calculator"
+            )
+        free[constraint.get_indices()] = False
+    return free
