@@ -79,6 +79,6 @@ def test_a_nudged_elastic_band_pulls_images_down():
     band = NEB(images, k=0.1, method="improvedtangent", allow_shared_calculator=True)
     band.interpolate()
     before = np.linalg.norm(band.get_forces(), axis=-1).max()
-    FIRE(band, logfile=None).run(fmax=0.01, steps=8)
+    FIRE(band, logfile=None).run(fmax=0.01, steps=15)
     after = np.linalg.norm(band.get_forces(), axis=-1).max()
-    assert after < 0.9 * before
+    assert after < 0.8 * before
