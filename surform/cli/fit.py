@@ -28,7 +28,8 @@ _WHAT = {
     "test": "Evaluate a checkpoint on the test split, every window counted.",
     "predict": "Write predictions: for fields those of a checkpoint on the test split, for series "
     "the forecast after the last row of --data.path, for meshes those of its samples, on the same "
-    "meshes. A saved or shipped model predicts from --data.path, whatever its domain.",
+    "meshes, for images their classes, or the poses of the persons in them (--data.boxes FILE says "
+    "where these are). A saved or shipped model predicts from --data.path, whatever its domain.",
 }
 
 _OVERRIDES = """any option of the recipe can be given on the command line:

@@ -57,6 +57,10 @@ def predict_file(
         FileExistsError: the folder of pictures was not made here.
     """
     path = Path(out)
+    if not isinstance(pictures, bool):
+        raise ValueError(f"pictures is {pictures!r}, but must be true or false")
+    if not isinstance(source, str | Path):
+        raise ValueError(f"poses are looked for in one file or one folder, not in {source!r}")
     if Path(source).suffix.lower() in VIDEOS:
         from surform.vision.pose_video import predict_video
 

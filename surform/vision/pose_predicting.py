@@ -148,8 +148,7 @@ def make_poser(
     Raises:
         ValueError: an option that cannot be; the sentence says what would be.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    _check_options(batch_size, flip_test, least_score)
     if model.description is None:
         model.describe_as(keypoint_set)
     elif keypoint_set is not None and keypoint_set != model.description.sets[0].name:
@@ -159,13 +158,23 @@ def make_poser(
         )
     names = [own.name for own in model.described().sets]
     number = names.index(dataset) if dataset in names else dataset
-    if isinstance(number, str) or not 0 <= number < len(names):
+    if not isinstance(number, int) or not 0 <= number < len(names):
         raise ValueError(
             f"dataset is {dataset!r}, but the model's heads are numbered from 0 and named "
             f"{', '.join(names)}"
         )
     model.eval()
     return Poser(model, number, flip_test, batch_size, least_score)
+
+
+def _check_options(batch_size: Any, flip_test: Any, least_score: Any) -> None:
+    """What the command line hands over may be anything."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    if not isinstance(flip_test, bool):
+        raise ValueError(f"flip_test is {flip_test!r}, but must be true or false")
+    if isinstance(least_score, bool) or not isinstance(least_score, int | float):
+        raise ValueError(f"least_score is {least_score!r}, but must be a number")
 
 
 def open_pictures(source: Any) -> list[Picture]:
@@ -177,6 +186,8 @@ def open_pictures(source: Any) -> list[Picture]:
                 "shape (N, H, W, 3)"
             )
         return [Picture(str(number), image) for number, image in enumerate(source)]
+    if not isinstance(source, str | Path):
+        raise ValueError(f"images are one file or one folder, or an array, not {source!r}")
     path = Path(source)
     refuse_unreadable(str(path))
     if path.is_dir():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from surform.data.atomic import refuse_folder, replacing
 from surform.data.extras import require_extra
 from surform.data.faults import first_line, refuse_unreadable
@@ -32,7 +34,8 @@ def predict_video(poser: Poser, source: str, out: Path, boxes: str | None) -> Pa
         raise ValueError(f"a video with poses is written to a .mp4 file, not to {out}")
     refuse_folder(out, "--out")
     refuse_unreadable(source)
-    check_output(out, [source, boxes])
+    for path in (out, out.with_suffix(".json")):
+        check_output(path, [source, boxes])
     av = require_extra("av", "video", "reading and writing videos")
     rows: list[dict[str, Any]] = []
     try:
@@ -53,15 +56,13 @@ def _draw(
 ) -> None:
     import av
 
-    rate = given.average_rate or 25
-    track = made.add_stream("libx264", rate=rate)
-    track.width, track.height = given.width // 2 * 2, given.height // 2 * 2  # as H.264 asks for
-    track.pix_fmt = "yuv420p"
+    track: Any = None
     own = None if boxes is None else _frames(boxes, given.frames)
     with progress_bar(f"looking for poses in {name}") as progress:
         for number, frame in enumerate(film.decode(given)):
-            pixels = frame.to_ndarray(format="rgb24")
+            pixels = _upright(frame)
             size = (pixels.shape[0], pixels.shape[1])
+            track = _track(made, size, given.average_rate or 25) if track is None else track
             persons = whole_image(number, size) if own is None else own.get(str(number))
             if persons is not None:
                 found = poser.poses(pixels, persons, f"frame {number} of {name}")
@@ -73,8 +74,23 @@ def _draw(
             for packet in track.encode(picture):
                 made.mux(packet)
             progress((number + 1) / max(given.frames, number + 1))
+    if track is None:
+        raise ValueError(f"{name} holds no frame that can be read")
     for packet in track.encode():
         made.mux(packet)
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """(H, W, 3) uint8, turned as telephones ask for beside their pixels."""
+    pixels = frame.to_ndarray(format="rgb24")
+    return np.rot90(pixels, round(frame.rotation / 90)) if frame.rotation else pixels
+
+
+def _track(made: Any, size: tuple[int, int], rate: Any) -> Any:
+    track = made.add_stream("libx264", rate=rate)
+    track.height, track.width = (side // 2 * 2 for side in size)  # as H.264 asks for
+    track.pix_fmt = "yuv420p"
+    return track
 
 
 def _frames(boxes: str, count: int) -> dict[str, ImageBoxes]:

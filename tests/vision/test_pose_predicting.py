@@ -210,17 +210,26 @@ def test_one_head_of_published_plus_weights() -> None:
         model.predict(image, dataset=6)
 
 
+def filmed(path: Path, image: np.ndarray, frames: int, turn: int = 0) -> Path:
+    """A video of one picture, which players turn by so many degrees to the left."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as made:
+        track = made.add_stream("libx264", rate=10, options={"crf": "5"})
+        track.width, track.height, track.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
+        if turn:
+            track.set_display_rotation(turn)
+        for _ in range(frames):
+            for packet in track.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                made.mux(packet)
+        for packet in track.encode():
+            made.mux(packet)
+    return path
+
+
 def test_a_video_comes_back_with_poses(source: DotData, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     image, boxes, joints = scene(source, [0, 1])
-    with av.open(str(tmp_path / "in.mp4"), "w") as film:
-        track = film.add_stream("libx264", rate=10, options={"crf": "5"})
-        track.width, track.height, track.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
-        for _ in range(5):
-            for packet in track.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
-                film.mux(packet)
-        for packet in track.encode():
-            film.mux(packet)
+    filmed(tmp_path / "in.mp4", image, frames=5)
     rows = [{"image_id": n, "bbox": box, "score": 1.0} for n in (1, 3) for box in boxes.tolist()]
     (tmp_path / "boxes.json").write_text(json.dumps(rows))
     given = {"boxes": str(tmp_path / "boxes.json")}
@@ -242,6 +251,27 @@ def test_a_video_comes_back_with_poses(source: DotData, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"bad.mp4 cannot be read as a video"):
         model.predict_file(str(tmp_path / "bad.mp4"), tmp_path / "y.mp4")
     assert not (tmp_path / "y.mp4").exists()
+    (tmp_path / "out.json").write_text((tmp_path / "boxes.json").read_text())
+    given = {"boxes": str(tmp_path / "out.json")}
+    with pytest.raises(ValueError, match=r"out\.json would replace the data it is made from"):
+        model.predict_file(str(tmp_path / "in.mp4"), tmp_path / "out.mp4", **given)
+
+
+def test_videos_of_turned_telephones_are_upright(source: DotData, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    image, boxes, joints = scene(source, [0, 1])
+    filmed(tmp_path / "in.mp4", np.rot90(image, -1), frames=1, turn=90)
+    rows = [{"image_id": 0, "bbox": box, "score": 1.0} for box in boxes.tolist()]
+    (tmp_path / "boxes.json").write_text(json.dumps(rows))
+    out = bright(source).predict_file(
+        str(tmp_path / "in.mp4"), tmp_path / "out.mp4", boxes=str(tmp_path / "boxes.json")
+    )
+    found = json.loads((tmp_path / "out.json").read_text())
+    at = np.array([row["keypoints"] for row in found]).reshape(2, 3, 3)[..., :2]
+    assert np.abs(np.sort(at, 0) - np.sort(joints, 0)).max() < 2.5
+    with av.open(str(out)) as made:
+        frame = next(made.decode(video=0))
+    assert (frame.height, frame.width, frame.rotation) == (*image.shape[:2], 0)
 
 
 @pytest.mark.fault
@@ -252,7 +282,7 @@ def test_a_video_comes_back_with_poses(source: DotData, tmp_path: Path) -> None:
         ('{"images": [], "annotations": []}', "holds no boxes"),
         ('{"images": []}', "is no COCO file with boxes: it lacks annotations"),
         ('"x"', "holds neither a COCO file .images, annotations. nor a list of detections"),
-        ("[{", "is not valid JSON"),
+        ("[{", "is no JSON that can be read"),
         ('[{"image_id": 42}]', r"entry 0 has no bbox of four numbers .left, top, width, height"),
         ('[{"image_id": 42, "bbox": [1, 2, 0, 4]}]', "entry 0 has a box of 0 x 4 pixels"),
         ('[{"image_id": 42, "bbox": [1, 2, "x", 4]}]', "which are not four numbers"),
@@ -318,7 +348,12 @@ def test_what_cannot_be_looked_at(source: DotData, tmp_path: Path) -> None:
             {"keypoint_set": "coco"},
             "trained on the keypoint set 'dots': leave keypoint_set 'c",
         ),
-        (image, {"batch_size": 0}, "batch_size must be at least 1"),
+        (image, {"batch_size": 0}, "batch_size must be a whole number of at least 1"),
+        (image, {"batch_size": "two"}, "at least 1, got 'two'"),
+        (image, {"flip_test": "maybe"}, "flip_test is 'maybe', but must be true or false"),
+        (image, {"least_score": "high"}, "least_score is 'high', but must be a number"),
+        (image, {"dataset": 0.5}, "dataset is 0.5, but the model's heads are numbered"),
+        (["a.png", "b.png"], {}, "images are one file or one folder, or an array, not"),
     ]
     for given, options, message in cases:
         with pytest.raises(ValueError, match=message):
@@ -327,6 +362,8 @@ def test_what_cannot_be_looked_at(source: DotData, tmp_path: Path) -> None:
         model.predict(tmp_path / "nothing")
     with pytest.raises(ValueError, match=r"poses are written to a \.json file, not to"):
         model.predict_file(str(tmp_path / "empty"), tmp_path / "x.csv")
+    with pytest.raises(ValueError, match="pictures is 'perhaps', but must be true or false"):
+        model.predict_file(str(tmp_path / "empty"), tmp_path / "x.json", pictures="perhaps")
     net = PoseEstimator(ViTPose(**SMALL, joints=5)).eval()
     with pytest.raises(ValueError, match="heatmaps of 5 joints, the keypoint set 'coco' has 17"):
         net.predict(image, keypoint_set="coco")
