@@ -27,6 +27,7 @@ from surform.data.solvers.progress import progress_bar
 __all__ = ["ImagesData"]
 
 _MEMORY_LIMIT = 2**30  # decoded images are held in memory up to this size under "auto"
+_LEAST_CROP = 0.1  # of crop_pct: ten times as high and wide as is kept
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -116,9 +117,13 @@ class ImagesData(OrderedData):
         ):  # fmt: skip
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
-        for name, part in (("flip", flip), ("crop_pct", crop_pct)):
-            if not 0 <= part <= 1 or (name == "crop_pct" and part == 0):
-                raise ValueError(f"{name} is {part}, but must be a share of 1")
+        if not 0 <= flip <= 1:
+            raise ValueError(f"flip is {flip}, but must be a share of 1")
+        if not _LEAST_CROP <= crop_pct <= 1:
+            raise ValueError(
+                f"crop_pct is {crop_pct}, but must be from {_LEAST_CROP} to 1: images are enlarged "
+                "to image_size / crop_pct before their middle is kept"
+            )
         if isinstance(normalize, str) and normalize not in ("train", "none"):
             raise ValueError(f"normalize={normalize!r}: choose train, none or mean and std")
         self.path, self.channels, self.classes, self.layout = path, channels, classes, layout

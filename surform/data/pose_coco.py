@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from surform.data.faults import first_line, refuse_unreadable
-from surform.data.images_files import read_header
+from surform.data.json_file import read_json
+from surform.data.pose_images import list_images
 from surform.data.pose_keypoints import KeypointSet, set_of_category
+from surform.data.pose_mpii import read_mpii
 from surform.data.pose_published import PUBLISHED, keypoint_set
 from surform.data.pose_records import ImageList, Persons, PoseFile, empty_persons
 
-__all__ = ["read_json", "read_poses"]
+__all__ = ["read_poses"]
 
 _PARTS = {"foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
+_LARGEST = 2**63  # numbers of images and annotations are smaller
 _BODY = 17  # joints of COCO-WholeBody's field "keypoints"
 
 
@@ -27,7 +28,7 @@ def read_poses(
     """Read an annotation file and look whether its images are there.
 
     Args:
-        path: of the JSON.
+        path: of the JSON; one that holds a list is read as `read_mpii` does.
         images: the folder of the images; None looks beside the file, first in its folder "images".
         keypoints: the name of a published set; "file": joints as the file names them; "auto": the
             published set of the same joints where there is one.
@@ -37,6 +38,8 @@ def read_poses(
     """
     path = Path(path)
     values = read_json(path)
+    if isinstance(values, list) and values:
+        return read_mpii(values, path, images, keypoints)
     if not isinstance(values, dict) or not all(
         isinstance(values.get(key), list) for key in ("images", "annotations", "categories")
     ):
@@ -47,7 +50,7 @@ def read_poses(
     categories = _by_id(values["categories"], "category", path)
     own = _own_set(categories, keypoints, path)
     chosen = _chosen(categories, own, path)
-    listed = _images(values["images"], images, path)
+    listed = _listed(values["images"], images, path)
     kept, left_out = [], {}
     for annotation in values["annotations"]:
         _check_belongs(annotation, categories, path)
@@ -62,23 +65,14 @@ def read_poses(
     return PoseFile(str(path), own, listed, persons, truth, tuple(chosen), left_out | more)
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; one sentence where it is missing, cut off or no JSON."""
-    refuse_unreadable(str(path))
-    try:
-        return json.loads(path.read_bytes())
-    except IsADirectoryError as error:
-        raise ValueError(f"{path} is a folder, but a JSON file is wanted") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON that can be read ({first_line(error)})") from error
-
-
 def _by_id(entries: Sequence[Any], what: str, path: Path) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for place, entry in enumerate(entries):
         number = entry.get("id") if isinstance(entry, dict) else None
         if not isinstance(number, int) or isinstance(number, bool):
             raise ValueError(f"{path}: {what} {place} (from 0) has no whole number as its id")
+        if not -_LARGEST <= number < _LARGEST:
+            raise ValueError(f"{path}: the {what} id {number} needs more than 64 bits")
         if number in found:
             raise ValueError(f"{path}: the id {number} belongs to more than one {what}")
         found[number] = entry
@@ -160,52 +154,26 @@ def _check_belongs(annotation: Any, categories: Mapping[int, Any], path: Path) -
     if not isinstance(annotation, dict):
         raise ValueError(f"{path}: an annotation is no JSON object: {str(annotation)[:40]}")
     category = annotation.get("category_id")
-    if category not in categories:
+    if not isinstance(category, int) or category not in categories:
         raise ValueError(
-            f"{path}: annotation {annotation.get('id')} is of category {category}, which the file "
-            f"does not have (it has {', '.join(map(str, categories))})"
+            f"{path}: annotation {annotation.get('id')} is of category {category!r}, which the "
+            f"file does not have (it has {', '.join(map(str, categories))})"
         )
 
 
-def _images(entries: list[Any], images: str | Path | None, path: Path) -> ImageList:
+def _listed(entries: list[Any], images: str | Path | None, path: Path) -> ImageList:
     by_id = _by_id(entries, "image", path)
     if not by_id:
         raise ValueError(f"{path} names no images")
-    names = []
+    names, sizes = [], []
     for number, entry in by_id.items():
         name = entry.get("file_name")
         if not isinstance(name, str) or not name:
             raise ValueError(f"{path}: image {number} has no file_name")
         names.append(name)
-    root = _root(names, images, path)
-    sizes = np.zeros((len(names), 2), np.int64)
-    for place, (number, entry) in enumerate(by_id.items()):
-        file = root / names[place]
-        if not file.is_file():
-            raise FileNotFoundError(f"there is no image {file} (image {number} of {path})")
-        if "height" in entry and "width" in entry:
-            sizes[place] = entry["height"], entry["width"]
-        else:
-            sizes[place] = read_header(file).size
-        if sizes[place].min() < 1:
-            raise ValueError(f"{path}: image {number} has a size of {sizes[place].tolist()} pixels")
-    return ImageList(root, tuple(names), np.array(list(by_id), np.int64), sizes)
-
-
-def _root(names: Sequence[str], images: str | Path | None, path: Path) -> Path:
-    if images is not None:
-        root = Path(images)
-        if not root.is_dir():
-            raise FileNotFoundError(f"there is no folder of images {root}")
-        return root
-    tried = (path.parent / "images", path.parent)
-    for root in tried:
-        if (root / names[0]).is_file():
-            return root
-    raise FileNotFoundError(
-        f"{names[0]}, the first image of {path}, lies neither in {tried[0]} nor beside the file: "
-        "set images to the folder"
-    )
+        size = entry.get("height"), entry.get("width")
+        sizes.append(None if None in size else size)
+    return list_images(names, list(by_id), sizes, images, path)
 
 
 def _truth(
@@ -216,15 +184,17 @@ def _truth(
     for n, annotation in enumerate(annotations):
         where = f"{path}: annotation {annotation['id']}"
         image = annotation.get("image_id")
-        if image not in place:
-            raise ValueError(f"{where} is of image {image}, which the file does not name")
+        if not isinstance(image, int) or image not in place:
+            raise ValueError(f"{where} is of image {image!r}, which the file does not name")
         found["image"][n] = place[image]
         found["ids"][n] = annotation["id"]
         found["boxes"][n] = _box(annotation.get("bbox"), where)
-        area = annotation.get("area")
-        found["area"][n] = np.nan if area is None else area
-        found["crowd"][n] = bool(annotation.get("iscrowd", 0))
-        if not found["crowd"][n] or annotation.get("keypoints"):
+        found["area"][n] = _area(annotation.get("area"), where)
+        crowd = annotation.get("iscrowd") or 0
+        if crowd not in (0, 1):
+            raise ValueError(f"{where} has iscrowd {crowd!r}, but must have 0 or 1")
+        found["crowd"][n] = crowd
+        if annotation.get("keypoints") is not None and (annotation["keypoints"] or not crowd):
             found["keypoints"][n], found["flags"][n] = _joints(annotation, own, where)
     return Persons(**found)
 
@@ -239,6 +209,15 @@ def _box(values: Any, where: str) -> np.ndarray:
             f"{where} has the box {values}, but must have left, top, width and height in pixels"
         )
     return box
+
+
+def _area(value: Any, where: str) -> float:
+    """NaN where nothing is said."""
+    if value is None or value != value:
+        return np.nan
+    if not isinstance(value, int | float) or not 0 <= value < np.inf:
+        raise ValueError(f"{where} has the area {value!r}, but must have square pixels")
+    return value
 
 
 def _joints(
@@ -289,9 +268,8 @@ def _trainable(
     Where no area is given, it is the box's.
     """
     area = np.where(np.isnan(truth.area), truth.boxes[:, 2:].prod(1), truth.area)
-    labelled = (truth.flags > 0).any(1) & np.array(
-        [a.get("num_keypoints", 1) > 0 for a in annotations], bool
-    )
+    counted = [a.get("num_keypoints") != 0 for a in annotations]
+    labelled = (truth.flags > 0).any(1) & np.array(counted, bool)
     height, width = images.sizes[truth.image].T.astype(np.float64)
     left, top, across, down = truth.boxes.T
     outside = (left >= width) | (top >= height) | (left + across <= 0) | (top + down <= 0)

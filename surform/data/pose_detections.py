@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from surform.data.pose_coco import read_json
+from surform.data.json_file import read_json
 from surform.data.pose_records import Persons, PoseFile, empty_persons
 
 __all__ = ["read_detections"]

@@ -105,12 +105,17 @@ def set_of_category(category: Mapping[str, Any], where: str) -> KeypointSet:
     """
     joints = category.get("keypoints")
     name = str(category.get("name", ""))
-    if not joints or not all(isinstance(joint, str) for joint in joints):
+    if not isinstance(joints, list | tuple) or not _are_names(joints):
         raise ValueError(
             f"the category {name!r} of {where} does not name its keypoints: set keypoints to a "
             "published set, or add them to the file"
         )
-    bones = tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ())
+    try:
+        bones = tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ())
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the category {name!r} of {where} has a skeleton that is no list of pairs of joints"
+        ) from error
     try:
         return KeypointSet(
             name=name,
@@ -124,6 +129,10 @@ def set_of_category(category: Mapping[str, Any], where: str) -> KeypointSet:
         )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _are_names(joints: Sequence[Any]) -> bool:
+    return len(joints) > 0 and all(isinstance(joint, str) for joint in joints)
 
 
 def mirrored_names(joints: Sequence[str]) -> tuple[tuple[int, int], ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from surform.data.pose_detections import read_detections
 from surform.data.pose_open import PoseSet
-from surform.data.pose_records import ImageList, Persons, counted
+from surform.data.pose_records import ImageList, Persons, PoseFile, counted
 from surform.data.split_sources import default_split
 from surform.data.splits import SPLITS, split_samples
 
@@ -91,6 +91,7 @@ def _numbers(
         return {name: np.arange(len(file.images)) for name, file in origin.files.items()}
     file = origin.files[""]
     count = len(file.images)
+    _require_once(file)
     if split is None:
         split = default_split(count, ["validation", "test"], file.name)
     order = np.random.default_rng([seed, count]).permutation(count)
@@ -98,3 +99,15 @@ def _numbers(
         name: np.sort(order[chosen.start : chosen.stop])
         for name, chosen in split_samples(split, count, file.name).items()
     }
+
+
+def _require_once(file: PoseFile) -> None:
+    """ValueError where an image has two numbers: it might train and test."""
+    names = file.images.names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        one, other = [n for n, name in enumerate(names) if name == twice][:2]
+        raise ValueError(
+            f"{file.name} has the image {twice} under the numbers {file.images.ids[one]} and "
+            f"{file.images.ids[other]}: give it one, so that it falls into one split"
+        )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from surform.data.pose_coco import read_json
+from surform.data.json_file import read_json
 
 __all__ = ["ImageBoxes", "read_boxes", "whole_image"]
 

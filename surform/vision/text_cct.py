@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -90,7 +91,8 @@ class _CompactText(nn.Module):
         """Logits; words: numbers below `vocabulary`; mask: those that are no padding (True).
 
         Raises:
-            ValueError: texts of another length, though there are positions, or another mask.
+            ValueError: texts of another length, though there are positions, another mask, or words
+                that the vocabulary does not have.
         """
         length = self.arguments["length"]
         if self.encoder.positions is not None and words.shape[1] != length:
@@ -102,11 +104,22 @@ class _CompactText(nn.Module):
             raise ValueError(
                 f"mask has shape {tuple(mask.shape)}, but the words {tuple(words.shape)}"
             )
+        if not torch.compiler.is_compiling() and words.numel():
+            self._check_words(int(words.min()), int(words.max()))
         x = self.words(words)
         if mask is None:
             return self.encoder(self.tokenizer(x))
         x = x * mask.unsqueeze(-1)
         return self.encoder(self.tokenizer(x), self.tokenizer.reduced(mask))
+
+    def _check_words(self, least: int, largest: int) -> None:
+        count = self.arguments["vocabulary"]
+        if least < 0 or largest >= count:
+            word = least if least < 0 else largest
+            raise ValueError(
+                f"texts hold the word {word}, but the vocabulary has the words 0 to {count - 1}: "
+                "padding, too, must be one of them"
+            )
 
 
 class TextCCT(_CompactText):

@@ -339,6 +339,8 @@ def test_other_files(tmp_path: Path) -> None:
         ({"channels": 4}, "channels=4: choose 1, 3"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"flip": 1.5}, "flip is 1.5, but must be a share of 1"),
+        ({"crop_pct": 0.001}, "crop_pct is 0.001, but must be from 0.1 to 1: images are enlarged"),
+        ({"crop_pct": 1.5}, "crop_pct is 1.5, but must be from 0.1 to 1"),
         ({"crop_scale": [0.5, 2.0]}, "crop_scale is [0.5, 2.0], but must be two numbers"),
         ({"image_size": [8]}, "image_size is [8], but must be a side, or height and width"),
         ({"normalize": "imagenet"}, "normalize='imagenet': choose train, none or mean and std"),

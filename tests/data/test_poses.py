@@ -234,6 +234,24 @@ def test_detected_boxes_are_for_evaluation(tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_were_made_elsewhere(tmp_path: Path) -> None:
+    content = document()
+    for image in content["images"]:
+        image["file_name"] = f"pictures/{image['file_name']}"
+        image["height"] = None
+    (tmp_path / "pictures").mkdir()
+    path = write(tmp_path, content)
+    for image in content["images"]:
+        image["file_name"] = image["file_name"].replace("/", "\\")
+    del content["annotations"][0]["keypoints"]
+    content["annotations"][1]["num_keypoints"] = None
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+    own = PoseData(str(path), **CROP)
+    assert own.remarks() == [f"{path}: 1 annotations without a labelled joint left out."]
+    assert own.samples("train").labels(torch.tensor([0]))["name"] == ["pictures/1.png"]
+    assert own.parts("train")[0].images.sizes.tolist() == [[96, 128]] * 6
+
+
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     content = document()
     content["annotations"] += [

@@ -101,6 +101,11 @@ def test_wrong_texts_and_arguments_are_named():
         net(texts(length=7))
     with pytest.raises(ValueError, match=r"mask has shape \(5, 7\), but the words \(5, 8\)"):
         net(texts(), torch.ones(5, 7, dtype=torch.bool))
+    words = texts()
+    for word in (20, -1):
+        words[3, 4] = word
+        with pytest.raises(ValueError, match=f"texts hold the word {word}, but the vocabulary has"):
+            net(words)
     with pytest.raises(ValueError, match="length = 1 leave no token"):
         model("text_cvt", length=1)
     with pytest.raises(ValueError, match="vocabulary is 0"):
