@@ -1,7 +1,7 @@
 """Potentials of atomic systems: energies, forces and stresses of molecules, crystals, surfaces.
 
-`Calculator` drives ASE with a potential. It is looked up when it is asked for, as ASE is an
-optional dependency.
+`Calculator` drives ASE with a potential, `relax` moves many structures downhill at once. They are
+looked up when they are asked for, as ASE is an optional dependency.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from surform.registry import import_object
 
 if TYPE_CHECKING:
     from surform.atomistic.calculator import Calculator as Calculator
+    from surform.atomistic.relaxation import Relaxed as Relaxed
+    from surform.atomistic.relaxation import relax as relax
 
 _LAZY = {
     "Calculator": "surform.atomistic.calculator:Calculator",
+    "Relaxed": "surform.atomistic.relaxation:Relaxed",
+    "relax": "surform.atomistic.relaxation:relax",
 }
 
-__all__ = ["Calculator"]
+__all__ = ["Calculator", "Relaxed", "relax"]
 
 
 def __getattr__(name: str) -> Any:

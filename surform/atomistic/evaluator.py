@@ -94,7 +94,7 @@ class Evaluator:
             ValueError: elements that the network does not know, positions or cells without sense,
                 or results that are not finite.
         """
-        self._check_elements(system.numbers)
+        self.check_elements(system.numbers)
         found = self.neighbors(system) if neighbors is None else neighbors
         like = self.model.energy.mean
         # vectors between atoms near the origin keep more digits in float32
@@ -115,7 +115,8 @@ class Evaluator:
         _require_finite(answer, system)
         return answer
 
-    def _check_elements(self, numbers: Tensor) -> None:
+    def check_elements(self, numbers: Tensor) -> None:
+        """ValueError where an element has no row in the network, or was not trained on."""
         rows = int(getattr(self.model.net, "elements", 0))
         trained = getattr(self.model.description, "elements", None)
         known = set(range(rows)) if trained is None else {int(number) for number in trained}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from surform.atomistic.equiformer_v2 import Energies
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -60,9 +62,52 @@ class System:
         """Of each cell [Å^3], (B,); 0 where the cell has none."""
         return torch.linalg.det(self.cell).abs()
 
-    def at(self, positions: Tensor, cell: Tensor | None = None) -> System:
-        """The same atoms elsewhere."""
-        return replace(self, positions=positions, cell=self.cell if cell is None else cell)
+    def at(self, positions: Tensor, cell: Tensor) -> System:
+        """The same atoms elsewhere, in other cells."""
+        return replace(self, positions=positions, cell=cell)
+
+    def chosen(self, structures: Bool[Tensor, " b"]) -> System:
+        """Some of the structures."""
+        atoms = structures[self.batch]
+        return System(
+            numbers=self.numbers[atoms],
+            positions=self.positions[atoms],
+            batch=(structures.cumsum(0) - 1)[self.batch[atoms]],
+            cell=self.cell[structures],
+            pbc=self.pbc[structures],
+        )
+
+    def joined(self, other: System) -> System:
+        """These structures, then others."""
+        return System(
+            numbers=torch.cat((self.numbers, other.numbers)),
+            positions=torch.cat((self.positions, other.positions)),
+            batch=torch.cat((self.batch, other.batch + len(self))),
+            cell=torch.cat((self.cell, other.cell)),
+            pbc=torch.cat((self.pbc, other.pbc)),
+        )
+
+    def atoms(self, place: int, like: Atoms, answer: Energies | None = None) -> Atoms:
+        """One structure as ASE's, with all else as `like` has it, and what is known of it."""
+        from ase.calculators.singlepoint import SinglePointCalculator
+        from ase.stress import full_3x3_to_voigt_6_stress
+
+        own = self.batch == place
+        atoms = like.copy()
+        atoms.set_constraint()
+        atoms.set_cell(self.cell[place].numpy())
+        atoms.positions[:] = self.positions[own].numpy()
+        atoms.set_constraint([*like.constraints])
+        if answer is None:
+            return atoms
+        known: dict[str, Any] = {"energy": float(answer.energy[place])}
+        if answer.forces is not None:
+            known["forces"] = answer.forces[own].numpy()
+        volume = float(self.volume[place])
+        if answer.virial is not None and volume > 0:
+            known["stress"] = full_3x3_to_voigt_6_stress(answer.virial[place].numpy() / volume)
+        atoms.calc = SinglePointCalculator(atoms, **known)
+        return atoms
 
 
 def free_atoms(atoms: Atoms) -> np.ndarray:

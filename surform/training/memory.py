@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from surform.training.live_memory import LiveMemory
 from surform.training.randomness import rewind
 from surform.training.shards import part_bytes
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
 
 __all__ = ["MemoryEstimate", "free_memory", "measure_memory", "spoken"]
 
