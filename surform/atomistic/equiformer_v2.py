@@ -12,13 +12,13 @@ from surform.atomistic.edge_degree import EdgeDegree
 from surform.atomistic.edges import Edges, Gaussians, envelope
 from surform.atomistic.equiformer_block import Block, Sizes
 from surform.atomistic.feed_forward import EquivariantFeedForward
-from surform.atomistic.graph_attention import GraphAttention
 from surform.atomistic.graph_checks import check_graph
 from surform.atomistic.layout import Layout
 from surform.atomistic.norms import EquivariantNorm, NormKind
 from surform.atomistic.radial import ElementPair
 from surform.atomistic.sphere_grid import SphereGrid
 from surform.atomistic.starts import WeightInit, start
+from surform.atomistic.stress_head import StressHead
 from surform.atomistic.wigner import Wigner
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least, fraction, one_of
@@ -27,6 +27,7 @@ __all__ = ["Energies", "EquiformerV2"]
 
 Activation = Literal["separable_s2", "s2", "gate"]
 Forces = Literal["direct", "conservative", "none"]
+Stress = Literal["none", "both", "target"]
 _BASIS = 600  # functions of the distance, whatever the official num_distance_basis says
 
 
@@ -35,11 +36,13 @@ class Energies(NamedTuple):
 
     energy: (B,). forces: (N, 3), or None. virial: (B, 3, 3), the derivative of the energy with
     respect to a strain of positions and cell, or None; over the volume it is the stress.
+    stress: (B, 3, 3), from a head of its own, or None.
     """
 
     energy: Tensor
     forces: Tensor | None = None
     virial: Tensor | None = None
+    stress: Tensor | None = None
 
 
 class EquiformerV2(nn.Module):
@@ -76,6 +79,8 @@ class EquiformerV2(nn.Module):
             use_energy_lin_ref).
         forces: "direct": from a head of their own, as published; "conservative": minus the gradient
             of the energy, with the virial; "none".
+        stress: a head for the stress that reads atoms at "both" ends of edges or at their "target"
+            (official: use_source_target_embedding), as in the OMat24 networks; "none".
         envelope: exponent p of a polynomial that takes edges out smoothly at the cutoff (ours);
             None: they end abruptly, as published.
         alpha_drop, drop_path, proj_drop: dropout of attention weights, of whole branches per
@@ -114,6 +119,7 @@ class EquiformerV2(nn.Module):
         average_degree: float = 23.395238876342773,
         energy_references: bool = False,
         forces: Forces = "direct",
+        stress: Stress = "none",
         envelope: int | None = None,
         alpha_drop: float = 0.0,
         drop_path: float = 0.0,
@@ -133,6 +139,10 @@ class EquiformerV2(nn.Module):
         inner = feed_forward_activation or activation
         one_of("feed_forward_activation", inner, ("separable_s2", "s2", "gate"))
         one_of("forces", forces, ("direct", "conservative", "none"))
+        one_of("stress", stress, ("none", "both", "target"))
+        if stress != "none" and (forces == "conservative" or lmax < 2):
+            why = "conservative forces come with the virial" if lmax > 1 else f"lmax is {lmax}"
+            raise ValueError(f"stress is {stress!r}, but {why}: choose none")
         one_of("weight_init", weight_init, ("uniform", "normal"))
         fraction(alpha_drop=alpha_drop, drop_path=drop_path, proj_drop=proj_drop)
         if grid_mlp and inner == "gate":
@@ -187,6 +197,9 @@ class EquiformerV2(nn.Module):
         self.energy_head = sizes.feed_forward_map(1)
         self.force_head = sizes.attention(1, vector=True) if forces == "direct" else None
         start(self, weight_init)
+        self.stress_head = None
+        if stress != "none":
+            self.stress_head = StressHead(layout, dim, norm, stress == "both")
 
     def forward(
         self,
@@ -276,9 +289,11 @@ class EquiformerV2(nn.Module):
         energy = per_atom.new_zeros(structures).index_add(0, batch, per_atom) / self.average_atoms
         if self.references is not None:
             energy = energy.index_add(0, batch, self.references[atomic_numbers])
-        if self.force_head is None:
-            return Energies(energy)
-        return Energies(energy, cast(GraphAttention, self.force_head)(x, edges)[:, :, 0])
+        forces = None if self.force_head is None else self.force_head(x, edges)[:, :, 0]
+        stress = None
+        if self.stress_head is not None:
+            stress = self.stress_head(x, edges, batch, structures)
+        return Energies(energy, forces, stress=stress)
 
     def _edges(
         self,

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from surform.atomistic.equiformer_v2 import Energies
+from surform.atomistic.symmetric_tensors import rescaled
 from surform.data.atoms_neighbors import Neighbors, neighbor_list
 from surform.data.normalizers import Normalizer
 from surform.hub.pretrained import Pretrained
@@ -17,7 +18,7 @@ __all__ = ["Potential"]
 
 
 class Potential(Pretrained):
-    """Energies, forces and virials in the units of the training data (eV and Å, as a rule).
+    """Energies, forces and virials or stresses in the units of the training data (as a rule eV, Å).
 
     Args:
         net: a registered potential, such as `equiformer_v2`.
@@ -25,19 +26,22 @@ class Potential(Pretrained):
     """
 
     kind: ClassVar[str] = "atoms"
-    usage: ClassVar[str] = "energy, forces, virial = model.evaluate(positions, atomic_numbers)  # Å"
+    usage: ClassVar[str] = "energy, forces, *_ = model.evaluate(positions, atomic_numbers)  # Å"
 
     def __init__(self, net: nn.Module, tolerant: bool = False) -> None:
         super().__init__(net)
         self.tolerant = tolerant
         self.energy, self.forces = Normalizer(), Normalizer()
+        has_stress = getattr(net, "stress_head", None) is not None
+        self.stress_isotropic = Normalizer() if has_stress else None
+        self.stress_anisotropic = Normalizer() if has_stress else None
 
     def settings(self) -> dict[str, Any]:
         return {"tolerant": self.tolerant}
 
     def check_statistics(self) -> None:
         """ValueError when the statistics are not single numbers, or would bend forces."""
-        for name, module in (("energy", self.energy), ("forces", self.forces)):
+        for name, module in self.normalizers().items():
             if module.mean.numel() != 1:
                 raise ValueError(f"the statistics of {name} must be one number each")
         if float(self.forces.mean.abs()) > 0:
@@ -121,7 +125,16 @@ class Potential(Pretrained):
             return Energies(energy, forces * self.energy.std, found.virial * self.energy.std)
         if forces is not None:
             forces = self.forces.denormalize(forces)
-        return Energies(energy, forces)
+        return Energies(energy, forces, stress=self._stress(found.stress))
+
+    def _stress(self, normalized: Tensor | None) -> Tensor | None:
+        """Trace and the rest have statistics of their own."""
+        if normalized is None:
+            return None
+        trace, rest = self.stress_isotropic, self.stress_anisotropic
+        assert trace is not None
+        assert rest is not None
+        return rescaled(normalized, (trace.std, trace.mean), (rest.std, rest.mean))
 
     def example_inputs(self) -> dict[str, Tensor]:
         """A water molecule and a lone argon atom, as one graph of two pieces."""

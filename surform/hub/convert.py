@@ -50,7 +50,8 @@ def from_official(
     Args:
         checkpoint: .pt, .pth, .ckpt or .safetensors.
         system: registered official code base.
-        constructor: official constructor arguments; read off the tensors when the system can.
+        constructor: official constructor arguments; None: those in the file, or read off the
+            tensors, when the system can.
         kind: kind of model, where the constructor leaves it open.
         options: what the golden fixtures of that kind call options.
 
@@ -63,6 +64,8 @@ def from_official(
     state, file = open_checkpoint(checkpoint, official.unpack)
     if official.translate is not None:
         state = official.translate(state)
+    if constructor is None and official.recorded is not None:
+        constructor = official.recorded(file)
     if constructor is None:
         if official.infer is None:
             raise ValueError(f"{system} checkpoints need their constructor arguments (a JSON file)")
@@ -81,7 +84,9 @@ def from_official(
     )
     source = f"{official.name}: {Path(checkpoint).name}"
     statistics = {} if official.statistics is None else official.statistics(file)
-    return Converted(wrap(net, official, source, str(checkpoint), statistics), accounting)
+    settings = {} if official.settings is None else official.settings(constructor)
+    model = wrap(net, official, source, str(checkpoint), statistics, settings)
+    return Converted(model, accounting)
 
 
 def convert_state(
@@ -139,18 +144,23 @@ def wrap(
     source: str,
     where: str,
     statistics: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Pretrained:
     """The surrogate of a converted network; normalisers without statistics change nothing.
 
     Args:
         source: where the weights come from, for the model card.
         where: the file, for errors.
-        statistics: (mean, deviation) of normalisers by their names.
+        statistics: (mean, deviation) of normalisers by their names; a model may lack some.
+        settings: of the surrogate.
     """
-    model = call(find("surrogates", official.surrogate), {"net": net}, where)
+    values = {"net": net} | dict(settings or {})
+    model = call(find("surrogates", official.surrogate), values, where)
+    normalizers = model.normalizers()
     for name, (mean, deviation) in (statistics or {}).items():
-        model.normalizers()[name].fit(mean, deviation)
-    unknown = [each for each in model.normalizers().values() if not bool(each.fitted)]
+        if name in normalizers:
+            normalizers[name].fit(mean, deviation)
+    unknown = [each for each in normalizers.values() if not bool(each.fitted)]
     for normalizer in unknown:
         _fit_identity(normalizer)
     model.card = {"official": source, "limits": _LIMITS if unknown else _NO_DATA}

@@ -74,8 +74,10 @@ def account(
     Args:
         state: the official state dict.
         needed: our model's state dict under official keys.
-        dropped: shell patterns of official keys that are left out -> reason.
+        dropped: shell patterns of official keys that are left out -> reason; none that our model
+            has a key of, or whole parts that it has would hide keys that nobody knows.
     """
+    dropped = {p: why for p, why in dropped.items() if not fnmatch.filter(needed, p)}
     reasons = {
         key: reason
         for key in state

@@ -3,6 +3,7 @@
 Constructors are those of the first repository; what fairchem-core 1.x adds (`avg_num_nodes`,
 `avg_degree`) is known, too. The option `forces` ("direct" unless the constructor regresses none)
 makes a network whose forces are the gradient of its energy, `envelope` takes edges out smoothly.
+A backbone with heads of fairchem-core 1.x is described by the same arguments, and `stress_head`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surform.hub.official.equiformer_v2_config import complete, recorded, settings, statistics
 from surform.hub.official.equiformer_v2_keys import (
     DROPPED,
     first_layout,
@@ -63,7 +65,7 @@ _NO_MATTER = {
     "num_distance_basis", "attn_activation", "ffn_activation", "num_sphere_samples",
     "load_energy_lin_ref", "enforce_max_neighbors_strictly", "name", "model", "regress_forces",
     "lmax_list", "mmax_list", "use_gate_act", "use_sep_s2_act", "use_s2_act_attn",
-    "distance_function",
+    "distance_function", "stress_head",
 }  # fmt: skip
 
 
@@ -93,6 +95,8 @@ def _arguments(
     ours["feed_forward_activation"] = on_the_sphere if ours["grid_mlp"] else ours["activation"]
     forces = "direct" if constructor.get("regress_forces", True) else "none"
     ours |= {"forces": options.get("forces", forces), "envelope": options.get("envelope")}
+    if ours["forces"] != "conservative":
+        ours["stress"] = constructor.get("stress_head", "none")
     return "equiformer_v2", ours
 
 
@@ -105,10 +109,13 @@ def _describe(net: nn.Module) -> Arguments | None:
         f"forces = {given['forces']!r}": given["forces"] == "conservative",
         f"envelope = {given['envelope']}": given["envelope"] is not None,
         "max_neighbors = None": given["max_neighbors"] is None,
+        f"stress = {given['stress']!r}": given["stress"] != "none",
     }
     found = [name for name, is_so in ours_only.items() if is_so]
     if found:
-        raise ValueError(f"the official code has no counterpart of {' and '.join(found)}")
+        raise ValueError(
+            f"the first official repository has no counterpart of {' and '.join(found)}"
+        )
     inner = given["feed_forward_activation"] or given["activation"]
     gate = given["activation"] == "gate"
     if not given["grid_mlp"] and inner != given["activation"]:
@@ -148,19 +155,6 @@ def _infer(state: State) -> Arguments:
     )
 
 
-def _statistics(file: Arguments) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and deviation of energies and forces, by the names of our normalisers."""
-    given = file.get("normalizers") or {}
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-    for ours, names in (("energy", ("target", "energy")), ("forces", ("grad_target", "forces"))):
-        held = next((given[name] for name in names if name in given), None)
-        if held is not None:
-            spread = held["std"] if "std" in held else held["rmsd"]
-            pair = (torch.as_tensor(held["mean"]), torch.as_tensor(spread))
-            found[ours] = (pair[0].float().reshape(()), pair[1].float().reshape(()))
-    return found
-
-
 def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
     """Energies and forces over the recorded edges, in the recorded frames."""
     model = SYSTEM.build(fixture, dtype)
@@ -195,6 +189,8 @@ def _model(fixture: Fixture, dtype: torch.dtype) -> Replay:
     outputs = {"energy": out.energy}
     if out.forces is not None:
         outputs["forces"] = out.forces
+    if out.stress is not None:
+        outputs["stress"] = out.stress
     return Replay(outputs, inputs, model, mid=mid)
 
 
@@ -240,6 +236,9 @@ SYSTEM = System(
     describe=_describe,
     translate=first_layout,
     unpack=weights,
-    statistics=_statistics,
+    statistics=statistics,
+    recorded=recorded,
+    complete=complete,
+    settings=settings,
     noise=("alpha_drop", "drop_path", "proj_drop"),
 )

@@ -23,9 +23,10 @@ DROPPED = {
     "*SO3_rotation*": _DERIVED,
     "*SO3_grid*": _DERIVED,
     "*mappingReduced*": _DERIVED,
+    "stress_head.*": "the virial of the forces that are asked for takes the place of a stress head",
     "force_block.*": "forces are asked for as the gradient of the energy, or not at all",
     "energy_lin_ref": "the network was not asked to add the references of the elements",
-    "output_heads.*": "heads other than those of energy and forces are not read",
+    "output_heads.*": "heads other than those of energy, forces and stress are not read",
 }
 _ATTENTION = (
     ("alpha_dot", "scores.dot"),
@@ -58,6 +59,13 @@ _NORM = (
     ("affine_bias", "bias"),
     ("norm_l0.*", "scalar.*"),
 )
+_STRESS_HEAD = r"^output_heads\.[^.]+\.(sphharm_norm|xedge_layer_norm|block)\."
+_STRESS = (
+    *((f"sphharm_norm.{official}", f"projection.{ours}") for official, ours in _NORM),
+    ("xedge_layer_norm.*", "norm.*"),
+    ("block.scalar_MLP.#.*", "isotropic.#.*"),
+    ("block.irrep2_MLP.#.*", "anisotropic.#.*"),
+)
 _PARTS = (
     ("blocks.#.norm_1", "blocks.#.norm1", _NORM),
     ("blocks.#.norm_2", "blocks.#.norm2", _NORM),
@@ -66,6 +74,7 @@ _PARTS = (
     ("norm", "norm", _NORM),
     ("energy_block", "energy_head", _FEED_FORWARD),
     ("force_block", "force_head", _ATTENTION),
+    ("stress_head", "stress_head", _STRESS),  # the first repository has none
     ("edge_degree_embedding", "edge_degree", _ATTENTION),
 )
 # official <-> ours; # stands for a number, * for the rest of the key
@@ -148,6 +157,7 @@ def first_layout(state: State) -> State:
             name = name.removeprefix("module.")
         name = name.removeprefix("backbone.")
         name = re.sub(r"^output_heads\.[^.]+\.(energy_block|force_block)\.", r"\1.", name)
+        name = re.sub(_STRESS_HEAD, r"stress_head.\1.", name)
         if name in found:
             raise ValueError(f"{key} and another key are both {name} in the first layout")
         found[name] = value

@@ -139,6 +139,8 @@ class System:
     translate(state) -> official state dict of what another version of the code base saved (other
         state dicts come back unchanged); ValueError says what does not fit.
     unpack(file) -> a checkpoint file with the weights that count as its state dict.
+    recorded(file) -> official constructor arguments that a checkpoint file holds; None: none.
+    settings(constructor) -> settings of the surrogate that the constructor decides.
     statistics(file) -> {name of a normaliser of the surrogate: (mean, deviation)} of a checkpoint.
     """
 
@@ -155,6 +157,8 @@ class System:
     translate: Callable[[State], State] | None = None
     unpack: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     statistics: Callable[[dict[str, Any]], dict[str, tuple[Tensor, Tensor]]] | None = None
+    recorded: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
+    settings: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     describe: Callable[[nn.Module], dict[str, Any] | None] | None = None
     noise: tuple[str, ...] = ()
 
