@@ -44,8 +44,10 @@ class Calculator(AseCalculator):
     ) -> None:
         super().__init__()
         self.evaluator = Evaluator(model, device, dtype)
-        kinds = {"none": [], "direct": ["forces"]}
-        extra = kinds.get(self.evaluator.forces, ["forces", "stress"])
+        forces = self.evaluator.forces
+        extra = [] if forces == "none" else ["forces"]
+        if forces == "conservative" or self.evaluator.has_stress:
+            extra.append("stress")
         self.implemented_properties = ["energy", "free_energy", *extra]
 
     def _get_name(self) -> str:
@@ -58,7 +60,7 @@ class Calculator(AseCalculator):
         if name == "stress" and name not in self.implemented_properties:
             raise PropertyNotImplementedError(
                 "stress needs a network whose forces are derivatives of its energy "
-                "(forces: conservative): this one has none"
+                "(forces: conservative), or a head for it (stress: both): this one has neither"
             )
         return super().get_property(name, atoms, allow_calculation)
 
@@ -77,6 +79,9 @@ class Calculator(AseCalculator):
         if found.forces is not None:
             results["forces"] = found.forces.numpy()
         volume = float(system.volume)
+        stress = found.stress
         if found.virial is not None and volume > 0:
-            results["stress"] = full_3x3_to_voigt_6_stress(found.virial[0].numpy() / volume)
+            stress = found.virial / volume
+        if stress is not None:
+            results["stress"] = full_3x3_to_voigt_6_stress(stress[0].numpy())
         self.results = results

@@ -71,6 +71,7 @@ class Evaluator:
     ) -> None:
         self.model = open_potential(model, device, dtype)
         self.forces: str = getattr(self.model.net, "forces", "direct")
+        self.has_stress = self.model.stress_isotropic is not None
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +89,8 @@ class Evaluator:
 
     @torch.no_grad()
     def __call__(self, system: System, neighbors: Neighbors | None = None) -> Energies:
-        """Energies (B,) [eV], forces (N, 3) [eV/Å], virials (B, 3, 3) [eV], float64 on the CPU.
+        """Energies (B,) [eV], forces (N, 3) [eV/Å], virials (B, 3, 3) [eV] or stresses (B, 3, 3)
+        [eV/Å^3], float64 on the CPU.
 
         Raises:
             ValueError: elements that the network does not know, positions or cells without sense,
@@ -110,8 +112,8 @@ class Evaluator:
                 batch=system.batch.to(like.device),
                 structures=len(system),
             )
-        forces, virial = (None if x is None else x.double().cpu() for x in answer[1:])
-        answer = Energies(answer.energy.double().cpu(), forces, virial)
+        rest = (None if x is None else x.double().cpu() for x in answer[1:])
+        answer = Energies(answer.energy.double().cpu(), *rest)
         _require_finite(answer, system)
         return answer
 
