@@ -167,9 +167,9 @@ def _arguments(request: dict[str, Any], variates: int) -> dict[str, Any]:
     sizes = {"lookback": request["lookback"], "horizon": request["horizon"]}
     if request["model"] == "itransformer":
         return sizes | {"dim": 256, "mlp_ratio": 1.0, "depth": 2, "heads": 8, "dropout": 0.1}
-    return sizes | {
-        "variates": variates, "dim": 512, "mlp_ratio": 4.0, "heads": 8, "encoder_depth": 2,
-        "decoder_depth": 1, "factor": 5, "dropout": 0.05,
+    return sizes | {  # neuralforecast's start is half of the look-back; no calendar features
+        "variates": variates, "marks": 0, "label_length": request["lookback"] // 2, "dim": 512,
+        "depth": 2, "decoder_depth": 1, "heads": 8, "mlp_ratio": 4.0, "factor": 5, "dropout": 0.05,
     }  # fmt: skip
 
 

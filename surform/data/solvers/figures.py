@@ -29,6 +29,7 @@ def figures(
     height: int = 256,
     most: int = 3,
     hidden: float = 0.3,
+    turn: float = 180.0,
     format: Literal["png", "jpg"] = "jpg",
 ) -> Picture:
     """Draw pictures of articulated figures with exact COCO keypoints.
@@ -42,6 +43,7 @@ def figures(
         height: of pictures in pixels.
         most: figures in one picture, from 1 on.
         hidden: probability of something in front of the figures.
+        turn: largest angle in degrees that figures are turned away from the camera, from 0 to 180.
         format: of the files.
     """
     if min(width, height) < 64:
@@ -50,6 +52,8 @@ def figures(
         raise ValueError(f"most must be at least 1, got {most}")
     if not 0 <= hidden <= 1:
         raise ValueError(f"hidden is {hidden}, but must be from 0 to 1")
+    if not 0 <= turn <= 180:
+        raise ValueError(f"turn is {turn}, but must be from 0 to 180 degrees")
     light = generator.normal(0, 1, 3) * (1, 0.6, 0.3) + (0, -0.8, -0.9)
     canvas = Canvas(
         pixels=background(generator, height, width),
@@ -58,7 +62,7 @@ def figures(
     )
     camera = _Camera(generator, height, width)
     count = int(generator.integers(1, most + 1))
-    seen = [_Figure(generator, camera) for _ in range(count)]
+    seen = [_Figure(generator, camera, np.radians(turn)) for _ in range(count)]
     whole = [figure.draw(canvas, number) for number, figure in enumerate(seen)]
     if generator.random() < hidden:
         put_in_front(generator, canvas, min(figure.distance for figure in seen) * 0.8)
@@ -90,20 +94,20 @@ class _Camera:
 class _Figure:
     """A body placed before the camera, with clothes."""
 
-    def __init__(self, generator: np.random.Generator, camera: _Camera) -> None:
+    def __init__(self, generator: np.random.Generator, camera: _Camera, turn: float) -> None:
         self.camera, self.body = camera, random_body(generator)
         self.stature = generator.uniform(1.5, 1.95) * (0.65 if generator.random() < 0.15 else 1.0)
         tall = generator.uniform(0.4, 1.05) * camera.size[1]  # in pixels, if it stood upright
         self.distance = max(self.stature * camera.focal / tall, 1.4)
         middle = (generator.uniform((0.12, 0.4), (0.88, 0.6)) - 0.5) * camera.size
         self.place = np.array([*(middle / camera.focal * self.distance), self.distance])
-        self.facing = self._facing(generator)
+        self.facing = self._facing(generator, turn)
         self.origin = self.body.joints[5:].mean(0)  # of the joints below the head
         self.clothes = _clothes(generator)
 
-    def _facing(self, generator: np.random.Generator) -> np.ndarray:
-        """The body's rotation in the world: mostly upright, towards any side."""
-        yaw = generator.uniform(-np.pi, np.pi) * (0.5 if generator.random() < 0.5 else 1.0)
+    def _facing(self, generator: np.random.Generator, turn: float) -> np.ndarray:
+        """The body's rotation in the world: mostly upright, turned by half of `turn` or all."""
+        yaw = generator.uniform(-turn, turn) * (0.5 if generator.random() < 0.5 else 1.0)
         lean = np.radians(generator.normal(0, 6 if generator.random() < 0.9 else 60))
         cos, sin = np.cos(yaw), np.sin(yaw)
         turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
