@@ -62,10 +62,17 @@ def main(arguments: list[str] | None = None) -> None:
     _print(rows)
     save(
         RESULTS / "forecasting.json",
-        rows,
+        _others(options.models) + rows,
         acceptance=ACCEPTANCE,
         data=Path(options.path).name if options.path else "generated",
     )
+
+
+def _others(models: list[str]) -> list[dict[str, Any]]:
+    """What the results hold of models that were not measured now."""
+    path = RESULTS / "forecasting.json"
+    known = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in known if row["model"] not in models]
 
 
 def _compare(name: str, table: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
