@@ -88,6 +88,19 @@ def test_faces_that_are_turned_away_have_no_visible_nose() -> None:
     assert away > 5
 
 
+def test_figures_face_the_camera_as_far_as_asked() -> None:
+    """Those that hardly turn have their left shoulder on the right, but where they lie down."""
+    facing = []
+    for seed in range(40):
+        made = figures(np.random.default_rng([3, seed]), **SMALL, most=1, hidden=0.0, turn=20)
+        for found in made.annotations:
+            left, right = joints(found)[[5, 6]]
+            if left[2] and right[2]:
+                facing.append(left[0] > right[0])
+    assert len(facing) > 20
+    assert np.mean(facing) > 0.9
+
+
 def test_folders_are_made_once(tmp_path: Path) -> None:
     out = tmp_path / "figures"
     assert generate("figures", out, 3, seed=4, **SMALL) == out
@@ -136,6 +149,7 @@ def test_a_stopped_run_is_continued(tmp_path: Path) -> None:
         ("figures", {"width": 20}, "width and height must be at least 64"),
         ("figures", {"most": 0}, "most must be at least 1"),
         ("figures", {"hidden": 2.0}, "hidden is 2.0, but must be from 0 to 1"),
+        ("figures", {"turn": 190}, "turn is 190.0, but must be from 0 to 180 degrees"),
         ("figures", {"format": "gif"}, "format is 'gif', but it must be 'png' or 'jpg'"),
     ],
 )
