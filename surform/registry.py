@@ -71,6 +71,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "series": "surform.data.series_module:SeriesData",
         "images": "surform.data.images_module:ImagesData",
         "pose": "surform.data.pose_module:PoseData",
+        "atoms": "surform.data.atoms_module:AtomsData",
     },
     # official code bases whose checkpoints and golden fixtures we read
     "official": {
@@ -118,6 +119,8 @@ _SINGULAR = {
 # The module whose absence tells which extra to install.
 _EXTRAS: dict[str, str] = {
     "ase": "atomistic",
+    "lmdb": "atomistic",
+    "tblite": "xtb",
     "timm": "vision",
     "sklearn": "vision",
     "pandas": "tables",

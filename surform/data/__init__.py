@@ -1,4 +1,4 @@
-"""From files to batches: fields, samples on meshes, time series, normalisers, solvers."""
+"""From files to batches: fields, samples on meshes, time series, atoms, normalisers, solvers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from surform.data.atoms_batch import AtomsBatch
+    from surform.data.atoms_description import AtomsDescription
+    from surform.data.atoms_files import open_atoms
+    from surform.data.atoms_module import AtomsData
     from surform.data.batches import FieldBatch
     from surform.data.description import FieldsDescription
     from surform.data.fields import open_fields
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from surform.data.series_module import SeriesData
 
 __all__ = [
+    "AtomsBatch",
+    "AtomsData",
+    "AtomsDescription",
     "FieldBatch",
     "FieldsData",
     "FieldsDescription",
@@ -32,12 +39,16 @@ __all__ = [
     "SeriesBatch",
     "SeriesData",
     "SeriesDescription",
+    "open_atoms",
     "open_fields",
     "open_points",
     "write_points",
 ]
 
 _HOMES = {
+    "AtomsBatch": "atoms_batch",
+    "AtomsData": "atoms_module",
+    "AtomsDescription": "atoms_description",
     "FieldBatch": "batches",
     "FieldsData": "fields_module",
     "FieldsDescription": "description",
@@ -49,6 +60,7 @@ _HOMES = {
     "SeriesBatch": "series_batch",
     "SeriesData": "series_module",
     "SeriesDescription": "series_description",
+    "open_atoms": "atoms_files",
     "open_fields": "fields",
     "open_points": "points_files",
     "write_points": "points_write",

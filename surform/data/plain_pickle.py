@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from surform.data.faults import refuse_unreadable
 
-__all__ = ["read_plain_pickle"]
+__all__ = ["NotPlainError", "load_plain", "read_plain_pickle"]
 
 _NUMBERS = "biuf"  # kinds of numpy types
 
@@ -31,35 +32,46 @@ def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
     file = Path(path)
     refuse_unreadable(str(file))
     with file.open("rb") as stream:
-        try:
-            return _Plain(stream, str(file)).load()
-        except _NotPlainError as error:
-            raise ValueError(f"{file} {error}") from None
-        except Exception as error:  # a damaged stream can fail in any way
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise OSError(f"{file} is no whole pickle: {reason}") from error
+        return load_plain(stream, str(file))
 
 
-class _NotPlainError(Exception):
+def load_plain(stream: Any, name: str, more: Mapping[tuple[str, str], Any] | None = None) -> Any:
+    """As `read_plain_pickle`, from an open file.
+
+    Args:
+        name: of the file, for messages.
+        more: what the pickle is given for further (module, name) that it asks for; nothing that it
+            could harm by calling or changing it.
+    """
+    try:
+        return _Plain(stream, _STANDS_FOR | dict(more or {})).load()
+    except NotPlainError as error:
+        raise ValueError(f"{name} {error}") from None
+    except Exception as error:  # a damaged stream can fail in any way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OSError(f"{name} is no whole pickle: {reason}") from error
+
+
+class NotPlainError(Exception):
     """The pickle wants more than plain data; the words follow the file's name."""
 
 
 class _Plain(pickle.Unpickler):
-    def __init__(self, stream: Any, name: str) -> None:
+    def __init__(self, stream: Any, known: Mapping[tuple[str, str], Any]) -> None:
         super().__init__(stream)
-        self.name = name
+        self.known = known
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _STANDS_FOR.get((module.replace("numpy._core", "numpy.core"), name))
+        found = self.known.get((module.replace("numpy._core", "numpy.core"), name))
         if found is None:
-            raise _NotPlainError(
+            raise NotPlainError(
                 f"asks for {module}.{name}: a pickle may hold numpy arrays, lists, tuples, dicts "
                 "and numbers only, nothing of it was executed"
             )
         return found
 
     def persistent_load(self, pid: Any) -> Any:
-        raise _NotPlainError("refers to data outside of itself and is not read")
+        raise NotPlainError("refers to data outside of itself and is not read")
 
 
 class _Array(np.ndarray):
@@ -80,7 +92,7 @@ class _Number:
     def __init__(self, name: Any) -> None:
         kind = np.dtype(name) if type(name) is str else None
         if kind is None or kind.kind not in _NUMBERS or kind.fields or kind.subdtype:
-            raise _NotPlainError(f"holds an array of {name!r}, not of numbers")
+            raise NotPlainError(f"holds an array of {name!r}, not of numbers")
         self.kind = kind
 
     def __setstate__(self, state: Any) -> None:
@@ -116,7 +128,7 @@ def _from_buffer(buffer: Any, number: Any, shape: Any, order: Any) -> np.ndarray
 def _encode(text: Any, encoding: Any) -> bytes:
     """How protocols below 3 store bytes."""
     if type(encoding) is not str or encoding not in ("latin1", "latin-1"):
-        raise _NotPlainError(f"holds text in the encoding {encoding!r}")
+        raise NotPlainError(f"holds text in the encoding {encoding!r}")
     return str.encode(text, "latin1")
 
 
