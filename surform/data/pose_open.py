@@ -64,7 +64,12 @@ def open_pose_sets(path: Any, defaults: Mapping[str, Any]) -> list[PoseSet]:
     entries = list(path) if several else [path]
     if not entries:
         raise ValueError("data.path is an empty list: name at least one data set")
-    return [_open(entry, defaults) for entry in entries]
+    sets = [_open(entry, defaults) for entry in entries]
+    if len(sets) > 1 and any(own.encoding == "udp_combined" for own in sets):
+        raise ValueError(
+            "the encoding udp_combined is for a single data set: choose udp for several at once"
+        )
+    return sets
 
 
 def holds_poses(path: str) -> bool:

@@ -88,7 +88,8 @@ def _check(found: FoundPoses, truth: PoseTruth) -> None:
         raise ValueError(
             f"OKS needs the area of every person, but {truth.where} has none for "
             f"{len(unknown)} of {len(truth)} annotations (the first one in image "
-            f"{truth.image_id[unknown[0]]}): take a share of the box's area instead, or PCK"
+            f"{truth.image_id[unknown[0]]}): take a share of the box's area instead (box_area), or "
+            "PCK"
         )
 
 

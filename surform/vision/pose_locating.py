@@ -9,7 +9,7 @@ from surform.layers.checks import one_of
 from surform.vision.heatmap_decoding import Joints, Method, decode, to_image
 from surform.vision.heatmap_targets import Encoding
 
-__all__ = ["DECODING", "channels_per_joint", "locate", "to_crop"]
+__all__ = ["DECODING", "locate", "to_crop"]
 
 # how heatmaps of each encoding are read
 DECODING: dict[str, Method] = {
@@ -19,11 +19,6 @@ DECODING: dict[str, Method] = {
     "udp_combined": "combined",
     "megvii": "megvii",
 }
-
-
-def channels_per_joint(encoding: str) -> int:
-    """3 where offsets are predicted as well, else 1."""
-    return 3 if encoding == "udp_combined" else 1
 
 
 def locate(

@@ -151,12 +151,14 @@ def make_poser(
     _check_options(batch_size, flip_test, least_score)
     if model.description is None:
         model.describe_as(keypoint_set)
-    elif keypoint_set is not None and keypoint_set != model.description.sets[0].name:
-        raise ValueError(
-            f"the model was trained on the keypoint set {model.description.sets[0].name!r}: leave "
-            f"keypoint_set {keypoint_set!r} out"
-        )
     names = [own.name for own in model.described().sets]
+    if keypoint_set is not None and keypoint_set != names[0]:
+        known = ", ".join(names)
+        raise ValueError(
+            f"the model knows the keypoint set {known}: leave keypoint_set {keypoint_set!r} out"
+            if len(names) == 1
+            else f"keypoint_set is {keypoint_set!r}, but dataset chooses a head: one of {known}"
+        )
     number = names.index(dataset) if dataset in names else dataset
     if not isinstance(number, int) or not 0 <= number < len(names):
         raise ValueError(

@@ -21,7 +21,12 @@ from surform.training.parameter_groups import decay_groups
 from surform.training.prediction import Prediction
 from surform.training.schedules import Cosine, Schedule
 from surform.training.task import Task
-from surform.vision.heatmap_losses import HeatmapMSE, HeatmapPrediction
+from surform.vision.heatmap_losses import (
+    CombinedHeatmapMSE,
+    HardKeypointMSE,
+    HeatmapMSE,
+    HeatmapPrediction,
+)
 from surform.vision.heatmap_targets import make_targets
 from surform.vision.initialization import initialize
 from surform.vision.pck import REFERENCES, Reference
@@ -124,6 +129,7 @@ class PoseTask(Task):
         if stage != "fit":
             return
         net: Any = self.surrogate.net
+        _require_loss(self.loss, self._about().encodings)
         data = getattr(self.trainer, "datamodule", None)
         self.remarks += list(data.remarks()) if hasattr(data, "remarks") else []  # type: ignore[union-attr]
         if self.weights is not None and not self.trainer.ckpt_path:
@@ -132,7 +138,7 @@ class PoseTask(Task):
         if self.token_only:
             token_only(net)
         if self.teacher is not None:
-            self.loss = teach(net, self.loss, self.teacher)
+            self.loss = teach(self.surrogate, self.loss, self.teacher)
 
     def train(self, mode: bool = True) -> PoseTask:
         """As for every module; a network of which only the token learns keeps its statistics."""
@@ -286,6 +292,21 @@ class PoseTask(Task):
         joints = self.surrogate.located(prediction.output, batch.dataset, batch.center, batch.scale)
         return report_sections(
             self._about(), batch, joints, self.profiles.get("validation", {}), self.pck
+        )
+
+
+def _require_loss(loss: nn.Module, encodings: Sequence[str]) -> None:
+    """ValueError where a loss of offsets meets heatmaps without them, or the other way round."""
+    offsets = "udp_combined" in encodings
+    if offsets and isinstance(loss, HeatmapMSE | HardKeypointMSE):
+        raise ValueError(
+            "heatmaps of the encoding udp_combined hold offsets, too: set model.loss to "
+            "heatmap_combined"
+        )
+    if not offsets and isinstance(loss, CombinedHeatmapMSE):
+        raise ValueError(
+            f"heatmap_combined is the loss of the encoding udp_combined, but data.encoding is "
+            f"{', '.join(encodings)}: set model.loss to heatmap_mse"
         )
 
 

@@ -227,6 +227,8 @@ def test_empty_and_double_splits(tmp_path: Path) -> None:
     refused({"train": str(path), "path": str(path)}, "has either a path or files of its own")
     refused([], "data.path is an empty list")
     refused([{"path": str(path), "heads": 2}], "unknown key 'heads' of a data set of poses")
+    two = [{"path": str(path)}, {"path": str(path), "encoding": "udp_combined"}]
+    refused(two, "the encoding udp_combined is for a single data set: choose udp")
     refused([{"path": str(path), "encoding": "gauss"}], "encoding='gauss': choose msra")
 
 

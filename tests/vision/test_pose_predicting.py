@@ -208,6 +208,8 @@ def test_one_head_of_published_plus_weights() -> None:
         model.predict(image, dataset="cocoa")
     with pytest.raises(ValueError, match="dataset is 6, but the model's heads are numbered"):
         model.predict(image, dataset=6)
+    with pytest.raises(ValueError, match="keypoint_set is 'mpii', but dataset chooses a head: one"):
+        model.predict(image, keypoint_set="mpii")
 
 
 def filmed(path: Path, image: np.ndarray, frames: int, turn: int = 0) -> Path:
@@ -346,7 +348,7 @@ def test_what_cannot_be_looked_at(source: DotData, tmp_path: Path) -> None:
         (
             image,
             {"keypoint_set": "coco"},
-            "trained on the keypoint set 'dots': leave keypoint_set 'c",
+            "knows the keypoint set dots: leave keypoint_set 'coco' out",
         ),
         (image, {"batch_size": 0}, "batch_size must be a whole number of at least 1"),
         (image, {"batch_size": "two"}, "at least 1, got 'two'"),

@@ -255,6 +255,8 @@ def test_the_best_checkpoint_is_that_of_the_greatest_ap_and_the_report_shows_it(
         ({"net": {"joints": 4}}, {}, "the network has joints=4, the data give 3 .left_hand, right"),
         ({"net": {"image_size": (32, 32)}}, {}, "image_size=.32, 32., the data give .48, 32."),
         ({"token_only": True}, {}, "trains the knowledge token, but the network has none"),
+        ({"loss": CombinedHeatmapMSE()}, {}, "data.encoding is udp: set model.loss to heat"),
+        ({"net": {"joints": 9}}, {"encoding": "udp_combined"}, "set model.loss to heatmap_comb"),
         ({"weights": "no/such.pth"}, {}, "no/such.pth"),
     ],
 )  # fmt: skip
@@ -275,6 +277,17 @@ def test_teachers_that_cannot_teach(tmp_path: Path) -> None:
     token = task(with_token(ViTPose(**SMALL))).surrogate.save_pretrained(tmp_path / "b")
     with pytest.raises(ValueError, match=r"token of width 24: set model\.net.knowledge_dim to 24"):
         fit(tmp_path, task(teacher=str(token)))
+    known = task(ViTPose(**SMALL)).surrogate
+    about = DotData().description()
+    known.fit_to(replace(about, encodings=("msra",)), *DotData().normalizers())
+    other = known.save_pretrained(tmp_path / "c")
+    with pytest.raises(ValueError, match=r"trained with encodings msra, the student of .*c has"):
+        fit(tmp_path, task(teacher=str(other)))
+    known.fit_to(about, *DotData().normalizers())
+    known.fit_colors([0.5] * 3, [0.1] * 3)
+    pale = known.save_pretrained(tmp_path / "d")
+    with pytest.raises(ValueError, match=r"knows colors of mean \[0\.5, 0\.5, 0\.5\], the student"):
+        fit(tmp_path, task(teacher=str(pale)))
 
 
 def test_areas_that_are_not_known_may_be_a_share_of_the_box(tmp_path: Path) -> None:
