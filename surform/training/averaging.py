@@ -24,12 +24,13 @@ class ExponentialAverage(Callback):
 
     Args:
         decay: between 0 and 1; the average looks back about 1 / (1 - decay) steps.
+        warm: look back less at first: the decay after step n is at most (1 + n) / (10 + n).
     """
 
-    def __init__(self, decay: float = 0.999) -> None:
+    def __init__(self, decay: float = 0.999, warm: bool = False) -> None:
         if not 0 < decay < 1:
             raise ValueError(f"the decay of an average must lie between 0 and 1, got {decay}")
-        self.decay = decay
+        self.decay, self.warm = decay, warm
         self._average: dict[str, Tensor] = {}
         self._last_step = 0
         self._swapped = False
@@ -47,9 +48,12 @@ class ExponentialAverage(Callback):
         if trainer.global_step == self._last_step:  # gradients are still being accumulated
             return
         self._last_step = trainer.global_step
+        decay = self.decay
+        if self.warm:
+            decay = min(decay, (1 + trainer.global_step) / (10 + trainer.global_step))
         with torch.no_grad():
             for name, weight in _trained(pl_module).items():
-                self._average[name].lerp_(weight, 1 - self.decay)
+                self._average[name].lerp_(weight, 1 - decay)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._average and not self._swapped:

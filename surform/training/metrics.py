@@ -131,11 +131,19 @@ SPOKEN = {
     "ar_l": "AR, large persons",
     "pck": "PCK",
     "joint_error": "error of joints [pixels]",
+    "energy_mae": "energy MAE",
+    "energy_mae_per_atom": "energy MAE per atom",
+    "force_mae": "force MAE",
+    "force_rmse": "force RMSE",
+    "force_cosine": "force cosine",
+    "efwt": "energy and forces within threshold",
+    "stress_mae": "stress MAE",
 }
 
 # Metrics of which the largest value is the best one.
 GREATER_IS_BETTER = frozenset({"correlation", "top1", "top5", "pck", "ap", "ap50", "ap75"})
 GREATER_IS_BETTER |= {"ap_m", "ap_l", "ar", "ar50", "ar75", "ar_m", "ar_l"}
+GREATER_IS_BETTER |= {"force_cosine", "efwt"}
 
 # Metrics whose dataset value is the square root of the mean over samples.
-ROOT_OF_MEAN = frozenset({"rmse"})
+ROOT_OF_MEAN = frozenset({"rmse", "force_rmse"})

@@ -22,6 +22,7 @@ from surform.training.schedule import STATE, EpochSchedule, Schedule
 
 __all__ = ["Constant", "Cosine", "CosineEpochs", "DelayedDecay", "EpochSchedule", "Halving"]
 __all__ += ["Milestones", "OneCycle", "RestartedCosine", "Schedule", "StepDecay", "WarmCosine"]
+__all__ += ["WholeCosine"]
 
 
 class OneCycle(Schedule):
@@ -100,6 +101,37 @@ class Cosine(Schedule):
             if self.warmup and step < rise:
                 return (step + 1) / rise
             done = min(1.0, (step - rise) / max(1, total_steps - rise))
+            return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+
+        return LambdaLR(optimizer, factor)
+
+
+class WholeCosine(Schedule):
+    """Linear warm-up, then what half a cosine over the whole run has left: a small step down.
+
+    Of EquiformerV2's code (arXiv 2306.12059), which counts the cosine from the first step on.
+
+    Args:
+        warmup: share of the steps spent going up.
+        start: first learning rate as a share of the peak.
+        final: last learning rate as a share of the peak.
+    """
+
+    def __init__(self, warmup: float = 0.01, start: float = 0.2, final: float = 0.01) -> None:
+        if not 0 <= warmup < 1:
+            raise ValueError(f"warmup must lie in [0, 1), got {warmup}")
+        for name, share in (("start", start), ("final", final)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {share}")
+        self.warmup, self.start, self.final = warmup, start, final
+
+    def build(self, optimizer: Optimizer, total_steps: int) -> LRScheduler:
+        rise = int(self.warmup * total_steps)
+
+        def factor(step: int) -> float:
+            if rise and step <= rise:
+                return self.start + (1 - self.start) * step / rise
+            done = min(1.0, step / total_steps)
             return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
 
         return LambdaLR(optimizer, factor)

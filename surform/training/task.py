@@ -60,6 +60,9 @@ class Task(LightningModule):
     # (`label_predictions`), or what the surrogate's own `predict_file` makes of a file.
     predicts: ClassVar[Literal["windows", "files"]] = "windows"
 
+    # Whether the average of the weights looks back less at first; see `ExponentialAverage`.
+    ema_warm: ClassVar[bool] = False
+
     # Figures that `split_figures` gives, beside the metrics of single samples.
     own_metrics: ClassVar[tuple[str, ...]] = ()
 
@@ -333,7 +336,7 @@ class Task(LightningModule):
         return max(1, math.ceil(batches / trainer.accumulate_grad_batches))
 
     def configure_callbacks(self) -> list[Callback]:
-        return [ExponentialAverage(self.ema_decay)] if self.ema_decay else []
+        return [ExponentialAverage(self.ema_decay, self.ema_warm)] if self.ema_decay else []
 
     # -- checkpoints -----------------------------------------------------------------------
 
