@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Constants"]
+__all__ = ["Constants", "made_once"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def made_once(function: Callable[P, T]) -> Callable[P, T]:
+    """Keep what a function makes: on the CPU and fit for gradients, wherever it is first asked for
+    (networks are also built on the meta device, or under `torch.inference_mode`).
+    """
+
+    @lru_cache(maxsize=64)
+    @wraps(function)
+    def make(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.device("cpu"), torch.inference_mode(False):
+            return function(*args, **kwargs)
+
+    return make  # type: ignore[return-value]
 
 
 class Constants(nn.Module):

@@ -8,12 +8,11 @@ belong to its grid. The grid of an edge knows orders up to mmax only.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from surform.atomistic.constants import Constants
+from surform.atomistic.constants import Constants, made_once
 from surform.atomistic.harmonics import directions, harmonics, latitudes
 from surform.atomistic.layout import Layout
 
@@ -37,7 +36,7 @@ class SphereGrid(Constants):
         super().__init__(forth=forth[:, rows].contiguous(), back=back[:, rows].t().contiguous())
 
 
-@lru_cache(maxsize=32)
+@made_once
 def _matrices(lmax: int, mmax: int, resolution: int | None) -> tuple[Tensor, Tensor]:
     """(points, (lmax + 1)^2) each, float64."""
     lat = resolution or 2 * (lmax + 1)

@@ -10,13 +10,12 @@ by recursion from components of the frame: no digits are lost near the poles.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from surform.atomistic.constants import Constants
+from surform.atomistic.constants import Constants, made_once
 from surform.atomistic.harmonics import directions, gauss_legendre, harmonics
 from surform.atomistic.layout import Layout
 
@@ -143,7 +142,7 @@ def _about_y(turns: Turn, l: int) -> Tensor:
     return torch.diag_embed(cosines) + torch.diag_embed(sines).flip(2)
 
 
-@lru_cache(maxsize=64)
+@made_once
 def swap(l: int) -> Tensor:
     """J of degree l in float64: the half turn that swaps x and y and reverses z."""
     cosines, weights = gauss_legendre(2 * l + 1)
@@ -154,12 +153,12 @@ def swap(l: int) -> Tensor:
     return after.t() @ (before * weights[:, None])
 
 
-@lru_cache(maxsize=16)
+@made_once
 def _swaps(lmax: int) -> Tensor:
     return torch.block_diag(*(swap(l) for l in range(lmax + 1)))
 
 
-@lru_cache(maxsize=16)
+@made_once
 def generators(lmax: int) -> tuple[Tensor, Tensor]:
     """d/dt of D for small turns about x and about z, all degrees on the diagonal, float64."""
     about_y = []

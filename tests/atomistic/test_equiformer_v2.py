@@ -258,3 +258,19 @@ def test_the_exported_program_takes_any_number_of_atoms_and_edges():
         expected = measured(net, CRYSTAL, CRYSTAL_NUMBERS, cell=CELL)
     close(found[0], expected.energy, 1e-10)
     close(found[1], expected.forces, 1e-10)
+
+
+def test_networks_may_be_built_first_on_no_device_and_without_gradients():
+    """What is derived once and kept does not stay there, nor forbids gradients."""
+    from surform.atomistic import sphere_grid, wigner
+
+    for cached in (sphere_grid._matrices, wigner.swap, wigner._swaps, wigner.generators):
+        cached.cache_clear()
+    with torch.device("meta"):
+        network()
+    with torch.inference_mode():
+        network(lmax=2)
+    for lmax in (2, 3):
+        net = network(lmax=lmax)
+        of(net, ETHANOL, NUMBERS).forces.sum().backward()
+        assert net.norm.weight.grad.isfinite().all()
