@@ -63,6 +63,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "series": "surform.forecasting.task:ForecastTask",
         "images": "surform.vision.task:ClassificationTask",
         "pose": "surform.vision.pose_task:PoseTask",
+        "atoms": "surform.atomistic.atoms_task:AtomsTask",
     },
     # LightningDataModules
     "data": {
@@ -104,6 +105,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "heatmap_ohkm": "surform.vision.heatmap_losses:HardKeypointMSE",
         "heatmap_combined": "surform.vision.heatmap_losses:CombinedHeatmapMSE",
         "cross_entropy": "surform.training.cross_entropy:CrossEntropy",
+        "energy_forces": "surform.atomistic.energy_forces:EnergyForces",
     },
 }
 

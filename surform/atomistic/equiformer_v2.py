@@ -278,7 +278,8 @@ class EquiformerV2(nn.Module):
         batch: Tensor,
         structures: int,
     ) -> Energies:
-        edges = self._edges(vectors, atomic_numbers, edge_index, edge_rot_mat)
+        with torch.autocast(vectors.device.type, enabled=False):  # angles need their digits
+            edges = self._edges(vectors, atomic_numbers, edge_index, edge_rot_mat)
         atoms = self.atoms(atomic_numbers)
         x = self.edge_degree(edges)
         x = torch.cat((x[:, :1] + atoms[:, None], x[:, 1:]), dim=1)
@@ -286,13 +287,15 @@ class EquiformerV2(nn.Module):
             x = cast(Block, block)(x, edges, batch, structures)
         x = self.norm(x)
         per_atom = cast(EquivariantFeedForward, self.energy_head).invariant(x)[:, 0]
+        per_atom = per_atom.to(vectors.dtype)  # sums of many atoms, under mixed precision too
         energy = per_atom.new_zeros(structures).index_add(0, batch, per_atom) / self.average_atoms
         if self.references is not None:
             energy = energy.index_add(0, batch, self.references[atomic_numbers])
-        forces = None if self.force_head is None else self.force_head(x, edges)[:, :, 0]
-        stress = None
+        forces = stress = None
+        if self.force_head is not None:
+            forces = self.force_head(x, edges)[:, :, 0].to(vectors.dtype)
         if self.stress_head is not None:
-            stress = self.stress_head(x, edges, batch, structures)
+            stress = self.stress_head(x, edges, batch, structures).to(vectors.dtype)
         return Energies(energy, forces, stress=stress)
 
     def _edges(
@@ -331,6 +334,12 @@ class EquiformerV2(nn.Module):
         if in_pieces:
             edges.cut()
         return edges
+
+    @property
+    def undecayed(self) -> frozenset[str]:
+        """Parameters that have no weight decay, beside biases: the weights of norms."""
+        norms = (n for n, m in self.named_modules() if isinstance(m, EquivariantNorm))
+        return frozenset(f"{name}.weight" for name in norms)
 
     def _check_elements(self, atomic_numbers: Tensor) -> None:
         if torch.compiler.is_compiling() or atomic_numbers.device.type != "cpu":

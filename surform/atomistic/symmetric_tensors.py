@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["rescaled", "symmetric_tensors"]
+__all__ = ["components", "rescaled", "symmetric_tensors"]
 
 
 def symmetric_tensors(
@@ -24,6 +24,14 @@ def symmetric_tensors(
     return isotropic[:, None, None] * unit + torch.einsum("bk,kij->bij", anisotropic, basis)
 
 
+def components(
+    tensors: Float[Tensor, "b 3 3"],
+) -> tuple[Float[Tensor, " b"], Float[Tensor, "b 5"]]:
+    """The inverse of `symmetric_tensors`."""
+    isotropic = tensors.diagonal(dim1=1, dim2=2).sum(1) / math.sqrt(3)
+    return isotropic, torch.einsum("bij,kij->bk", tensors, _basis(tensors))
+
+
 def rescaled(
     tensors: Float[Tensor, "b 3 3"],
     isotropic: tuple[Tensor, Tensor],
@@ -34,9 +42,7 @@ def rescaled(
     Args:
         isotropic, anisotropic: factor and shift, numbers each, of the two kinds of components.
     """
-    basis = _basis(tensors)
-    trace = tensors.diagonal(dim1=1, dim2=2).sum(1) / math.sqrt(3)
-    rest = torch.einsum("bij,kij->bk", tensors, basis)
+    trace, rest = components(tensors)
     (a, b), (c, d) = isotropic, anisotropic
     return symmetric_tensors(trace * a + b, rest * c + d)
 

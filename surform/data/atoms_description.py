@@ -72,9 +72,12 @@ class AtomsDescription(DataDescription):
     def layout(self) -> str:
         if not self.references:
             return "Energies are those of whole structures."
+        most = 12
+        listed = [f"{name} {value:.6g}" for name, value in self.references.items()]
+        more = f", ... ({len(listed)} elements)" if len(listed) > most else ""
         return (
             "Energies are those of whole structures; the model is trained on what is left of them "
-            "when those of single atoms are taken off."
+            f"when those of single atoms are taken off: {', '.join(listed[:most])}{more} [eV]."
         )
 
     def limits(self) -> str:

@@ -151,7 +151,8 @@ class AtomsData(OrderedData):
             statistics={
                 name: getattr(found, name)
                 for name in ("energy_mean", "energy_std", "forces_rms", "atoms")
-            },
+            }
+            | found.stress,
             source=source,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,7 +23,9 @@ class AtomsStatistics:
     elements: atomic numbers that occur. references: energy of one atom of each [eV]; empty where
     none are taken off. energy_mean, energy_std: over structures, of what is left of energies.
     forces_rms: over components of free atoms. atoms: mean number. structures: how many were
-    measured. labels: those that any of them has.
+    measured. labels: those that any of them has. stress: stress_isotropic_mean and _std of the
+    trace over sqrt(3), stress_anisotropic_std of the five other components [eV/Å^3]; empty where
+    no stress is known.
     """
 
     elements: tuple[int, ...]
@@ -34,6 +36,7 @@ class AtomsStatistics:
     atoms: float
     structures: int
     labels: tuple[str, ...]
+    stress: dict[str, float] = field(default_factory=dict)
 
 
 def measure(
@@ -55,6 +58,7 @@ def measure(
     """
     compositions, energies, squares, components = [], [], 0.0, 0
     labels: set[str] = set()
+    stresses = []
     for done, structure in enumerate(structures, start=1):
         compositions.append(np.bincount(structure.numbers, minlength=len(SYMBOLS)))
         energies.append(structure.energy)
@@ -63,6 +67,8 @@ def measure(
         if not np.isnan(forces).any():
             squares += float((forces**2).sum())
             components += forces.size
+        if not np.isnan(structure.stress).any():
+            stresses.append(structure.stress)
         progress(done)
     if not compositions:
         raise ValueError("there are no structures to take statistics of")
@@ -86,7 +92,19 @@ def measure(
         atoms=float(counts.sum(1).mean()),
         structures=len(counts),
         labels=tuple(sorted(labels)),
+        stress=_stress_statistics(np.array(stresses)) if stresses else {},
     )
+
+
+def _stress_statistics(stresses: np.ndarray) -> dict[str, float]:
+    isotropic = np.trace(stresses, axis1=1, axis2=2) / np.sqrt(3)
+    rest = np.maximum((stresses**2).sum((1, 2)) - isotropic**2, 0) / 5
+    found = {
+        "stress_isotropic_mean": float(isotropic.mean()),
+        "stress_isotropic_std": float(isotropic.std()),
+        "stress_anisotropic_std": float(np.sqrt(rest.mean())),
+    }
+    return {n: v if v or n.endswith("mean") else 1.0 for n, v in found.items()}
 
 
 def _references(
