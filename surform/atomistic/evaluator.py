@@ -121,20 +121,24 @@ class Evaluator:
         """ValueError where an element has no row in the network, or was not trained on."""
         rows = int(getattr(self.model.net, "elements", 0))
         trained = getattr(self.model.description, "elements", None)
-        known = set(range(rows)) if trained is None else {int(number) for number in trained}
-        strange = sorted(set(numbers.unique().tolist()) - known)
-        if not strange:
-            return
-        if trained is None:
+        found = set(numbers.unique().tolist())
+        strange = sorted(number for number in found if not 0 <= number < rows)
+        if strange:
             raise ValueError(
                 f"the structure holds atomic number {strange[0]}, but this network knows those "
                 f"below {rows} only"
             )
+        if trained is None:
+            return
         from ase.data import chemical_symbols
 
-        names = ", ".join(chemical_symbols[n] for n in sorted(known))
-        symbol = chemical_symbols[strange[0]] if strange[0] < len(chemical_symbols) else strange[0]
-        raise ValueError(f"the structure holds {symbol}, but this potential was trained on {names}")
+        symbols = [chemical_symbols[number] for number in sorted(found)]
+        unseen = [symbol for symbol in symbols if symbol not in trained]
+        if unseen:
+            raise ValueError(
+                f"the structure holds {', '.join(unseen)}, but this potential was trained on "
+                f"{', '.join(trained)} only"
+            )
 
 
 def _require_finite(answer: Energies, system: System) -> None:

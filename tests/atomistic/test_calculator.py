@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -182,4 +184,14 @@ def test_numbers_that_are_not_finite_do_not_leave_the_potential():
     atoms = ethanol()
     atoms.calc = Calculator(model)
     with pytest.raises(ValueError, match="energy for structure 0 is not finite"):
+        atoms.get_potential_energy()
+
+
+@pytest.mark.fault
+def test_elements_that_were_not_trained_on_are_refused():
+    model = potential()
+    model.description = SimpleNamespace(elements=("H", "C"))
+    atoms = ethanol()
+    atoms.calc = Calculator(model)
+    with pytest.raises(ValueError, match="holds O, but this potential was trained on H, C only"):
         atoms.get_potential_energy()

@@ -1,0 +1,111 @@
+"""`surform md`: a structure in, a trajectory, a log and a page out."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import xarray as xr
+from ase.io import read, write
+
+from surform.cli import main
+from tests.atomistic.potentials import ethanol, potential
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    potential().float().save_pretrained(tmp_path / "model")
+    write(tmp_path / "start.extxyz", [ethanol(), ethanol()])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(*words):
+    return main(["md", "start.extxyz", "--model", "model", *words])
+
+
+WORDS = ("--temperature", "300", "--timestep", "0.1", "--interval", "2", "--steps", "6")
+
+
+def test_a_trajectory_a_log_and_a_page(saved, capsys):
+    assert command(*WORDS, "--out", "traj.extxyz", "--report", "md.html") == 0
+    told = capsys.readouterr().out
+    assert "mean temperature" in told
+    assert "drift" not in told
+    frames = read("traj.extxyz", index=":")
+    assert [frame.info["step"] for frame in frames] == [0, 2, 4, 6]
+    rows = list(csv.DictReader((saved / "traj.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["0", "2", "4", "6"]
+    for row, frame in zip(rows, frames, strict=True):
+        assert float(row["potential_eV"]) == pytest.approx(frame.get_potential_energy(), abs=1e-7)
+        assert float(row["temperature_K"]) == pytest.approx(frame.get_temperature(), rel=1e-4)
+        total = float(row["potential_eV"]) + float(row["kinetic_eV"])
+        assert float(row["total_eV"]) == pytest.approx(total, abs=1e-7)
+    page = (saved / "md.html").read_text()
+    assert page.count("<img") == 3
+    assert "C2H6O" in page
+    made = {path.name for path in saved.iterdir()}
+    assert made == {"model", "start.extxyz", "traj.extxyz", "traj.csv", "md.html"}
+
+
+def test_constant_energy_tells_its_drift_and_arrays_carry_units(saved, capsys):
+    assert command(*WORDS, "--ensemble", "nve", "--out", "traj.h5", "--dtype", "float64") == 0
+    assert "drift of the energy [meV/atom/ps]" in capsys.readouterr().out
+    with xr.open_dataset("traj.h5", engine="h5netcdf") as found:
+        assert found.positions.dims == ("time", "atom", "xyz")
+        assert found.positions.shape == (4, 9, 3)
+        assert found.positions.attrs["units"] == "angstrom"
+        assert found.forces.attrs["units"] == "eV angstrom-1"
+        np.testing.assert_allclose(found.time, [0, 0.2, 0.4, 0.6])
+        assert found.time.attrs["units"] == "fs"
+        assert found.numbers.values.tolist() == ethanol().numbers.tolist()
+        moved = found.positions[1] - found.positions[0]
+        np.testing.assert_allclose(moved, found.velocities[0] * 0.2, rtol=0.2, atol=3e-4)
+        total = found.energy + found.kinetic_energy
+        assert float(abs(total - total[0]).max()) < 0.01
+
+
+def test_a_run_that_was_stopped_is_finished_by_the_same_command(saved, capsys, monkeypatch):
+    from surform.atomistic import simulation
+
+    write_frame, calls = simulation._write, []
+
+    def stopped(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        write_frame(*arguments)
+
+    monkeypatch.setattr(simulation, "_write", stopped)
+    assert command(*WORDS, "--out", "traj.extxyz") == 130
+    assert not (saved / "traj.extxyz").exists()
+    assert len((saved / "traj.csv").read_text().splitlines()) == 3
+    assert command(*WORDS, "--out", "traj.extxyz") == 0
+    assert "going on from step 2" in capsys.readouterr().out
+    assert command(*WORDS, "--out", "whole.extxyz") == 0
+    for suffix in ("extxyz", "csv"):
+        whole = (saved / f"whole.{suffix}").read_text()
+        assert whole == (saved / f"traj.{suffix}").read_text()
+
+
+@pytest.mark.fault
+def test_what_is_wrong_is_said_in_one_sentence(saved, capsys):
+    (saved / "old.h5").write_text("")
+    (saved / "start.csv").mkdir()
+    for words, message in (
+        (["--out", "traj.txt"], "must end in .extxyz, .xyz, .h5, .nc"),
+        (["--out", "old.h5"], "exists already"),
+        (["--out", "start.extxyz"], "would replace the file that is read"),
+        (["--out", "start.h5"], "existing folder"),
+        (["--out", "a.h5", "--report", "a.csv"], "different files"),
+        (["--out", "a.h5", "--index", ":"], "chooses 2 structures, but must one"),
+        (["--out", "a.h5", "--steps", "5"], "multiple of interval"),
+    ):
+        assert command(*WORDS, *words) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert main(["md", "start.extxyz", "--model", "model", "--steps", "10", "--out", "a.h5"]) == 2
+    assert "langevin needs a temperature" in capsys.readouterr().err
+    assert not list(saved.glob("a.h5*"))
