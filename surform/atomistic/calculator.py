@@ -44,9 +44,8 @@ class Calculator(AseCalculator):
     ) -> None:
         super().__init__()
         self.evaluator = Evaluator(model, device, dtype)
-        forces = self.evaluator.forces
-        extra = [] if forces == "none" else ["forces"]
-        if forces == "conservative" or self.evaluator.has_stress:
+        extra = [] if self.evaluator.forces == "none" else ["forces"]
+        if self.evaluator.has_stress:
             extra.append("stress")
         self.implemented_properties = ["energy", "free_energy", *extra]
 
@@ -78,10 +77,7 @@ class Calculator(AseCalculator):
         results: dict[str, Any] = {"energy": energy, "free_energy": energy}
         if found.forces is not None:
             results["forces"] = found.forces.numpy()
-        volume = float(system.volume)
-        stress = found.stress
-        if found.virial is not None and volume > 0:
-            stress = found.virial / volume
-        if stress is not None:
+        stress = system.stress_of(found)
+        if stress is not None and bool(stress.isfinite().all()):
             results["stress"] = full_3x3_to_voigt_6_stress(stress[0].numpy())
         self.results = results

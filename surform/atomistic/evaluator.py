@@ -71,7 +71,8 @@ class Evaluator:
     ) -> None:
         self.model = open_potential(model, device, dtype)
         self.forces: str = getattr(self.model.net, "forces", "direct")
-        self.has_stress = self.model.stress_isotropic is not None
+        head = self.model.stress_isotropic is not None
+        self.has_stress = head or self.forces == "conservative"
 
     @property
     def device(self) -> torch.device:

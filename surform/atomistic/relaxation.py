@@ -68,7 +68,7 @@ def relax(
         optimizer: "fire" or "lbfgs".
         fmax: [eV/Å]; with `cell` for the forces on the cell, too, as with ASE's FrechetCellFilter.
         steps: at most.
-        cell: relax cells, too (all six strains); the network must be conservative.
+        cell: relax cells, too (all six strains); the network must give stress.
         batch_size: structures at once; None: as many as half of the free memory holds.
         trajectory: keep the structures of all steps.
         device, dtype: of the network; the optimiser works in float64 on the CPU.
@@ -87,10 +87,10 @@ def relax(
     evaluator = Evaluator(model, device, dtype)
     if evaluator.forces == "none":
         raise ValueError("relaxing needs forces: this network has none")
-    if cell and evaluator.forces != "conservative":
+    if cell and not evaluator.has_stress:
         raise ValueError(
-            "relaxing cells needs stress: this network has none (forces: conservative would give "
-            "it)"
+            "relaxing cells needs stress: this network has none (forces: conservative, or a head "
+            "for it, would give it)"
         )
     run = _Run(evaluator, structures, optimizer, fmax, steps, cell, batch_size, trajectory)
     return run.finish(progress)

@@ -46,13 +46,15 @@ class RelaxedCoordinates:
         assert answer.forces is not None
         if not self.with_cell:
             return torch.where(self.free[:, None], answer.forces, 0.0)
-        assert answer.virial is not None
+        stress = self.system.stress_of(answer)
+        assert stress is not None
+        virial = stress * self.system.volume[:, None, None]
         log, deformation = self._deformation()
         forces = torch.empty_like(self.places)
         forces[self.atom] = (answer.forces[:, None] @ deformation[self.system.batch])[:, 0]
         with torch.enable_grad():
             log = log.requires_grad_()
-            pull = -answer.virial @ torch.linalg.inv(deformation.mT)
+            pull = -virial @ torch.linalg.inv(deformation.mT)
             (pull,) = torch.autograd.grad(torch.matrix_exp(log), log, pull)
         forces[~self.atom] = (pull / self._atoms()).flatten(0, 1)
         return torch.where(self.free[:, None], forces, 0.0)

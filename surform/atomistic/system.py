@@ -62,6 +62,14 @@ class System:
         """Of each cell [Å^3], (B,); 0 where the cell has none."""
         return torch.linalg.det(self.cell).abs()
 
+    def stress_of(self, answer: Energies) -> Tensor | None:
+        """Stresses [eV/Å^3], (B, 3, 3), NaN where a cell has no volume; None: not known."""
+        volume = self.volume[:, None, None]
+        has_one = volume > 0
+        if answer.virial is not None:
+            return torch.where(has_one, answer.virial / volume, torch.nan)
+        return None if answer.stress is None else torch.where(has_one, answer.stress, torch.nan)
+
     def at(self, positions: Tensor, cell: Tensor) -> System:
         """The same atoms elsewhere, in other cells."""
         return replace(self, positions=positions, cell=cell)
@@ -103,9 +111,9 @@ class System:
         known: dict[str, Any] = {"energy": float(answer.energy[place])}
         if answer.forces is not None:
             known["forces"] = answer.forces[own].numpy()
-        volume = float(self.volume[place])
-        if answer.virial is not None and volume > 0:
-            known["stress"] = full_3x3_to_voigt_6_stress(answer.virial[place].numpy() / volume)
+        stress = self.stress_of(answer)
+        if stress is not None and bool(stress[place].isfinite().all()):
+            known["stress"] = full_3x3_to_voigt_6_stress(stress[place].numpy())
         atoms.calc = SinglePointCalculator(atoms, **known)
         return atoms
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--optimizer", default="fire", choices=("fire", "lbfgs"), help="(fire)")
     add("--fmax", type=float, default=0.05, metavar="F", help="largest force left, eV/Å (0.05)")
     add("--steps", type=int, default=500, metavar="N", help="at most so many (500)")
-    add("--cell", action="store_true", help="relax cells, too; needs a conservative network")
+    add("--cell", action="store_true", help="relax cells, too; needs a network with stress")
     add("--trajectory", metavar="FILE", help="write the structures of all steps here")
     add("--batch-size", type=int, metavar="B", help="structures at once (as memory allows)")
     add("--device", default="cpu", help="torch device (cpu)")
