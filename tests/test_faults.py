@@ -148,6 +148,19 @@ PROMISED = {
         "vision/test_pose_predicting.py::test_a_video_without_its_library"
     ),
     "no images to predict": "vision/test_pose_predicting.py::test_what_cannot_be_looked_at",
+    "structures without labels": (
+        "atomistic/test_atoms_task.py::test_a_batch_without_anything_to_learn_from"
+    ),
+    "figures that a potential cannot have": (
+        "atomistic/test_atoms_task.py::test_metrics_and_weights_that_the_network_cannot_have"
+    ),
+    "loss of energies that cannot be": "atomistic/test_atoms_task.py::test_losses_that_cannot_be",
+    "fine-tuning of no potential": (
+        "atomistic/test_fine_tuning.py::test_sources_that_are_no_potential"
+    ),
+    "elements that a potential does not know": (
+        "atomistic/test_atoms_recipes.py::test_what_cannot_be_predicted"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),
