@@ -63,10 +63,10 @@ class ImageClassifier(Pretrained):
         return torch.softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
     def normalized(self, images: Tensor) -> Float[Tensor, "b c h w"]:
-        """Images as the network wants them; uint8 stands for 0 to 1."""
+        """Images as the network wants them, in its precision; uint8 stands for 0 to 1."""
         if images.dtype == torch.uint8:
             images = images.to(self.normalizer.mean.dtype) / 255
-        return self.normalizer.normalize(images)
+        return self.normalizer.normalize(images).to(next(self.parameters()).dtype)
 
     def outputs(self, batch: ImageBatch) -> Float[Tensor, "b k"]:
         """Probabilities of the classes for a batch."""

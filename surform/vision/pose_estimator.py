@@ -184,10 +184,10 @@ class PoseEstimator(Pretrained):
         return {"images": crops, "dataset": torch.tensor([0, given["experts"] - 1])}
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Crops as the network takes them."""
+        """Crops as the network takes them, in the precision of its weights."""
         if images.dtype == torch.uint8:
             images = images.to(self.normalizer.mean.dtype) / 255
-        return self.normalizer(images)
+        return self.normalizer(images).to(next(self.parameters()).dtype)
 
     def predict(self, source: Any, **options: Any) -> Any:
         """Find the joints of persons; see `surform.vision.pose_predicting.predict`.

@@ -28,6 +28,18 @@ def test_bytes_and_fractions_are_the_same_colours():
     assert model.normalized(mean[None]).abs().max() < 1e-6
 
 
+def test_weights_of_half_precision_take_bytes_and_fractions(tmp_path: Path):
+    model = PoseEstimator(pose_net()).eval()
+    expected = model(pictures())
+    half = PoseEstimator(model.net.bfloat16()).eval()  # statistics stay exact
+    again = load_model(half.save_pretrained(tmp_path / "half"))
+    for one in (half, again):
+        for crops in (pictures(), pictures() / 255):
+            found = one(crops)
+            assert found.dtype == torch.bfloat16
+            torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.02)
+
+
 def test_pairs_ask_for_the_flip_test():
     model = PoseEstimator(pose_net()).eval()
     expected = flip_test(model.net, model.normalized(pictures()), PAIRS)
