@@ -33,6 +33,7 @@ class PoseBatch:
         score: (B,) float, of the box: 1 for annotated ones, the detector's for others.
         image_id: (B,) int64, as in the file.
         annotation_id: (B,) int64, as in the file; -1 for detections.
+        category: (B,) int64, of the person or animal, as in the file.
         index: (B,) int64, the number of each crop in its split.
     """
 
@@ -49,6 +50,7 @@ class PoseBatch:
     score: Tensor
     image_id: Tensor
     annotation_id: Tensor
+    category: Tensor
     index: Tensor
 
     def __len__(self) -> int:

@@ -188,6 +188,7 @@ def _truth(
             raise ValueError(f"{where} is of image {image!r}, which the file does not name")
         found["image"][n] = place[image]
         found["ids"][n] = annotation["id"]
+        found["category"][n] = annotation["category_id"]
         found["boxes"][n] = _box(annotation.get("bbox"), where)
         found["area"][n] = _area(annotation.get("area"), where)
         crowd = annotation.get("iscrowd") or 0

@@ -37,14 +37,13 @@ def read_detections(
     left_out = {"detections of other images": 0, "detections of other categories": 0}
     left_out[f"detections with a score below {threshold:g}"] = 0
     left_out["detections without area"] = 0
-    rows: list[tuple[int, np.ndarray, float]] = []
+    rows: list[tuple[int, np.ndarray, float, int]] = []
     for number, entry in enumerate(entries):
-        image, box, score, category = _checked(entry, f"{path}: detection {number} (from 0)")
-        why = _reason(
-            image in place, category in (None, *found_in.categories), box, score, threshold
-        )
+        where = f"{path}: detection {number} (from 0)"
+        image, box, score, category = _checked(entry, where, found_in)
+        why = _reason(image in place, category in found_in.categories, box, score, threshold)
         if why is None:
-            rows.append((place[image], box, score))
+            rows.append((place[image], box, score, category))
         else:
             left_out[list(left_out)[why]] += 1
     if not rows:
@@ -57,6 +56,7 @@ def read_detections(
     values["boxes"] = np.stack([row[1] for row in rows])
     values["area"] = values["boxes"][:, 2:].prod(1)
     values["score"] = np.array([row[2] for row in rows])
+    values["category"] = np.array([row[3] for row in rows], np.int64)
     return Persons(**values), {what: count for what, count in left_out.items() if count}
 
 
@@ -68,7 +68,7 @@ def _reason(
     return next((n for n, holds in enumerate(reasons) if holds), None)
 
 
-def _checked(entry: Any, where: str) -> tuple[int, np.ndarray, float, int | None]:
+def _checked(entry: Any, where: str, found_in: PoseFile) -> tuple[int, np.ndarray, float, int]:
     if not isinstance(entry, dict):
         raise ValueError(f"{where} is no JSON object")
     try:
@@ -83,4 +83,12 @@ def _checked(entry: Any, where: str) -> tuple[int, np.ndarray, float, int | None
         raise ValueError(
             f"{where} has the box {entry['bbox']} with score {score}: both must be finite"
         )
-    return image, box, score, entry.get("category_id")
+    category = entry.get("category_id")
+    if category is None and len(found_in.categories) == 1:
+        category = found_in.categories[0]
+    if not isinstance(category, int):
+        raise ValueError(
+            f"{where} has the category_id {category!r}, but must have one of the "
+            f"{len(found_in.categories)} of {found_in.name}"
+        )
+    return image, box, score, category

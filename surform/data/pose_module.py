@@ -238,6 +238,7 @@ class PoseData(OrderedData):
             boxes=truth.boxes,
             crowd=truth.crowd,
             labelled=(truth.flags > 0).sum(1),
+            category=truth.category,
             where=part.origin.name,
         )
 

@@ -69,6 +69,7 @@ class Persons:
         ids: (P,) int64 of the annotations; -1 for detections.
         score: (P,) float64 of the boxes.
         crowd: (P,) bool: a box around many, which evaluation leaves out.
+        category: (P,) int64, numbers of their categories in the file.
     """
 
     image: np.ndarray
@@ -79,6 +80,7 @@ class Persons:
     ids: np.ndarray
     score: np.ndarray
     crowd: np.ndarray
+    category: np.ndarray
 
     def __len__(self) -> int:
         return len(self.image)
@@ -129,6 +131,7 @@ def empty_persons(count: int, joints: int) -> dict[str, np.ndarray]:
         "ids": np.full(count, -1, np.int64),
         "score": np.ones(count),
         "crowd": np.zeros(count, bool),
+        "category": np.ones(count, np.int64),
     }
 
 

@@ -150,6 +150,7 @@ class PoseSamples:
             "score": np.float32(persons.score[n]),
             "image_id": part.images.ids[persons.image[n]],
             "annotation_id": persons.ids[n],
+            "category": persons.category[n],
             "index": np.int64(number),
         }
 

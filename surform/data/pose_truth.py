@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class PoseTruth:
         crowd: (N,) bool: an annotation stands for several persons.
         labelled: (N,) int64, how many joints the file says are labelled.
         where: what the annotations were read from, for messages.
+        category: (N,) int64, COCO's number of each one's category; empty: 1 for all.
 
     Raises:
         ValueError: columns of different lengths, or keypoints of another shape.
@@ -35,14 +36,17 @@ class PoseTruth:
     crowd: np.ndarray
     labelled: np.ndarray
     where: str = "the annotations"
+    category: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         count = len(self.image_id)
+        if not len(self.category):
+            object.__setattr__(self, "category", np.ones(count, np.int64))
         shapes = {
             "keypoints": (count, *self.flags.shape[1:2], 2),
             "flags": (count, *self.flags.shape[1:2]),
             "boxes": (count, 4),
-            **dict.fromkeys(("area", "crowd", "labelled"), (count,)),
+            **dict.fromkeys(("area", "crowd", "labelled", "category"), (count,)),
         }
         for name, shape in shapes.items():
             found = getattr(self, name).shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class FoundPoses:
         area: (N,) float64 of the crop, in squared pixels of the image.
         boxes: (N, 4) float64: left, top, width, height that the pose was looked for in.
         number: (N,) int64, of the box; a pose is counted once for each.
+        category: (N,) int64, COCO's number of the box's category; empty: 1 for all.
     """
 
     image_id: np.ndarray
@@ -32,6 +33,11 @@ class FoundPoses:
     area: np.ndarray
     boxes: np.ndarray
     number: np.ndarray
+    category: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.category):
+            object.__setattr__(self, "category", np.ones(len(self), np.int64))
 
     def __len__(self) -> int:
         """The number of poses."""
@@ -65,7 +71,7 @@ class FoundPoses:
         mean = np.where(sure, self.joint_scores, 0).sum(1) / np.maximum(sure.sum(1), 1)
         return replace(self, score=self.score * mean)
 
-    def results(self, category: int = 1) -> list[dict[str, Any]]:
+    def results(self) -> list[dict[str, Any]]:
         """Rows of a COCO results file; keypoints are x, y, score of each joint.
 
         `box` is not called bbox: COCO's tool would take its area for the pose's.
@@ -74,7 +80,7 @@ class FoundPoses:
         return [
             {
                 "image_id": int(self.image_id[row]),
-                "category_id": category,
+                "category_id": int(self.category[row]),
                 "keypoints": [round(float(v), 3) for v in triples[row].ravel()],
                 "score": float(self.score[row]),
                 "box": [round(float(v), 2) for v in self.boxes[row]],

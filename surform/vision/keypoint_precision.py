@@ -3,7 +3,8 @@
 Poses are matched with annotations from the surest on; a match counts at an OKS of at least 0.50,
 0.55 ... 0.95. Annotations of crowds and those without joints, or outside the range of areas, are
 matched without counting. Precision is read at 101 recalls; "M" has areas from 32^2 to 96^2 pixels,
-"L" larger ones.
+"L" larger ones. Several categories (the animals of AP-10K) are evaluated one by one; figures are
+means over those that have annotations.
 """
 
 from __future__ import annotations
@@ -58,6 +59,19 @@ def keypoint_precision(
         ValueError: annotations without an area, or other joints than the poses have.
     """
     _check(found, truth)
+    categories = np.unique(truth.category) if len(truth) else np.ones(1, np.int64)
+    curves = []
+    for category in categories:
+        own, meant = (columns.category == category for columns in (found, truth))
+        curves.append(_category(found.rows(own), truth.rows(meant), sigmas, most))
+    precision, recall = (np.stack(columns, -1) for columns in zip(*curves, strict=True))
+    return dict(zip(NAMES, _summary(precision, recall), strict=True))
+
+
+def _category(
+    found: FoundPoses, truth: PoseTruth, sigmas: Sequence[float], most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Curves of the poses and annotations of one category, see `_curves`."""
     similar = _similarities(found, truth, sigmas)
     of_found, of_truth = (_by_image(ids) for ids in (found.image_id, truth.image_id))
     parts = []
@@ -70,8 +84,7 @@ def keypoint_precision(
             rows, values = similar[image]
             near = values[np.searchsorted(rows, mine)]
         parts.append(_matched(mine, own, near, found, truth))
-    precision, recall = _curves(_joined(parts))
-    return dict(zip(NAMES, _summary(precision, recall), strict=True))
+    return _curves(_joined(parts))
 
 
 _NONE = np.empty(0, dtype=np.int64)
@@ -203,8 +216,9 @@ def _curves(all_poses: _Matches) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _summary(precision: np.ndarray, recall: np.ndarray) -> list[float]:
-    """In the order of `NAMES`."""
+    """In the order of `NAMES`; means over all values that are known, of all categories."""
     figures = []
     for values in (precision, recall):
         figures += [values[0], values[0, 0], values[0, 5], values[1], values[2]]
-    return [float(np.mean(values)) for values in figures]
+    known = [values[~np.isnan(values)] for values in figures]
+    return [float(np.mean(values)) if len(values) else float("nan") for values in known]

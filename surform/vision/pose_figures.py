@@ -154,7 +154,7 @@ _SPOKEN = {"box": "box's longer side", "head": "head's length", "torso": "torso'
 
 
 def joints_figure(keypoints: KeypointSet, right: np.ndarray, order: np.ndarray) -> Figure:
-    """Bars of the share of right joints, in the given order from below.
+    """Bars of the share of right joints, in the given order from above.
 
     Args:
         right: (K,), from 0 to 1.

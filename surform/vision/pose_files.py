@@ -74,8 +74,8 @@ def predict_file(
     rows: list[dict[str, Any]] = []
 
     def collect(show: Callable[[str, np.ndarray, FoundPoses], None]) -> None:
-        for picture, found, category in looked_through(poser, images, boxes):
-            rows.extend(rows_of(picture.name, found, category))
+        for picture, found in looked_through(poser, images, boxes):
+            rows.extend(rows_of(picture.name, found))
             show(picture.name, picture.pixels(), found)
 
     if pictures:

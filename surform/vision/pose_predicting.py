@@ -84,6 +84,7 @@ class Poser:
             area=(200 * scale).prod(1),
             boxes=rows,
             number=np.arange(len(rows)),
+            category=boxes.category,
         )
         return suppressed(found.rescored(self.least_score), self.keypoints.sigmas)
 
@@ -124,8 +125,8 @@ def predict(model: PoseEstimator, source: Any, *, boxes: Any = None, **options: 
     poser = make_poser(model, **options)
     pictures = open_pictures(source)
     rows = []
-    for picture, found, category in looked_through(poser, pictures, boxes):
-        rows += rows_of(picture.name, found, category)
+    for picture, found in looked_through(poser, pictures, boxes):
+        rows += rows_of(picture.name, found)
     return rows
 
 
@@ -204,8 +205,8 @@ def open_pictures(source: Any) -> list[Picture]:
 
 def looked_through(
     poser: Poser, pictures: Sequence[Picture], boxes: Any
-) -> Iterator[tuple[Picture, FoundPoses, np.ndarray]]:
-    """Every picture that has boxes, with its poses and their boxes' categories."""
+) -> Iterator[tuple[Picture, FoundPoses]]:
+    """Every picture that has boxes, with its poses."""
     given = None if boxes is None else read_boxes(boxes, [picture.name for picture in pictures])
     with progress_bar(f"looking for poses in {len(pictures)} images") as progress:
         for place, picture in enumerate(pictures):
@@ -214,17 +215,13 @@ def looked_through(
                 size = (pixels.shape[0], pixels.shape[1])
                 own = whole_image(place, size) if given is None else given[picture.name]
                 found = poser.poses(pixels, own, picture.name)
-                yield replace(picture, held=pixels), found, own.category[found.number]
+                yield replace(picture, held=pixels), found
             progress((place + 1) / len(pictures))
 
 
-def rows_of(name: str, found: FoundPoses, category: np.ndarray) -> list[dict[str, Any]]:
+def rows_of(name: str, found: FoundPoses) -> list[dict[str, Any]]:
     """Rows of results, which name their image."""
-    rows = found.results()
-    return [
-        row | {"image": name, "category_id": int(kind)}
-        for row, kind in zip(rows, category, strict=True)
-    ]
+    return [row | {"image": name} for row in found.results()]
 
 
 def _require_inside(boxes: np.ndarray, size: tuple[int, ...], name: str) -> None:

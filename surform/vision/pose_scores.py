@@ -94,6 +94,7 @@ class PoseScores:
                 area=(200.0 * at["scale"].astype(np.float64)).prod(1),
                 boxes=at["boxes"].astype(np.float64),
                 number=at["index"],
+                category=at["category"],
             )
             annotated = PoseTruth(
                 image_id=at["image_id"],
@@ -103,6 +104,7 @@ class PoseScores:
                 boxes=at["boxes"].astype(np.float64),
                 crowd=np.zeros(len(own), bool),
                 labelled=(at["flags"][:, :count] > 0).sum(1),
+                category=at["category"],
             )
             self.parts.append(_Part(dataset, found, annotated))
 
@@ -165,6 +167,7 @@ def within(truth: PoseTruth, images: np.ndarray) -> PoseTruth:
 
 
 _COLUMNS = ("image_id", "keypoints", "flags", "area", "boxes", "score", "scale", "index")
+_COLUMNS += ("category",)
 
 
 def _array(value: Tensor) -> np.ndarray:
@@ -173,6 +176,6 @@ def _array(value: Tensor) -> np.ndarray:
 
 
 def _joined(parts: Sequence[PoseTruth]) -> PoseTruth:
-    names = ("image_id", "keypoints", "flags", "area", "boxes", "crowd", "labelled")
+    names = ("image_id", "keypoints", "flags", "area", "boxes", "crowd", "labelled", "category")
     columns: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
     return PoseTruth(**columns)

@@ -66,7 +66,7 @@ def _draw(
             persons = whole_image(number, size) if own is None else own.get(str(number))
             if persons is not None:
                 found = poser.poses(pixels, persons, f"frame {number} of {name}")
-                rows += rows_of(name, found, persons.category[found.number])
+                rows += rows_of(name, found)
                 pixels = drawn(poser, pixels, found)
             picture = av.VideoFrame.from_ndarray(
                 pixels[: track.height, : track.width].copy(), format="rgb24"

@@ -234,6 +234,29 @@ def test_detected_boxes_are_for_evaluation(tmp_path: Path) -> None:
     ]
 
 
+def test_animals_keep_their_category(tmp_path: Path) -> None:
+    content = document()
+    own = content["categories"][0]["keypoints"]
+    content["categories"] = [{"id": n, "name": f"kind {n}", "keypoints": own} for n in (4, 9)]
+    for n, entry in enumerate(content["annotations"]):
+        entry["category_id"] = (4, 9)[n % 2]
+    path = write(tmp_path, content)
+    found = [{"image_id": 11, "category_id": 4, "bbox": [0, 2, 30, 40], "score": 0.5}]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    given = {"train": str(path), "validation": str(path)}
+    own = PoseData(given, keypoints="file", detections=str(tmp_path / "found.json"))
+    assert own.samples("train")[[0, 1, 2]].category.tolist() == [4, 9, 4]
+    assert own.samples("validation")[[0]].category.tolist() == [4]
+    assert own.ground_truth("validation").category.tolist() == [4, 9] * 3
+    del found[0]["category_id"]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    own = PoseData(given, keypoints="file", detections=str(tmp_path / "found.json"))
+    with pytest.raises(
+        ValueError, match=r"has the category_id None, but must have one of the 2 of"
+    ):
+        own.description()
+
+
 def test_files_that_were_made_elsewhere(tmp_path: Path) -> None:
     content = document()
     for image in content["images"]:

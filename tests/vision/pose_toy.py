@@ -116,6 +116,7 @@ class DotData(LightningDataModule):
             score=torch.ones(count),
             image_id=index + 1000,
             annotation_id=index,
+            category=torch.ones_like(index),
             index=index,
         )
 

@@ -67,7 +67,7 @@ def by_coco(tool: Any, found: FoundPoses, truth: PoseTruth, sigmas: np.ndarray) 
         {
             "id": row + 1,
             "image_id": int(truth.image_id[row]),
-            "category_id": 1,
+            "category_id": int(truth.category[row]),
             "keypoints": np.c_[truth.keypoints[row], truth.flags[row]].ravel().tolist(),
             "num_keypoints": int(truth.labelled[row]),
             "area": float(truth.area[row]),
@@ -82,11 +82,12 @@ def by_coco(tool: Any, found: FoundPoses, truth: PoseTruth, sigmas: np.ndarray) 
         known.dataset = {
             "images": [{"id": i} for i in images],
             "annotations": annotations,
-            "categories": [{"id": 1, "name": "person"}],
+            "categories": [{"id": n, "name": f"kind {n}"} for n in range(1, 6)],
         }
         known.createIndex()
         rows = found.results()
         for row, pose in enumerate(rows):
+            pose["category_id"] = int(found.category[row])
             pose["keypoints"] = (
                 np.c_[found.keypoints[row], found.joint_scores[row]].ravel().tolist()
             )

@@ -68,6 +68,24 @@ def test_precision_equals_cocos_tool(seed: int):
     assert np.nan_to_num(ours, nan=-1).tolist() == by_coco(tool.COCOeval, found, truth, SIGMAS)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_categories_are_evaluated_one_by_one(seed: int):
+    tool = pytest.importorskip("pycocotools.cocoeval")
+    found, truth = made(seed, images=30)
+    random = np.random.default_rng(seed)
+    kinds = random.integers(1, 4, 200)  # one kind to an image, category 4 is never annotated
+    own = np.where(random.random(len(found)) < 0.1, 4, kinds[found.image_id - 100])
+    found, truth = (
+        replace(found, category=own),
+        replace(truth, category=kinds[truth.image_id - 100]),
+    )
+    ours = list(keypoint_precision(found, truth, SIGMAS).values())
+    assert np.nan_to_num(ours, nan=-1).tolist() == by_coco(tool.COCOeval, found, truth, SIGMAS)
+    together = keypoint_precision(replace(found, category=np.ones_like(own)), replace(
+        truth, category=np.ones(len(truth), int)), SIGMAS)  # fmt: skip
+    assert ours != list(together.values())
+
+
 def test_perfect_missing_and_useless_poses():
     _, truth = made(3)
     count = len(truth)
@@ -140,7 +158,7 @@ def test_poses_are_counted_once_and_written_as_coco_rows():
     found, _ = made(7)
     parts = FoundPoses.joined([found.rows(np.array([4, 2])), found.rows(np.array([2, 5]))])
     assert parts.once().number.tolist() == [4, 2, 5]
-    row = found.results(3)[2]
+    row = replace(found, category=np.full(len(found), 3)).results()[2]
     assert row["image_id"] == found.image_id[2]
     assert row["category_id"] == 3
     assert row["keypoints"][3:5] == pytest.approx(found.keypoints[2, 1].tolist(), abs=1e-3)
