@@ -12,7 +12,7 @@ from surform.atomistic.edge_degree import EdgeDegree
 from surform.atomistic.edges import Edges, Gaussians, envelope
 from surform.atomistic.equiformer_block import Block, Sizes
 from surform.atomistic.feed_forward import EquivariantFeedForward
-from surform.atomistic.graph_checks import check_graph
+from surform.atomistic.graph_checks import check_graph, check_nodes, check_vectors
 from surform.atomistic.layout import Layout
 from surform.atomistic.norms import EquivariantNorm, NormKind
 from surform.atomistic.radial import ElementPair
@@ -223,16 +223,22 @@ class EquiformerV2(nn.Module):
             edge_rot_mat: frames of the edges instead of our own, rows (z', direction, y').
 
         Raises:
-            ValueError: shapes that do not fit, or an atomic number without a row.
+            ValueError, TypeError: shapes or dtypes that do not fit; on a CPU also an atomic number
+                without a row, atoms or structures that do not exist, edges of length 0.
         """
         check_graph(positions, atomic_numbers, edge_index, shifts, batch, edge_rot_mat)
         self._check_elements(atomic_numbers)
         if structures is None:
             structures = 1 if batch is None else int(batch.max()) + 1 if batch.shape[0] else 0
         batch = torch.zeros_like(atomic_numbers) if batch is None else batch
+        dtype = self.atoms.weight.dtype
+        if positions.dtype != dtype:
+            raise TypeError(f"positions are {positions.dtype}, but this network is in {dtype}")
+        check_nodes(edge_index, batch, structures)
         source, target = edge_index.unbind()
         vectors = positions[source] - positions[target]
         vectors = vectors if shifts is None else vectors + shifts
+        check_vectors(edge_index, vectors, edge_rot_mat)
         call = (atomic_numbers, edge_index, edge_rot_mat, batch, structures)
         if self.forces != "conservative":
             return self._from_vectors(vectors, *call)

@@ -71,7 +71,7 @@ class StressHead(nn.Module):
             ]
             pairs = self.norm(torch.cat(seen, dim=1))
         values = torch.cat((pairs[:, None], unit[:, 4:9, None] * pairs[:, None]), dim=1)
-        alike = values.new_zeros(len(values), 1)
+        alike = values.new_zeros(values.shape[0], 1)
         share = edge_weights(alike, edges.receivers, edges.nodes, edges.envelope)
         out = values.new_zeros(edges.nodes, *values.shape[1:])
         return out.index_add(0, edges.receivers, values * share[:, :, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from surform.data.atoms_neighbors import neighbor_list
@@ -80,6 +81,45 @@ def test_forces_can_be_trained_on():
         return float(loss().detach())
 
     assert abs(slope(moved) - float(weight.grad.norm())) < 1e-7 * float(weight.grad.norm()) + 1e-9
+
+
+def test_second_derivatives_of_the_energy_are_exact():
+    """For phonons, and for losses of forces that are differentiated by positions."""
+    net = network(**CONSERVATIVE, activation="gate", grid_mlp=False)
+    positions = ETHANOL.clone().requires_grad_()
+    forces = of(net, positions, NUMBERS).forces
+    pairs = ((0, 0), (2, 1)), ((2, 1), (0, 0))
+    there, back = (
+        float(torch.autograd.grad(forces[a], positions, retain_graph=True)[0][b]) for a, b in pairs
+    )
+    assert abs(there) > 1e-4
+    assert abs(there - back) < 1e-13
+    step = torch.zeros_like(ETHANOL)
+    step[2, 1] = 1.0
+
+    def force(t):
+        with torch.no_grad():
+            return float(of(net, ETHANOL + t * step, NUMBERS).forces[0, 0])
+
+    assert abs(slope(force) - there) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [({"activation": "gate", "grid_mlp": False}, 1e-15), ({"grid_resolution": 18}, 1e-9)],
+    ids=["gate", "grid"],
+)
+def test_energy_and_forces_do_not_depend_on_the_frames(options, tolerance):
+    net = network(**CONSERVATIVE, **options)
+    edges = neighbor_list(ETHANOL, net.cutoff).edge_index
+    n = torch.nn.functional.normalize(ETHANOL[edges[0]] - ETHANOL[edges[1]], dim=1)
+    aside = torch.randn(n.shape, generator=torch.Generator().manual_seed(0)).double()
+    z = torch.nn.functional.normalize(torch.linalg.cross(n, aside), dim=1)
+    frames = torch.stack((z, n, -torch.linalg.cross(n, z)), dim=1)
+    with torch.no_grad():
+        ours, others = (net(ETHANOL, NUMBERS, edges, edge_rot_mat=each) for each in (None, frames))
+    assert float((ours.energy - others.energy).abs()) < tolerance
+    assert float((ours.forces - others.forces).abs().max()) < tolerance
 
 
 def test_nothing_jumps_at_the_cutoff_with_an_envelope():

@@ -240,8 +240,34 @@ def test_wrong_graphs_are_named():
         net(ETHANOL, NUMBERS.double(), edges)
 
 
-def test_the_exported_program_takes_any_number_of_atoms_and_edges():
+@pytest.mark.fault
+def test_graphs_that_make_no_sense_are_named():
     net = network()
+    edges = neighbor_list(ETHANOL, net.cutoff).edge_index
+    together, lost = ETHANOL.clone(), ETHANOL.clone()
+    together[1], lost[1, 0] = together[0], float("nan")
+    with pytest.raises(ValueError, match=r"edge 0, from atom 1 to atom 0, has length 0"):
+        net(together, NUMBERS, edges)
+    with pytest.raises(ValueError, match=r"from atom 1 to atom 0, has a vector that is not finite"):
+        net(lost, NUMBERS, edges)
+    for atom in (9, -1):
+        wrong = edges.clone()
+        wrong[0, 3] = atom
+        with pytest.raises(ValueError, match=f"edge_index holds {atom}, but there are 9 atoms"):
+            net(ETHANOL, NUMBERS, wrong)
+    with pytest.raises(ValueError, match="batch holds 2, but there are 2 structures"):
+        net(ETHANOL, NUMBERS, edges, batch=torch.tensor([0] * 8 + [2]), structures=2)
+    frames = torch.eye(3).double().expand(edges.shape[1], 3, 3)
+    with pytest.raises(ValueError, match=r"second row of edge_rot_mat\[\d+\] is not its edge's"):
+        net(ETHANOL, NUMBERS, edges, edge_rot_mat=frames)
+    with pytest.raises(TypeError, match=r"positions are torch.float32, but this network is in"):
+        net(ETHANOL.float(), NUMBERS, edges)
+    with pytest.raises(TypeError, match=r"positions are torch.float64, but shifts torch.float32"):
+        net(ETHANOL, NUMBERS, edges, torch.zeros(edges.shape[1], 3))
+
+
+def test_the_exported_program_takes_any_number_of_atoms_and_edges():
+    net = network(depth=1, lmax=2, stress="both")
     edges = neighbor_list(ETHANOL, net.cutoff)
     atoms, ends = torch.export.Dim("atoms", min=2), torch.export.Dim("edges", min=2)
     shapes = {
@@ -258,6 +284,7 @@ def test_the_exported_program_takes_any_number_of_atoms_and_edges():
         expected = measured(net, CRYSTAL, CRYSTAL_NUMBERS, cell=CELL)
     close(found[0], expected.energy, 1e-10)
     close(found[1], expected.forces, 1e-10)
+    close(found[-1], expected.stress, 1e-10)
 
 
 def test_networks_may_be_built_first_on_no_device_and_without_gradients():
