@@ -86,6 +86,8 @@ def from_official(
     statistics = {} if official.statistics is None else official.statistics(file)
     settings = {} if official.settings is None else official.settings(constructor)
     model = wrap(net, official, source, str(checkpoint), statistics, settings)
+    if official.adopt is not None:
+        official.adopt(model, file)
     return Converted(model, accounting)
 
 

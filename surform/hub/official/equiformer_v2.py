@@ -14,7 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surform.hub.official.equiformer_v2_config import complete, recorded, settings, statistics
+from surform.hub.official.equiformer_v2_config import (
+    adopt,
+    complete,
+    recorded,
+    settings,
+    statistics,
+)
 from surform.hub.official.equiformer_v2_keys import (
     DROPPED,
     first_layout,
@@ -240,5 +246,6 @@ SYSTEM = System(
     recorded=recorded,
     complete=complete,
     settings=settings,
+    adopt=adopt,
     noise=("alpha_drop", "drop_path", "proj_drop"),
 )

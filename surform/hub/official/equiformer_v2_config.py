@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["complete", "recorded", "settings", "statistics"]
+__all__ = ["adopt", "complete", "recorded", "settings", "statistics"]
 
 Values = dict[str, Any]
 State = dict[str, Tensor]
@@ -94,3 +94,14 @@ def statistics(file: Values) -> dict[str, tuple[Tensor, Tensor]]:
             raise ValueError(f"the checkpoint's statistics of {ours} are not one number each")
         found[ours] = (pair[0].reshape(()), pair[1].reshape(()))
     return found
+
+
+def adopt(model: Any, file: Values) -> None:
+    """Take over the energies of elements that were subtracted from the data before training."""
+    held = (file.get("elementrefs") or {}).get("energy")
+    if held is None:
+        return
+    energies = torch.as_tensor(held["element_references"]).double().flatten()
+    # numbers beyond the network's have nothing to refer to
+    known = len(model.references.energies)
+    model.references.fit(dict(enumerate(energies[:known].tolist())))

@@ -141,6 +141,7 @@ class System:
     unpack(file) -> a checkpoint file with the weights that count as its state dict.
     recorded(file) -> official constructor arguments that a checkpoint file holds; None: none.
     settings(constructor) -> settings of the surrogate that the constructor decides.
+    adopt(model, file): what else of a checkpoint file a converted surrogate takes over.
     statistics(file) -> {name of a normaliser of the surrogate: (mean, deviation)} of a checkpoint.
     """
 
@@ -159,6 +160,7 @@ class System:
     statistics: Callable[[dict[str, Any]], dict[str, tuple[Tensor, Tensor]]] | None = None
     recorded: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
     settings: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    adopt: Callable[[Any, dict[str, Any]], None] | None = None
     describe: Callable[[nn.Module], dict[str, Any] | None] | None = None
     noise: tuple[str, ...] = ()
 
