@@ -89,7 +89,12 @@ class Evaluator:
         )
 
     @torch.no_grad()
-    def __call__(self, system: System, neighbors: Neighbors | None = None) -> Energies:
+    def __call__(
+        self,
+        system: System,
+        neighbors: Neighbors | None = None,
+        edge_rot_mat: Tensor | None = None,
+    ) -> Energies:
         """Energies (B,) [eV], forces (N, 3) [eV/Å], virials (B, 3, 3) [eV] or stresses (B, 3, 3)
         [eV/Å^3], float64 on the CPU.
 
@@ -112,6 +117,7 @@ class Evaluator:
                 found.shifts.to(like),
                 batch=system.batch.to(like.device),
                 structures=len(system),
+                edge_rot_mat=None if edge_rot_mat is None else edge_rot_mat.to(like),
             )
         rest = (None if x is None else x.double().cpu() for x in answer[1:])
         answer = Energies(answer.energy.double().cpu(), *rest)

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollout": ("surform.cli.rollout", "run a model step after step, with a report"),
     "relax": ("surform.cli.relax", "move the atoms of structures to rest"),
     "md": ("surform.cli.md", "run molecular dynamics with a potential"),
+    "symmetry": ("surform.cli.symmetry", "measure the symmetries of a potential"),
     "generate": ("surform.cli.generate", "make data with a built-in solver"),
     "export": ("surform.cli.export", "write a model as an ONNX or torch.export program"),
     "convert": ("surform.cli.convert", "turn an official checkpoint into a surform model"),
