@@ -121,6 +121,7 @@ _SINGULAR = {
 # The module whose absence tells which extra to install.
 _EXTRAS: dict[str, str] = {
     "ase": "atomistic",
+    "torch_sim": "torchsim",
     "lmdb": "atomistic",
     "tblite": "xtb",
     "timm": "vision",
