@@ -151,6 +151,9 @@ PROMISED = {
     "structures without labels": (
         "atomistic/test_atoms_task.py::test_a_batch_without_anything_to_learn_from"
     ),
+    "data without what a potential learns": (
+        "atomistic/test_atoms_task.py::test_data_that_lack_what_is_to_be_learnt"
+    ),
     "figures that a potential cannot have": (
         "atomistic/test_atoms_task.py::test_metrics_and_weights_that_the_network_cannot_have"
     ),

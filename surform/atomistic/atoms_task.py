@@ -125,6 +125,7 @@ class AtomsTask(Task):
         if stage != "fit":
             return
         self._renormalize()
+        self._require_labels()
         data: Any = getattr(self.trainer, "datamodule", None)
         self.remarks += list(data.remarks()) if hasattr(data, "remarks") else []
         if self.weights is not None and not self.trainer.ckpt_path:
@@ -139,6 +140,26 @@ class AtomsTask(Task):
         forces.fit(forces.mean, given.get("forces_std", forces.std))
         about = self.surrogate.description
         self.surrogate.fit_stress((about.statistics if about else {}) | self.normalize)
+
+    def _require_labels(self) -> None:
+        """ValueError where the data have nothing to learn, or to choose the best weights by."""
+        about = self.surrogate.description
+        if about is None:
+            return
+        given = ", ".join(about.labels) or "none"
+        weights = getattr(self.loss, "weights", dict.fromkeys(about.labels, 1.0))
+        if not any(weights.get(label) for label in about.labels):
+            wanted = " and ".join(name for name, weight in weights.items() if weight)
+            raise ValueError(
+                f"the loss is of {wanted}, but the data give {given}: nothing to learn"
+            )
+        for label, names in (("energy", ENERGY), ("forces", FORCES), ("stress", STRESS)):
+            if self.monitor in names and label not in about.labels:
+                raise ValueError(
+                    f"the data give no {label}, but {self.monitor} is to choose the best weights: "
+                    "set model.monitor and model.metrics to what they give, such as energy_mae, "
+                    "or model.net.forces to none"
+                )
 
     # -- batches ---------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ def begin_with(model: Potential, source: str | Path | Potential) -> Transfer:
 
     Tables of elements keep their own rows for elements that the source has none for. The last maps
     are scaled so that energies and forces begin as large as the source gives them, in the units of
-    the data. References and statistics stay those of `model`.
+    the data. References and statistics stay those of `model`, but for a head for stresses, which
+    keeps the source's.
 
     Args:
         source: a potential; whatever `load_model` takes (a folder, a name, hf://...); a run folder
@@ -60,6 +61,10 @@ def begin_with(model: Potential, source: str | Path | Potential) -> Transfer:
         changed[f"(net.{name})"] = (
             f"{before} in the source, {after} here: its weights know the first"
         )
+    for name in ("stress_isotropic", "stress_anisotropic"):
+        own_part, part = getattr(model, name), getattr(other, name)
+        if own_part is not None and part is not None:  # maps that no factor scales
+            own_part.fit(part.mean, part.std)
     done = transfer(state, model.net, where)
     noted = {n: how for n, how in changed.items() if n in done.kept or n.startswith("(")}
     fresh = {n: why for n, why in done.fresh.items() if n != "references"}
@@ -79,10 +84,12 @@ def _opened(net: nn.Module, source: str | Path | Potential) -> tuple[Any, str]:
 
 
 def _official(net: nn.Module, path: Path) -> Any:
-    """A checkpoint does not tell its constructor's arguments: the network's are taken."""
+    """Where a checkpoint does not tell its constructor's arguments, the network's are taken."""
     system = find("official", "equiformer_v2")
     given = dict(net.__dict__["arguments"])
-    state, _ = open_checkpoint(path, system.unpack)
+    state, file = open_checkpoint(path, system.unpack)
+    if system.recorded is not None and system.recorded(file) is not None:
+        return from_official(path, "equiformer_v2").model
     state = state if system.translate is None else system.translate(state)
     table = state.get("sphere_embedding.weight")
     elements = given["elements"] if table is None else len(table)

@@ -145,6 +145,26 @@ def test_metrics_and_weights_that_the_network_cannot_have(tmp_path: Path):
         fit(tmp_path, task(small_net(elements=7)))
 
 
+@pytest.mark.fault
+def test_data_that_lack_what_is_to_be_learnt(tmp_path: Path):
+    class Bare(ToyAtoms):
+        def description(self) -> Any:
+            return replace(super().description(), labels=("energy",))
+
+    with pytest.raises(
+        ValueError, match=r"no forces, but force_mae is to choose .* model.net.forc"
+    ):
+        fit(tmp_path, task(), Bare())
+    with pytest.raises(
+        ValueError, match="the loss is of forces, but the data give energy: nothing"
+    ):
+        fit(tmp_path, task(loss=EnergyForces(0, 1)), Bare())
+    module = task(small_net(depth=1, forces="none"), loss=EnergyForces(1, 0))
+    run = fit(tmp_path, module, Bare())
+    assert "validation/energy_mae/clean" in run.callback_metrics
+    assert "validation/force_mae/clean" not in run.callback_metrics
+
+
 def test_figures_are_those_of_the_whole_split_however_it_is_cut(tmp_path: Path):
     """10 structures of 2 to 5 atoms in batches of 4, 4 and 2; some atoms are held fixed."""
 

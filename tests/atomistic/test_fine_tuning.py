@@ -87,6 +87,14 @@ def test_an_official_checkpoint_of_a_network_of_the_same_sizes(tmp_path: Path):
     assert torch.equal(model.net.atoms.weight, source.net.atoms.weight[:20])
 
 
+def test_a_head_for_stresses_keeps_the_statistics_of_the_source():
+    source, model = shaken(stress="both"), potential(stress="both")
+    source.fit_stress({"stress_isotropic_mean": 0.1, "stress_isotropic_std": 0.2})
+    begin_with(model, source)
+    batch = ToyAtoms(2, 1).batch([0, 1])
+    torch.testing.assert_close(model.of_batch(batch).stress, source.of_batch(batch).stress)
+
+
 @pytest.mark.fault
 def test_sources_that_are_no_potential(tmp_path: Path):
     from surform.vision.cct import CCT
