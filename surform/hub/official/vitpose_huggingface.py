@@ -7,6 +7,7 @@ number travels with the model. It has one head, the first data set's, for ViTPos
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,6 +112,12 @@ def _write(net: nn.Module) -> tuple[Values, State] | None:
     if not {"decoder", "joints", "qkv_bias", "norm_eps"} <= set(arguments):
         return None
     _require_exact(arguments, plus)
+    if plus and len(arguments["joints"]) > 1:
+        warnings.warn(
+            f"transformers' VitPose has one head: of {len(arguments['joints'])} the first is "
+            "written, and merged(dataset) makes a network of another one",
+            stacklevel=3,
+        )
     official = to_official(net.state_dict(), plus)
     state = _split(official)
     dim, depth, patch = arguments["dim"], arguments["depth"], arguments["patch_size"]
