@@ -312,6 +312,15 @@ def test_whole_bodies_have_their_parts_in_fields_of_their_own(tmp_path: Path) ->
     assert (batch.keypoints[0, 17:] == torch.tensor([50.0, 40.0])).all()
 
 
+def test_whole_bodies_that_are_read_as_bodies_are_counted(tmp_path: Path) -> None:
+    content = document()
+    content["annotations"][0]["foot_kpts"] = [0] * 18
+    own = data(tmp_path, content)
+    assert own.description().sets == (COCO,)
+    what = "annotations' feet, faces and hands (keypoints coco_wholebody takes them)"
+    assert own.remarks() == [f"{tmp_path / 'annotations.json'}: 1 {what} left out."]
+
+
 def test_boxes_are_clipped_to_the_last_pixels(tmp_path: Path) -> None:
     content = document()
     content["annotations"][0]["bbox"] = [-10, 50, 300, 300]
