@@ -53,7 +53,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         metavar="FILE",
-        help="file to write: .zarr, .h5 or .nc; series also .csv, pictures a folder",
+        help="file to write: .zarr, .h5 or .nc; series also .csv, pictures a folder, frames .h5",
     )
     add("--samples", type=int, metavar="N", help="size of the whole data set")
     add("--seed", type=int, default=0, help="sample i is a function of (seed, i) (0)")
@@ -155,9 +155,9 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _example(name: str) -> str:
-    from surform.data.solvers.options import pictures_set
+    from surform.data.solvers.options import makes_trajectory, pictures_set
 
-    suffix = "" if pictures_set(name) else ".zarr"
+    suffix = "" if pictures_set(name) else ".h5" if makes_trajectory(name) else ".zarr"
     return f"surform generate {name} --out {name}{suffix} --samples 4 --seed 0"
 
 

@@ -18,6 +18,7 @@ SOLVERS: dict[str, str] = {
     "kuramoto_sivashinsky": "surform.data.solvers.kuramoto_sivashinsky:kuramoto_sivashinsky",
     "loads": "surform.data.solvers.loads:loads",
     "lorenz96": "surform.data.solvers.lorenz96:lorenz96",
+    "md": "surform.data.solvers.md:md",
     "navier_stokes": "surform.data.solvers.navier_stokes:navier_stokes",
     "ns2d-c": "surform.data.solvers.ns2d_c:ns2d_c",
     "smoke": "surform.data.solvers.smoke:smoke",

@@ -13,6 +13,7 @@ from surform.data.atomic import disk_full_error, writer_lock
 from surform.data.solvers.options import (
     default_batch,
     find_solver,
+    makes_trajectory,
     pictures_set,
     points_description,
 )
@@ -22,6 +23,7 @@ from surform.data.solvers.points_run import make_points, usable_cores
 from surform.data.solvers.progress import progress_bar
 from surform.data.solvers.request import Request, shard_path
 from surform.data.solvers.samples import Samples
+from surform.data.solvers.trajectory_run import make_trajectory
 from surform.data.solvers.written import read_attributes
 
 __all__ = ["generate"]
@@ -43,14 +45,15 @@ def generate(
 ) -> Path:
     """Make `samples` samples with the solver `name` and write them to `out`.
 
-    Sample i is a function of (seed, i). A run that was stopped, killed or met a full disk is
+    Sample i is a function of (seed, i), and of the samples before where they are frames of one
+    trajectory. A run that was stopped, killed or met a full disk is
     continued by the same call. Runs with the shards (0, n) ... (n-1, n) write the parts of one data
     set, bit for bit, which `shards.join` puts together.
 
     Args:
         name: a key of `SOLVERS`.
         out: a local `.zarr` folder, or a `.h5`, `.hdf5` or `.nc` file (netCDF-4); of series also a
-            `.csv` or `.parquet` table; of pictures a folder.
+            `.csv` or `.parquet` table; of pictures a folder; of trajectories `.h5` alone.
         samples: size of the whole data set, over all shards.
         seed: seed of the data set.
         shard: (index, count); with count > 1 the part `<stem>.shard-<i>-of-<n>.zarr` is written.
@@ -83,7 +86,9 @@ def generate(
             return target
         try:
             with _reporter(progress, f"{name}: {target.name}") as report:
-                if pictures_set(name) is not None:
+                if makes_trajectory(name):
+                    make_trajectory(request, target, report, overwrite)
+                elif pictures_set(name) is not None:
                     make_pictures(request, target, processes, report, overwrite)
                 elif points_description(name) is not None:
                     make_points(request, target, processes, report, overwrite)
@@ -137,12 +142,17 @@ def _reporter(
 def _processes(name: str, device: str, workers: int | None) -> int:
     """How many processes make samples; ValueError where the solver cannot work so."""
     alone = points_description(name) is not None or pictures_set(name) is not None
-    if alone and device != "cpu":
+    serial = makes_trajectory(name)
+    if (alone or serial) and device != "cpu":
         raise ValueError(f"device is {device!r}, but {name} computes on the CPU only: choose 'cpu'")
     if workers is None:
         return usable_cores() if alone else 1
     if workers < 1:
         raise ValueError(f"workers is {workers}, but it must be at least 1")
+    if workers > 1 and serial:
+        raise ValueError(
+            f"workers is {workers}, but {name} makes each frame from the one before: leave it out"
+        )
     if workers > 1 and not alone:
         raise ValueError(
             f"workers is {workers}, but {name} computes its samples together: leave it out, the "

@@ -21,6 +21,7 @@ __all__ = [
     "find_solver",
     "full_options",
     "makes_series",
+    "makes_trajectory",
     "pictures_set",
     "points_description",
     "solver_options",
@@ -112,6 +113,11 @@ def default_batch(name: str) -> int:
 def makes_series(name: str) -> bool:
     """Return whether a solver's results are series, which may be written as tables."""
     return bool(getattr(inspect.getmodule(find_solver(name)), "SERIES", False))
+
+
+def makes_trajectory(name: str) -> bool:
+    """Return whether a solver's samples are frames of atoms, each made from the one before."""
+    return bool(getattr(inspect.getmodule(find_solver(name)), "TRAJECTORY", False))
 
 
 def points_description(name: str) -> PointsDescription | None:

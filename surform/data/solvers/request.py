@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surform.data.solvers.options import full_options, makes_series, pictures_set, solver_options
+from surform.data.solvers.options import (
+    full_options,
+    makes_series,
+    makes_trajectory,
+    pictures_set,
+    solver_options,
+)
 from surform.data.solvers.written_table import TABLES
 
 __all__ = ["FORMAT_VERSION", "Request", "shard_path"]
@@ -126,7 +132,7 @@ def shard_path(out: str | Path, shard: tuple[int, int], solver: str | None = Non
     """Return the file that a run writes: `out`, or its part `<stem>.shard-<i>-of-<n>.zarr`.
 
     Tables are for the `solver`s that make series, and for one shard; folders without suffix for
-    those that make pictures, which are not divided.
+    those that make pictures, HDF5 for those that make trajectories, which are not divided.
     """
     if "://" in str(out):
         raise ValueError(f"{out} is a URL, but data can only be generated into local files")
@@ -134,6 +140,8 @@ def shard_path(out: str | Path, shard: tuple[int, int], solver: str | None = Non
     index, count = shard
     if solver is not None and pictures_set(solver) is not None:
         return _folder(path, count)
+    if solver is not None and makes_trajectory(solver):
+        return _arrays(path, count)
     series = solver is not None and makes_series(solver)
     valid = (*_SUFFIXES, *TABLES) if series and count == 1 else _SUFFIXES
     if path.suffix not in valid:
@@ -148,4 +156,12 @@ def _folder(path: Path, shards: int) -> Path:
         )
     if shards > 1:
         raise ValueError("pictures are made in one piece: leave out --shard, and use --workers")
+    return path
+
+
+def _arrays(path: Path, shards: int) -> Path:
+    if path.suffix not in (".h5", ".hdf5"):
+        raise ValueError(f"{path} must end in .h5 or .hdf5, where trajectories are written")
+    if shards > 1:
+        raise ValueError("a trajectory is made in one piece: leave out --shard, or change --seed")
     return path
