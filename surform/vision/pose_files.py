@@ -64,6 +64,8 @@ def predict_file(
     if Path(source).suffix.lower() in VIDEOS:
         from surform.vision.pose_video import predict_video
 
+        if not pictures:
+            raise ValueError("pictures is false, but a video comes back as a video: leave it out")
         return predict_video(make_poser(model, **options), source, path, boxes)
     if path.suffix != ".json":
         raise ValueError(f"poses are written to a .json file, not to {path}")

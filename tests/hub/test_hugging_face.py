@@ -65,6 +65,16 @@ def test_outputs_and_weights_survive_both_ways(simple: bool, experts: int, tmp_p
     assert again.config.backbone_config.layer_norm_eps == 1e-12
 
 
+def test_experts_are_as_wide_as_their_weights(tmp_path: Path):
+    theirs(True, 3).save_pretrained(tmp_path / "theirs")
+    file = tmp_path / "theirs" / "config.json"
+    config = json.loads(file.read_text())
+    del config["backbone_config"]["part_features"]  # transformers' own default is 256
+    file.write_text(json.dumps(config))
+    model: Any = surform.load_model(tmp_path / "theirs")
+    assert model.net.arguments["part_features"] == 8
+
+
 def test_our_network_becomes_theirs_with_its_own_eps(tmp_path: Path):
     from transformers import VitPoseForPoseEstimation
 

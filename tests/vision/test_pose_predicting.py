@@ -249,6 +249,8 @@ def test_a_video_comes_back_with_poses(source: DotData, tmp_path: Path) -> None:
     for name, message in (("x.gif", "written to a .mp4 file, not"), ("x.json", "to a .mp4 file")):
         with pytest.raises(ValueError, match=message):
             model.predict_file(str(tmp_path / "in.mp4"), tmp_path / name)
+    with pytest.raises(ValueError, match="pictures is false, but a video comes back as a video"):
+        model.predict_file(str(tmp_path / "in.mp4"), tmp_path / "x.mp4", pictures=False)
     (tmp_path / "bad.mp4").write_bytes(b"no film at all")
     with pytest.raises(ValueError, match=r"bad.mp4 cannot be read as a video"):
         model.predict_file(str(tmp_path / "bad.mp4"), tmp_path / "y.mp4")

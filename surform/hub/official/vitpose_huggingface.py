@@ -77,7 +77,8 @@ def _read(config: Values, state: State) -> tuple[Values, State]:
         "patch_size": _pair(given["patch_size"])[0],
     }
     if experts > 1:
-        backbone |= {"num_expert": experts, "part_features": given["part_features"]}
+        part = state["backbone.encoder.layer.0.mlp.experts.0.weight"]  # whatever the config says
+        backbone |= {"num_expert": experts, "part_features": len(part)}
     decoder: Values = {"out_channels": len(head), "extra": {"final_conv_kernel": head.shape[-1]}}
     if config.get("use_simple_decoder", True):
         decoder |= {"num_deconv_layers": 0, "upsample": config.get("scale_factor", 4)}
