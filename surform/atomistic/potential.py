@@ -206,14 +206,15 @@ class Potential(Pretrained):
         return predict_file(self, source, out, **options)
 
     def example_inputs(self) -> dict[str, Tensor]:
-        """A water molecule and a lone argon atom, as one graph of two pieces."""
+        """A water molecule and a lone argon atom (the last element of networks with fewer)."""
         dtype = self.energy.mean.dtype
         positions = torch.tensor(
             [[0.0, 0.0, 0.0], [0.76, 0.59, 0.0], [-0.76, 0.59, 0.0], [0.0, 0.0, 50.0]], dtype=dtype
         )
         found = neighbor_list(positions, 3.0)
+        last = len(self.references.energies) - 1
         return {
             "positions": positions,
-            "atomic_numbers": torch.tensor([8, 1, 1, 18]),
+            "atomic_numbers": torch.tensor([8, 1, 1, 18]).clamp(max=last),
             "edge_index": found.edge_index,
         }

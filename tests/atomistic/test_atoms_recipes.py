@@ -84,6 +84,7 @@ def small() -> list[str]:
     return [*words, "--model.net.alpha_drop", "0", "--trainer.accelerator", "cpu"]
 
 
+@pytest.mark.slow
 def test_structures_of_ones_own_through_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -472,7 +472,8 @@ def test_a_run_leaves_a_model_with_its_references_and_a_report(tmp_path: Path):
 def test_references_keep_their_digits_when_a_model_is_cast():
     from surform.atomistic.potential import Potential
 
-    model = Potential(small_net())
+    model = Potential(small_net(elements=9))
+    assert int(model.example_inputs()["atomic_numbers"].max()) == 8
     model.references.fit({8: -2041.123456789})
     model.to(torch.bfloat16).to(torch.float32)
     assert float(model.references.energies[8]) == -2041.123456789
