@@ -143,8 +143,8 @@ def _integrator(atoms: Atoms, how: Simulation) -> Any:
 
     if how.ensemble == "nve":
         return VelocityVerlet(atoms, how.timestep * units.fs)
-    # fixcm=True heats small systems: 625 to 690 K at a set point of 500 K for ethanol. ASE is about
-    # to remove the option, and with it that default.
+    # fixcm=True samples a wrong distribution: few atoms come out too hot. ASE is about to remove
+    # the option, and with it that default.
     option = {"fixcm": False} if "fixcm" in inspect.signature(Langevin).parameters else {}
     return Langevin(
         atoms,

@@ -23,8 +23,9 @@ def load_models(sources: Sequence[str], device: str) -> list[Any]:
     for source in sources:
         model = load_any(source, device)
         if not hasattr(model, "time_window"):
+            other = "md" if model.kind == "atoms" else "predict"
             raise ValueError(
-                f"{source} does not step fields in time; `surform predict` runs {model.kind} models"
+                f"{source} does not step fields in time; `surform {other}` runs {model.kind} models"
             )
         if getattr(model, "description", None) is None:
             raise ValueError(
