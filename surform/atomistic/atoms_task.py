@@ -195,15 +195,9 @@ class AtomsTask(Task):
         own = found.virial * (model.energy.std / volume.where(volume > 0, 1.0))
         return replace(prediction, stress=own, stress_target=stress)
 
-    def evaluate_batch(self, batch: AtomsBatch) -> AtomsPrediction:
-        """As `predict_batch`; evaluation keeps no gradients, but forces may need some inside."""
-        with torch.inference_mode(False), torch.no_grad():
-            return self.predict_batch(batch.map(torch.clone))
-
     def predict_step(self, batch: AtomsBatch, batch_idx: int) -> Tensor:
         """(B,): energies in physical units."""
-        with torch.inference_mode(False), torch.no_grad():
-            return self.surrogate.of_batch(batch.map(torch.clone)).energy
+        return self.surrogate.of_batch(batch).energy
 
     def physical(self, prediction: AtomsPrediction) -> AtomsPrediction:
         """In units of the data; energies still without the references of the elements."""
@@ -221,7 +215,7 @@ class AtomsTask(Task):
     # -- whole splits ----------------------------------------------------------------------
 
     def _evaluate(self, batch: AtomsBatch) -> None:
-        prediction = self.evaluate_batch(batch)
+        prediction = self.predict_batch(batch)
         self._evaluation.add(self.measure(prediction, batch))
         self._profiles.add(self.profile_batch(prediction, batch))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -254,6 +254,11 @@ class EquiformerV2(nn.Module):
         structures: int,
     ) -> Energies:
         """Everything depends on positions and cells through the vectors along the edges alone."""
+        if torch.is_inference_mode_enabled():  # whose tensors know no gradients at all
+            call = (vectors, atomic_numbers, edge_index, edge_rot_mat, batch)
+            with torch.inference_mode(False), torch.no_grad():
+                fresh: list[Any] = [None if each is None else each.clone() for each in call]
+                return self._conservative(*fresh, structures=structures)
         twice = torch.is_grad_enabled()
         with torch.enable_grad():
             if not vectors.requires_grad:

@@ -122,6 +122,18 @@ def test_energy_and_forces_do_not_depend_on_the_frames(options, tolerance):
     assert float((ours.forces - others.forces).abs().max()) < tolerance
 
 
+def test_forces_are_there_without_any_gradient_around():
+    """Also under `torch.inference_mode`, whose tensors know none."""
+    net = network(**CONSERVATIVE)
+    expected = of(net, ETHANOL, NUMBERS)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            found = of(net, ETHANOL.clone(), NUMBERS.clone())
+        torch.testing.assert_close(found.forces, expected.forces.detach(), rtol=1e-9, atol=1e-14)
+        torch.testing.assert_close(found.virial, expected.virial.detach(), rtol=1e-9, atol=1e-14)
+        assert not found.forces.requires_grad
+
+
 def test_nothing_jumps_at_the_cutoff_with_an_envelope():
     numbers = torch.tensor([8, 1, 6])
 
