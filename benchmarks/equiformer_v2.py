@@ -3,8 +3,9 @@
 54 atoms of a copper slab with methanol on it, 1080 edges (20 nearest within 12 Å), float32, one
 thread. Forward passes take turns with the literal path in one process, in CPU seconds; memory is
 measured in fresh processes, both without gradients, which the official code keeps all the same. The
-literal path is `tests/atomistic/literal_equiformer_v2.py`, same weights, same frames. Then the
-neighbours of copper crystals of growing size within 6 Å.
+literal path is `tests/atomistic/literal_equiformer_v2.py`, same weights, same frames. Then 2,048
+atoms of copper through a small network, and the neighbours of copper crystals of growing size
+within 6 Å.
 
     python -m benchmarks.equiformer_v2
     python -m benchmarks.equiformer_v2 --repeats 9
@@ -29,7 +30,7 @@ from surform.data.atoms_neighbors import neighbor_list
 from surform.hub.official.equiformer_v2 import SYSTEM
 from tests.atomistic.literal_equiformer_v2 import Literal
 
-__all__ = ["ACCEPTANCE", "main", "neighbors", "row"]
+__all__ = ["ACCEPTANCE", "large", "main", "neighbors", "row", "show"]
 
 ACCEPTANCE = {"forward_gain": 1.8, "memory_share": 0.35, "neighbors_10000_s": 1.0}
 LATTICE = 3.615  # of copper [Å]
@@ -111,13 +112,68 @@ def _program(name: str) -> str:
     )
 
 
-def neighbors(cells: int, repeats: int) -> dict[str, Any]:
-    """CPU seconds of the neighbours within 6 Å in a crystal of cells^3 cubes of four atoms."""
+LARGE: dict[str, dict[str, Any]] = {
+    "direct": {"forces": "direct"},
+    "conservative": {"forces": "conservative", "envelope": 5},
+    "conservative, recompute": {"forces": "conservative", "envelope": 5, "recompute": True},
+}
+
+
+def crystal(cells: int) -> tuple[Tensor, Tensor]:
+    """Positions and cell of cells^3 cubes of four atoms."""
     grid = torch.cartesian_prod(*[torch.arange(float(cells))] * 3)
     base = torch.tensor([[0.0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
     positions = (grid[:, None] + base).view(-1, 3).double() * LATTICE
-    cell = LATTICE * cells * torch.eye(3, dtype=torch.float64)
-    runs = {"list": lambda: neighbor_list(positions, 6.0, cell=cell)}
+    return positions, LATTICE * cells * torch.eye(3, dtype=torch.float64)
+
+
+def build_large(forces: str, cells: int) -> Callable[[], object]:
+    """Energy and forces of a shaken copper crystal from 2 layers of 32 channels, no gradients."""
+    torch.manual_seed(0)
+    net = EquiformerV2(
+        dim=32, depth=2, lmax=3, mmax=2, heads=4, hidden=32, alphas=16, values=8, feed_forward=64,
+        edge_channels=32, cutoff=5.0, max_neighbors=None, grid_resolution=14, **LARGE[forces],
+    ).eval()  # fmt: skip
+    positions, cell = crystal(cells)
+    positions = positions + 0.02 * torch.randn_like(positions)
+    numbers = torch.full((len(positions),), 29)
+
+    def run() -> object:
+        found = neighbor_list(positions, net.cutoff, cell=cell)
+        with torch.no_grad():
+            return net(positions.float(), numbers, found.edge_index, found.shifts.float())
+
+    return run
+
+
+def large(cells: int, repeats: int) -> list[dict[str, Any]]:
+    """CPU seconds and peak memory of one call, neighbours included."""
+    runs = {forces: build_large(forces, cells) for forces in LARGE}
+    seconds = alternating(runs, repeats, clock=time.process_time)
+    positions, cell = crystal(cells)
+    program = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from benchmarks.equiformer_v2 import build_large\n"
+        "run = build_large({!r}, {})\ntorch.randn(64, 64) @ torch.randn(64, 64)\n"
+    )
+    return [
+        {
+            "forces": forces,
+            "atoms": len(positions),
+            "edges": len(neighbor_list(positions, 5.0, cell=cell).distances),
+            "seconds": round(seconds[forces], 2),
+            "ms_per_atom": round(1e3 * seconds[forces] / len(positions), 2),
+            "peak_mb": round(peak_memory(program.format(forces, cells))),
+        }
+        for forces in LARGE
+    ]
+
+
+def neighbors(cells: int, repeats: int) -> dict[str, Any]:
+    """CPU seconds of the neighbours within 6 Å in a crystal of cells^3 cubes of four atoms."""
+    positions, cell = crystal(cells)
+    runs: dict[str, Callable[[], object]] = {}
+    runs["list"] = lambda: neighbor_list(positions, 6.0, cell=cell)
     seconds = alternating(runs, repeats, clock=time.process_time)["list"]
     return {
         "atoms": len(positions),
@@ -128,21 +184,38 @@ def neighbors(cells: int, repeats: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print two tables, write results/equiformer_v2.json and its neighbours."""
+    """Measure, print three tables, write results/equiformer_v2*.json."""
     parser = argparse.ArgumentParser(description="EquiformerV2: ours against the literal path")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cells", nargs="+", type=int, default=[7, 10, 14, 20])
+    parser.add_argument("--only", choices=["forward", "large", "neighbors"])
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    for name, measure in (("neighbors", _neighbors), ("forward", _forward), ("large", _large)):
+        if options.only in (None, name):
+            measure(options)
+
+
+def _neighbors(options: argparse.Namespace) -> None:
     lists = [neighbors(cells, options.repeats) for cells in options.cells]
     save(RESULTS / "equiformer_v2-neighbors.json", lists, acceptance=ACCEPTANCE)
-    _show("neighbours within 6 Å, one thread, CPU time", lists)
+    show("neighbours within 6 Å, one thread, CPU time", lists)
+
+
+def _forward(options: argparse.Namespace) -> None:
     found = row(options.repeats)
     save(RESULTS / "equiformer_v2.json", [found], acceptance=ACCEPTANCE)
-    _show("forward pass, float32, one thread, CPU time", [found])
+    show("forward pass, float32, one thread, CPU time", [found])
 
 
-def _show(title: str, rows: list[dict[str, Any]]) -> None:
+def _large(options: argparse.Namespace) -> None:
+    found = large(8, options.repeats)
+    save(RESULTS / "equiformer_v2-large.json", found)
+    show("2,048 atoms, float32, one thread, CPU time", found)
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print a table."""
     table = Table(title=title)
     for heading in rows[0]:
         table.add_column(heading, justify="right")
