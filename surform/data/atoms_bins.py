@@ -1,4 +1,4 @@
-"""Pairs of atoms within a cutoff, found through bins: each atom looks into the bins around it."""
+"""Pairs of atoms within a cutoff: each atom looks into the bins around it, or vesin does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from surform.data import atoms_vesin
 from surform.data.atoms_cells import Boxes
 
 __all__ = ["search"]
@@ -25,17 +26,26 @@ def search(positions: Tensor, cutoff: float, boxes: Boxes) -> Found:
     # atoms outside of their cell are brought back into it
     turns = torch.where(periodic, fractions.floor(), 0.0)
     inside = positions - (turns[:, None] @ axes[batch])[:, 0]
-    where = (fractions - turns - boxes.start.to(axes)[batch]) / boxes.extent.to(axes)[batch]
-    bins = boxes.bins.to(device)
-    own = torch.minimum((where * bins[batch]).long().clamp(min=0), bins[batch] - 1)
-    looks = _Looks(boxes, batch, own)
     lattice = torch.where(boxes.pbc[:, :, None], boxes.axes, 0.0).to(axes)
-    parts = [
-        _measured(inside, cutoff, batch, lattice, *part) for part in looks.candidates(_CANDIDATES)
-    ]
+    if atoms_vesin.is_there(positions):
+        pairs = atoms_vesin.candidates(inside, cutoff, boxes)
+    else:
+        pairs = _through_bins(boxes, fractions - turns)
+    parts = [_measured(inside, cutoff, batch, lattice, *part) for part in pairs]
+    if not parts:
+        nobody = batch[:0]
+        return nobody, nobody, turns[:0].long(), positions[:0, 0]
     source, target, images, squared = (torch.cat(each) for each in zip(*parts, strict=True))
     turns = turns.long()
     return source, target, images + turns[target] - turns[source], squared
+
+
+def _through_bins(boxes: Boxes, fractions: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    batch = boxes.batch
+    where = (fractions - boxes.start.to(fractions)[batch]) / boxes.extent.to(fractions)[batch]
+    bins = boxes.bins.to(batch.device)
+    own = torch.minimum((where * bins[batch]).long().clamp(min=0), bins[batch] - 1)
+    return _Looks(boxes, batch, own).candidates(_CANDIDATES)
 
 
 class _Looks:

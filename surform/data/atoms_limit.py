@@ -14,7 +14,7 @@ def nearest(target: Tensor, squared: Tensor, atoms: int, most: int, tolerant: bo
     """Numbers of the edges that stay when each target keeps its `most` nearest ones.
 
     Args:
-        squared: squared distances [Å^2].
+        squared: squared distances [Å^2]; of equal ones the first stay.
         tolerant: keep all that are not farther than the first one cut off, to 0.01 Å^2.
     """
     if most < 1:
@@ -31,4 +31,4 @@ def nearest(target: Tensor, squared: Tensor, atoms: int, most: int, tolerant: bo
         crowded = counts > most
         longest[crowded] = squared[order[starts[crowded] + most]] + _TOLERANCE
         keep = squared[order] <= longest[ranked]
-    return order[keep]
+    return order[keep].sort().values

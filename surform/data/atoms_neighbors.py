@@ -2,7 +2,7 @@
 
 Edges go from a neighbour (source) to an atom (target); the neighbour's image lies
 `offsets @ cell` away from where it is listed. Time and memory grow linearly with the number of
-atoms.
+atoms. Where vesin is installed (`surform[atomistic]`) it searches on CPUs, with the same results.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def neighbor_list(
         cell: (3, 3) or (B, 3, 3), rows are lattice vectors [Å]; None: no axis is periodic.
         pbc: which axes are periodic, (3,) or (B, 3) or one word for all; None: all with a cell.
         batch: the structure of each atom, 0 ... B - 1, not decreasing; None: one structure.
-        max_neighbors: keep the nearest so many of each atom, ties cut by order; None: all.
+        max_neighbors: keep the nearest so many of each atom, the first of equals; None: all.
         tolerant: beside them, keep all whose squared distance is at most 0.01 Å^2 beyond that of
             the first one cut off, so that symmetric neighbours stay together (as fairchem does with
             enforce_max_neighbors_strictly=False).
@@ -66,10 +66,10 @@ def neighbor_list(
     boxes = Boxes.of(positions, cutoff, cell, pbc, batch)
     source, target, offsets, squared = search(positions.detach(), cutoff, boxes)
     _require_apart(source, target, squared)
-    if max_neighbors is not None:
-        kept = nearest(target, squared, len(positions), max_neighbors, tolerant)
-        source, target, offsets, squared = (x[kept] for x in (source, target, offsets, squared))
     order = _order(source, target, offsets, len(positions))
+    if max_neighbors is not None:
+        kept = nearest(target[order], squared[order], len(positions), max_neighbors, tolerant)
+        order = order[kept]
     source, target, offsets, squared = (x[order] for x in (source, target, offsets, squared))
     structure = boxes.batch[target]
     lattice = boxes.cell.to(positions)[structure]

@@ -1,4 +1,4 @@
-"""Neighbours against ASE and against all pairs; limits, batches, mixed periodicity, bad input."""
+"""Neighbours against ASE, with vesin and without; limits, batches, mixed periodicity, bad input."""
 
 from __future__ import annotations
 
@@ -19,6 +19,20 @@ CELLS = {
     "large": 21.0 * np.eye(3),
 }
 PERIODS = [(True, True, True), (True, True, False), (False, True, False), (False, False, False)]
+
+
+@pytest.fixture(params=["bins", "vesin"], autouse=True)
+def searcher(request, monkeypatch):
+    """Everything below holds for both."""
+    if request.param == "vesin":
+        pytest.importorskip("vesin")
+    else:
+        without_vesin(monkeypatch)
+    return request.param
+
+
+def without_vesin(monkeypatch):
+    monkeypatch.setattr("surform.data.atoms_vesin.is_there", lambda positions: False)
 
 
 def scattered(cell, count, seed=0, spread=1.0):
@@ -67,6 +81,27 @@ def test_pairs_images_and_distances_are_those_of_ase(name, pbc):
     found = ours(positions, 5.05, cell=torch.tensor(cell), pbc=torch.tensor(pbc))
     assert found.keys() == expected.keys()
     assert all(abs(found[key] - expected[key]) < 1e-12 for key in expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_results_are_the_same_bits_with_and_without_vesin(searcher, dtype, monkeypatch):
+    """Ties at the limit and pairs at the very cutoff included."""
+    if searcher == "bins":
+        pytest.skip("compares the other one with this one")
+    lattice = torch.cartesian_prod(*[torch.arange(3.0)] * 3).to(dtype) * 2.5
+    cases = [(lattice, 7.5 * torch.eye(3), (True, True, True), 5.0)]
+    for (name, cell), pbc in zip(CELLS.items(), PERIODS, strict=True):
+        positions = torch.tensor(scattered(cell, 4 if name != "large" else 25, 7)).to(dtype)
+        cases.append((positions, torch.tensor(cell), pbc, 5.05))
+    for most in (None, 7, 12):
+        for positions, cell, pbc, cutoff in cases:
+            given = {"cell": cell, "pbc": torch.tensor(pbc), "max_neighbors": most}
+            with monkeypatch.context() as patched:
+                first = neighbor_list(positions, cutoff, **given)
+                without_vesin(patched)
+                second = neighbor_list(positions, cutoff, **given)
+            for name in ("edge_index", "offsets", "shifts", "distances", "neighbors"):
+                assert torch.equal(getattr(first, name), getattr(second, name))
 
 
 def test_shifts_and_order():
