@@ -66,7 +66,7 @@ class Poser:
         """The poses of an image's boxes, rescored; of one person's only the surest one.
 
         Raises:
-            ValueError: a box that lies beside the image.
+            ValueError: a box that lies beside the image, or joints that are not finite.
         """
         about, rows = self.model.described(), boxes.boxes
         _require_inside(rows, pixels.shape[:2], name)
@@ -76,6 +76,11 @@ class Poser:
             own = slice(start, start + self.batch_size)
             parts.append(self._joints(pixels, center[own], scale[own], about))
         triples = np.concatenate([*parts, np.empty((0, len(self.keypoints), 3))])
+        if not np.isfinite(triples).all():
+            raise ValueError(
+                f"the model finds no finite joints in {name}: its weights have diverged, or their "
+                "precision is too low"
+            )
         found = FoundPoses(
             image_id=np.full(len(rows), boxes.image_id),
             keypoints=triples[..., :2],

@@ -325,6 +325,16 @@ def test_images_of_one_name(source: DotData, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+def test_a_diverged_model(source: DotData, tmp_path: Path) -> None:
+    photos, _, _ = written(tmp_path / "photos", source)
+    model = bright(source)
+    model.net.scale.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match=r"no finite joints in 000000000042.png: its weights have"):
+        model.predict_file(str(photos), tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.fault
 def test_a_video_without_its_library(
     source: DotData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
