@@ -11,10 +11,9 @@ import numpy as np
 from surform.atomistic.course import Course
 from surform.data.atomic import replacing
 
-__all__ = ["SUFFIXES", "write_course", "write_log"]
+__all__ = ["LOG", "SUFFIXES", "log_line", "write_course", "write_log"]
 
 SUFFIXES = (".extxyz", ".xyz", ".h5", ".nc")
-_ARRAYS = ("nc", "h5")
 _CHUNK = 64  # frames
 LOG = "step,time_ps,potential_eV,kinetic_eV,total_eV,temperature_K"
 

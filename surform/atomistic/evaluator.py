@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -28,7 +29,8 @@ def open_potential(
     """A potential in evaluation mode; one that is given is copied where it has to change.
 
     Args:
-        model: a `Potential`, or what `surform.load_model` takes. device, dtype: None: as it is.
+        model: a `Potential`, a run's folder, or what `surform.load_model` takes.
+        device, dtype: None: as it is.
 
     Raises:
         TypeError: a model of another kind. ValueError: an unknown precision.
@@ -40,7 +42,7 @@ def open_potential(
     if isinstance(model, (str, os.PathLike)):
         from surform.hub.loading import load_model
 
-        found = load_model(os.fspath(model))
+        found = load_model(_saved(model))
         if not isinstance(found, Potential):
             raise TypeError(f"{model} is a model of {found.kind}, not a potential of atoms")
         return found.to(device=device, dtype=dtype).eval()
@@ -50,10 +52,24 @@ def open_potential(
             f"{type(model).__name__}"
         )
     like = model.energy.mean
-    same = dtype in (None, like.dtype) and device in (None, like.device, str(like.device))
-    if not same:
+    if dtype not in (None, like.dtype) or not _lies_on(like, device):
         model = copy.deepcopy(model).to(device=device, dtype=dtype)
     return model.eval()
+
+
+def _saved(source: str | os.PathLike[str]) -> str:
+    """The model inside of a run's folder; other sources as they are."""
+    inside = Path(source) / "model"
+    is_run = (inside / "config.json").is_file() and not Path(source, "config.json").exists()
+    return os.fspath(inside if is_run else source)
+
+
+def _lies_on(tensor: Tensor, device: torch.device | str | None) -> bool:
+    """Whether a device is a tensor's; "cuda" is any GPU."""
+    if device is None:
+        return True
+    wanted = torch.device(device)
+    return wanted.type == tensor.device.type and wanted.index in (None, tensor.device.index)
 
 
 class Evaluator:

@@ -55,7 +55,7 @@ def relax(
     trajectory: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> list[Relaxed]:
     """Move atoms downhill until no free one feels more than `fmax`, many structures at once.
 
@@ -63,7 +63,7 @@ def relax(
     optimiser of that name; it leaves the batch when it is done, and the next one takes its place.
 
     Args:
-        model: a `Potential`, a saved folder, or a name that `surform.load_model` knows.
+        model: a `Potential`, a folder of a saved model or a run, or a name.
         structures: of ASE; atoms that FixAtoms holds stay. They are not changed.
         optimizer: "fire" or "lbfgs".
         fmax: [eV/Å]; with `cell` for the forces on the cell, too, as with ASE's FrechetCellFilter.
@@ -72,7 +72,7 @@ def relax(
         batch_size: structures at once; None: as many as half of the free memory holds.
         trajectory: keep the structures of all steps.
         device, dtype: of the network; the optimiser works in float64 on the CPU.
-        progress: called with the numbers of finished structures and of all.
+        progress: called after each step with the part of the work that is done, in [0, 1].
 
     Raises:
         ValueError: structures that the model cannot take, and which; constraints beside FixAtoms;
@@ -121,12 +121,13 @@ class _Run:
         self.taken = torch.zeros(0, dtype=torch.int64)  # steps of each
         self.work: RelaxedCoordinates | None = None
 
-    def finish(self, progress: Callable[[int, int], None] | None) -> list[Relaxed]:
+    def finish(self, progress: Callable[[float], None] | None) -> list[Relaxed]:
         while self.waiting or self.numbers:
             self._admit()
             self._advance()
             if progress is not None:
-                progress(len(self.done) - len(self.waiting) - len(self.numbers), len(self.done))
+                under_way = int(self.taken.sum()) / max(self.steps, 1) - len(self.numbers)
+                progress(1 + (under_way - len(self.waiting)) / len(self.done))
         return [each for each in self.done if each is not None]
 
     def _size(self, number: int) -> int:
@@ -174,7 +175,8 @@ class _Run:
         try:
             answer = self._answer(self.work.system)
         except ValueError:
-            self._drop_faulty()
+            if not self._drop_faulty():
+                raise
             return
         forces = self.work.forces(answer)
         left = longest(forces, self.work.batch, len(self.numbers))[:, 0]
@@ -206,8 +208,8 @@ class _Run:
                     atoms, force < self.fmax, int(self.taken[place]), force, self.paths[number]
                 )
 
-    def _drop_faulty(self) -> None:
-        """Structures that the potential has no answer for end where they are."""
+    def _drop_faulty(self) -> bool:
+        """End structures that the potential has no answer for where they are; False: none."""
         assert self.work is not None
         fine = torch.ones(len(self.numbers), dtype=torch.bool)
         for place, number in enumerate(self.numbers):
@@ -222,6 +224,7 @@ class _Run:
                 path = self.paths[number]
                 self.done[number] = Relaxed(atoms, False, taken, float("nan"), path, problem)
         self._keep(fine)
+        return not bool(fine.all())
 
     def _keep(self, structures: Tensor) -> Tensor:
         assert self.work is not None

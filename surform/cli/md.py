@@ -87,7 +87,7 @@ def _structure(args: argparse.Namespace) -> Atoms:
 
 
 def _check_outputs(args: argparse.Namespace, out: Path) -> None:
-    from surform.atomistic.course_files import SUFFIXES
+    from surform.atomistic.course_files import LOG, SUFFIXES
     from surform.data.atomic import refuse_folder
 
     if out.suffix not in SUFFIXES:
@@ -100,6 +100,9 @@ def _check_outputs(args: argparse.Namespace, out: Path) -> None:
             raise ValueError(f"{name} {path} would replace the file that is read")
     if len({path.resolve() for path in files.values()}) < len(files):
         raise ValueError("--out, its log (.csv) and --report must be different files")
+    log = files["the log"]
+    if log.exists() and log.read_text(encoding="utf-8", errors="replace").split("\n")[0] != LOG:
+        raise FileExistsError(f"{log} is no log of a run: choose another --out")
     if out.exists() and not args.overwrite:
         raise FileExistsError(f"{out} exists already: choose another name, or --overwrite")
 

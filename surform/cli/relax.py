@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             trajectory=bool(args.trajectory),
             device=args.device,
             dtype=args.dtype,
-            progress=lambda done, total: show(done / total),
+            progress=show,
         )
     for each in found:
         each.atoms.info |= {"converged": each.converged, "steps": each.steps}

@@ -98,17 +98,23 @@ def test_constraints_are_the_business_of_ase():
 
 def test_device_and_dtype_are_those_asked_for_and_the_model_stays_as_it_is(tmp_path):
     model = potential().float()
-    model.save_pretrained(tmp_path / "saved")
+    model.save_pretrained(tmp_path / "model")
+    assert Calculator(model, device="cpu").evaluator.model is model
     fine = Calculator(model, device="cpu", dtype="float64")
     assert model.energy.mean.dtype == torch.float32
     assert fine.evaluator.model.energy.mean.dtype == torch.float64
     energies = []
-    for source, dtype in ((model, None), (tmp_path / "saved", None), (model, torch.float64)):
+    for source, dtype in (
+        (model, None),
+        (tmp_path / "model", None),
+        (tmp_path, None),
+        (model, torch.float64),
+    ):
         atoms = ethanol()
         atoms.calc = Calculator(source, dtype=dtype)
         energies.append(atoms.get_potential_energy())
-    assert energies[0] == energies[1]
-    assert 0 < abs(energies[0] - energies[2]) < 1e-4
+    assert energies[0] == energies[1] == energies[2]
+    assert 0 < abs(energies[0] - energies[3]) < 1e-4
 
 
 def test_far_from_the_origin_float32_has_its_digits():

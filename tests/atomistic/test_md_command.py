@@ -93,11 +93,13 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command(saved, capsys, m
 def test_what_is_wrong_is_said_in_one_sentence(saved, capsys):
     (saved / "old.h5").write_text("")
     (saved / "start.csv").mkdir()
+    (saved / "prices.csv").write_text("day,price\n")
     for words, message in (
         (["--out", "traj.txt"], "must end in .extxyz, .xyz, .h5, .nc"),
         (["--out", "old.h5"], "exists already"),
         (["--out", "start.extxyz"], "would replace the file that is read"),
         (["--out", "start.h5"], "existing folder"),
+        (["--out", "prices.h5"], "prices.csv is no log of a run"),
         (["--out", "a.h5", "--report", "a.csv"], "different files"),
         (["--out", "a.h5", "--index", ":"], "chooses 2 structures, but must one"),
         (["--out", "a.h5", "--steps", "5"], "multiple of interval"),

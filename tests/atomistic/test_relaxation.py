@@ -116,6 +116,14 @@ def test_nothing_moves_where_forces_are_small_or_no_step_is_allowed():
     assert relax(model, []) == []
 
 
+def test_progress_rises_to_the_end():
+    shares: list[float] = []
+    relax(morse(), pairs(3), fmax=0.01, steps=100, batch_size=2, progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    assert len(shares) > 5
+
+
 @pytest.mark.fault
 def test_what_cannot_be_relaxed_is_said_before_anything_is():
     model = potential()
