@@ -92,6 +92,15 @@ def test_the_python_of_compact_transformers_runs() -> None:
     assert torch.equal(chances.argmax(-1), given["labels"])
 
 
+def test_the_python_of_atoms_runs(folder: Path) -> None:
+    given: dict[str, Any] = {}
+    for language, text in blocks("docs/atoms.md"):
+        if language == "python":
+            exec(compile(text, "atoms.md", "exec"), given)
+    assert len(given["data"].samples("test")) == 20
+    assert given["data"].remarks() == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_a_page_runs_from_nothing(page: str, folder: Path) -> None:

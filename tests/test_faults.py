@@ -154,6 +154,16 @@ PROMISED = {
     "data without what a potential learns": (
         "atomistic/test_atoms_task.py::test_data_that_lack_what_is_to_be_learnt"
     ),
+    "units of atoms that cannot be": "data/test_atoms_faults.py::test_arrays",
+    "pickled graphs of atoms": (
+        "data/test_atoms_faults.py::test_a_malicious_lmdb_is_refused_and_never_runs"
+    ),
+    "truncated HDF5 of atoms": "data/test_atoms_faults.py::test_truncated_hdf5",
+    "truncated XYZ": "data/test_atoms_faults.py::test_xyz",
+    "motion that blows up": "data/solvers/test_md.py::test_faults",
+    "teacher that is not installed": (
+        "data/solvers/test_md.py::test_a_teacher_that_is_not_installed"
+    ),
     "figures that a potential cannot have": (
         "atomistic/test_atoms_task.py::test_metrics_and_weights_that_the_network_cannot_have"
     ),

@@ -136,8 +136,10 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def uses_workers(data: Any) -> bool:
-    """Whether samples are worth making in other processes: images are varied there."""
-    return hasattr(data.train_dataloader().dataset, "variation")
+    """Whether samples are worth making in other processes: images are varied there, neighbours of
+    atoms searched.
+    """
+    return any(hasattr(data.train_dataloader().dataset, name) for name in ("variation", "graph"))
 
 
 def chunk_gain(data: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = ["run"]
 
 _SECONDS = 10.0  # of each measurement, at most
+_CUTOFF = 5.0  # [Å], of structures of atoms without a recipe
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,22 +71,43 @@ def _of_config(name: str, workers: int) -> Any:
     cls = import_class("data", config["data"]["class_path"])
     if "workers" in inspect.signature(cls).parameters:
         config = apply_overrides(config, ["--data.workers", str(workers)])
-    return build_data(config)
+    data = build_data(config)
+    if getattr(data, "cutoff", 0.0) is None:  # atoms: the network says which are neighbours
+        reach = _of_net(config, ("cutoff", "max_neighbors"))
+        data.cutoff, data.max_neighbors = reach["cutoff"], reach["max_neighbors"]
+    return data
+
+
+def _of_net(config: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Arguments of the network of a configuration, as given or by default."""
+    import inspect
+
+    from surform.cli.fit_check import import_class
+
+    net = config["model"]["init_args"]["net"]
+    known = inspect.signature(import_class("model.net", net["class_path"])).parameters
+    given = net.get("init_args") or {}
+    return {name: given.get(name, known[name].default) for name in names}
 
 
 def _of_path(path: str, workers: int) -> Any:
-    """Poses, samples on meshes, or all fields on one grid, in and out in short windows."""
+    """Poses, atoms, samples on meshes, or all fields on one grid, in and out in short windows."""
+    from surform.data.atoms_files import holds_structures
     from surform.data.fields import expand_paths, open_fields
     from surform.data.fields_module import FieldsData
     from surform.data.points_files import holds_points
     from surform.data.points_module import PointsData
     from surform.data.pose_open import holds_poses
 
+    streamed: dict[str, Any] = {"workers": workers, "cache": "files", "split": {"train": 1.0}}
     if holds_poses(path):
         from surform.data.pose_module import PoseData
 
-        return PoseData(path, workers=workers, cache="files", split={"train": 1.0})
-    streamed: dict[str, Any] = {"workers": workers, "cache": "files", "split": {"train": 1.0}}
+        return PoseData(path, **streamed)
+    if holds_structures(path):
+        from surform.data.atoms_module import AtomsData
+
+        return AtomsData(path, **streamed, cutoff=_CUTOFF, targets=[])
     if holds_points(expand_paths(path)[0]):
         return PointsData(path, **streamed)
     found = open_fields(path)

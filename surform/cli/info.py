@@ -36,6 +36,10 @@ _COMMON = {
 }
 
 
+# what a newcomer's own data have instead of what those of a model had
+_OWN = {"--out": "more", "--samples": "8", "--seed": "1000003"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """NAME and the options."""
     parser.add_argument(
@@ -83,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         show_series(console, args.name)
     elif Path(args.name).exists() or "://" in args.name or args.name == "digits":
         from surform.cli.info_images import is_images, show_images
+        from surform.data.atoms_files import holds_structures
         from surform.data.points_files import holds_points
         from surform.data.pose_open import holds_poses
 
@@ -90,6 +95,10 @@ def run(args: argparse.Namespace) -> int:
             from surform.cli.info_poses import show_poses
 
             show_poses(console, args.name)
+        elif holds_structures(args.name):
+            from surform.cli.info_atoms import show_atoms
+
+            show_atoms(console, args.name)
         elif is_images(args.name):
             show_images(console, args.name)
         elif holds_points(args.name):
@@ -240,9 +249,10 @@ def _command(source: dict[str, str]) -> str:
     import shlex
 
     words = shlex.split(source["command"])
-    for option, value in (("--out", "flow.zarr"), ("--samples", "8"), ("--seed", "1000003")):
-        if option in words:
-            words[words.index(option) + 1] = value
+    places = {option: words.index(option) + 1 for option in _OWN if option in words}
+    for option, place in places.items():
+        value = _OWN[option]
+        words[place] = f"{value}{Path(words[place]).suffix}" if option == "--out" else value
     return shlex.join(words)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from surform.data.atoms_neighbors import Neighbors, neighbor_list
+from surform.data.atoms_neighbors import neighbor_list
 from surform.data.atoms_structure import Structure
 from surform.data.tensor_batch import TensorBatch
 
-__all__ = ["AtomsBatch", "Graph", "check_graph", "collate"]
+__all__ = ["AtomsBatch", "Edges", "Graph", "collate", "split_edges"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,13 @@ class Graph:
     cutoff: float
     max_neighbors: int | None = None
     tolerant: bool = False
+
+
+class Edges(NamedTuple):
+    """Neighbours of atoms: edge_index (2, E) int64 and shifts (E, 3) float32 [Å]."""
+
+    edge_index: Tensor
+    shifts: Tensor
 
 
 @dataclass(eq=False)
@@ -70,12 +78,16 @@ class AtomsBatch(TensorBatch):
 
 
 def collate(
-    structures: Sequence[Structure], graph: Graph, index: Sequence[int] | None = None
+    structures: Sequence[Structure],
+    graph: Graph,
+    index: Sequence[int] | None = None,
+    edges: Sequence[Edges] | None = None,
 ) -> AtomsBatch:
     """Lay structures one after the other and find neighbours within each.
 
     Args:
         index: the number of each structure in its split; default 0, 1, ...
+        edges: those of each structure, where they are known already.
 
     Raises:
         ValueError: no structures; positions or cells that make no sense, and of which structure.
@@ -87,12 +99,12 @@ def collate(
     pbc = torch.from_numpy(np.stack([s.pbc for s in structures]))
     counts = torch.tensor([len(s) for s in structures])
     batch = torch.repeat_interleave(torch.arange(len(structures)), counts)
-    try:
-        found = _neighbors(positions, graph, cell, pbc, batch)
-    except ValueError:
-        for structure in structures:
-            check_graph(structure, graph)
-        raise
+    if edges is None:
+        edge_index, shifts = _searched(structures, positions, graph, cell, pbc, batch)
+    else:
+        first = (counts.cumsum(0) - counts).tolist()
+        edge_index = torch.cat([one.edge_index + n for one, n in zip(edges, first, strict=True)], 1)
+        shifts = torch.cat([one.shifts for one in edges])
     return AtomsBatch(
         numbers=torch.from_numpy(np.concatenate([s.numbers for s in structures])),
         positions=positions.float(),
@@ -103,13 +115,42 @@ def collate(
         forces=torch.from_numpy(np.concatenate([s.forces for s in structures])).float(),
         stress=torch.from_numpy(np.stack([s.stress for s in structures])).float(),
         free=torch.from_numpy(np.concatenate([s.free for s in structures])),
-        edge_index=found.edge_index,
-        shifts=found.shifts.float(),
+        edge_index=edge_index,
+        shifts=shifts,
         index=torch.as_tensor(range(len(structures)) if index is None else index),
     )
 
 
-def check_graph(structure: Structure, graph: Graph) -> None:
+def split_edges(batch: AtomsBatch) -> list[Edges]:
+    """The edges of each structure of a batch; clones, which do not hold the whole."""
+    atoms = torch.bincount(batch.batch, minlength=len(batch))
+    counts = torch.bincount(batch.batch[batch.edge_index[1]], minlength=len(batch)).tolist()
+    parts = zip(
+        batch.edge_index.split(counts, 1),
+        batch.shifts.split(counts),
+        (atoms.cumsum(0) - atoms).tolist(),
+        strict=True,
+    )
+    return [Edges(own - first, shifts.clone()) for own, shifts, first in parts]
+
+
+def _searched(
+    structures: Sequence[Structure],
+    positions: Tensor,
+    graph: Graph,
+    cell: Tensor,
+    pbc: Tensor,
+    batch: Tensor,
+) -> Edges:
+    try:
+        return _neighbors(positions, graph, cell, pbc, batch)
+    except ValueError:
+        for structure in structures:
+            _check_graph(structure, graph)
+        raise
+
+
+def _check_graph(structure: Structure, graph: Graph) -> None:
     """ValueError unless the neighbours of a structure's atoms can be found."""
     positions, cell, pbc = map(
         torch.from_numpy, (structure.positions, structure.cell[None], structure.pbc[None])
@@ -122,10 +163,8 @@ def check_graph(structure: Structure, graph: Graph) -> None:
         raise ValueError(f"{structure.where}: {text}") from error
 
 
-def _neighbors(
-    positions: Tensor, graph: Graph, cell: Tensor, pbc: Tensor, batch: Tensor
-) -> Neighbors:
-    return neighbor_list(
+def _neighbors(positions: Tensor, graph: Graph, cell: Tensor, pbc: Tensor, batch: Tensor) -> Edges:
+    found = neighbor_list(
         positions,
         graph.cutoff,
         cell=cell,
@@ -134,3 +173,4 @@ def _neighbors(
         max_neighbors=graph.max_neighbors,
         tolerant=graph.tolerant,
     )
+    return Edges(found.edge_index, found.shifts.float())

@@ -128,6 +128,7 @@ class AtomsData(OrderedData):
         self.workers, self.cache, self.seed = workers, cache, seed
         self._parts: dict[str, tuple[HeldAtoms, np.ndarray]] = {}
         self._costs: dict[str, np.ndarray] = {}
+        self._samples: dict[tuple[str, Graph], AtomsSamples] = {}
         self._statistics: AtomsStatistics | None = None
         self._remarks: list[str] = []
 
@@ -240,7 +241,10 @@ class AtomsData(OrderedData):
 
     def samples(self, split: str) -> AtomsSamples:
         """The structures of a split: a data set of `AtomsBatch`."""
-        return AtomsSamples(*self._part(split), self.graph())
+        key = (split, self.graph())
+        if key not in self._samples:
+            self._samples[key] = AtomsSamples(*self._part(split), key[1])
+        return self._samples[key]
 
     def _surrogate(self) -> Any:
         module = getattr(self.trainer, "lightning_module", None)

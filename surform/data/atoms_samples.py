@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from surform.data.atoms_batch import AtomsBatch, Graph, collate
+from surform.data.atoms_batch import AtomsBatch, Edges, Graph, collate, split_edges
 from surform.data.atoms_source import AtomsSource
 from surform.data.atoms_structure import Structure
 
@@ -31,15 +31,19 @@ class HeldAtoms:
         found = self._held.get(number)
         if found is None:
             found = self.source.read(number)
-            size = _OVERHEAD + 57 * len(found)
-            if self.nbytes + size <= self.limit:
+            if self.has_room(_OVERHEAD + 57 * len(found)):
                 self._held[number] = found
-                self.nbytes += size
         return found
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more may be held; they count from then on."""
+        fits = self.nbytes + size <= self.limit
+        self.nbytes += size if fits else 0
+        return fits
 
 
 class AtomsSamples(Dataset[AtomsBatch]):
-    """Batches of a split, with edges as a network wants them.
+    """Batches of a split, with edges as a network wants them, searched once where they can be held.
 
     Args:
         held: what is read.
@@ -49,12 +53,22 @@ class AtomsSamples(Dataset[AtomsBatch]):
 
     def __init__(self, held: HeldAtoms, numbers: np.ndarray, graph: Graph) -> None:
         self.held, self.numbers, self.graph = held, numbers, graph
+        self._edges: dict[int, Edges] = {}
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, asked: Sequence[int]) -> AtomsBatch:
-        return collate([self.structure(number) for number in asked], self.graph, asked)
+        structures = [self.structure(number) for number in asked]
+        if all(number in self._edges for number in asked):
+            known = [self._edges[number] for number in asked]
+            return collate(structures, self.graph, asked, known)
+        batch = collate(structures, self.graph, asked)
+        for number, own in zip(asked, split_edges(batch), strict=True):
+            size = _OVERHEAD + 28 * own.edge_index.shape[1]
+            if number not in self._edges and self.held.has_room(size):
+                self._edges[number] = own
+        return batch
 
     def structure(self, number: int) -> Structure:
         """Structure `number` of the split."""
@@ -67,9 +81,9 @@ class AtomsSamples(Dataset[AtomsBatch]):
 
     def atoms(self, progress: Callable[[float], None] = lambda done: None) -> np.ndarray:
         """The number of atoms of each structure."""
-        known = self.held.source.sizes()
-        if known is not None:
-            return known[self.numbers]
+        sizes = self.held.source.sizes()
+        if sizes is not None:
+            return sizes[self.numbers]
         found = np.empty(len(self), np.int64)
         for number in range(len(self)):
             found[number] = len(self.structure(number))

@@ -143,7 +143,7 @@ def test_runs_and_checkpoints_are_described(tmp_path, capsys):
 def test_a_shipped_model_says_how_to_make_its_data(capsys):
     assert main(["info", "factformer-kolmogorov"]) == 0
     out = capsys.readouterr().out
-    assert "surform generate kolmogorov --out flow.zarr --samples 8 --seed 1000003" in out
+    assert "surform generate kolmogorov --out more.zarr --samples 8 --seed 1000003" in out
 
 
 def test_annotations_of_keypoints(tmp_path, capsys):
@@ -159,3 +159,26 @@ def test_annotations_of_keypoints(tmp_path, capsys):
     assert "images of 96 x 128 pixels" in text
     assert "joints (coco): nose 80%, left_eye 100%" in text
     assert "left out: 1 crowds" in text
+
+
+def test_structures_of_atoms(tmp_path, capsys):
+    import numpy as np
+
+    from tests.data.atom_files import frames, write_hdf5
+
+    path = write_hdf5(tmp_path / "water.h5", fixed=np.array([1, 0, 0]))
+    assert main(["info", str(path)]) == 0
+    text = capsys.readouterr().out
+    energy, forces = frames()["energy"], frames()["forces"]
+    assert f"{path}: 40 structures of 3 atoms" in text
+    assert "elements: H 67%, O 33%" in text
+    assert f"energy [eV]: mean {energy.mean():.6g}, deviation {energy.std():.4g}" in text
+    assert f"root mean square {np.sqrt((forces**2).mean()):.4g}" in text
+    assert "periodic along no axis\nheld fixed: 33% of the atoms" in text
+    other = write_hdf5(
+        tmp_path / "b.h5", energy=None, E_dft=energy, positions=0.1 * frames()["positions"]
+    )
+    assert main(["info", str(other)]) == 0
+    text = capsys.readouterr().out
+    assert "also there: E_dft" in text
+    assert "look: atoms of" in text

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from surform.data.atoms_batch import Graph, collate
+from surform.data.atoms_batch import Graph, collate, split_edges
 from surform.data.atoms_neighbors import neighbor_list
 from surform.data.atoms_structure import Structure
 
@@ -59,6 +59,17 @@ def test_batches_are_cut_to_the_nearest_neighbors_and_move_as_a_whole():
     assert torch.bincount(batch.edge_index[1]).tolist() == [2] * 6
     moved = batch.to("meta")
     assert moved.positions.device.type == moved.index.device.type == "meta"
+
+
+def test_edges_that_are_known_need_no_search():
+    own = [structure(3), structure(1, seed=2), structure(5, periodic=True, seed=1)]
+    batch = collate(own, GRAPH)
+    edges = split_edges(batch)
+    again = collate(own[::-1], Graph(0.1), edges=edges[::-1])
+    searched = collate(own[::-1], GRAPH)
+    assert torch.equal(again.edge_index, searched.edge_index)
+    assert torch.equal(again.shifts, searched.shifts)
+    assert len(edges[1].shifts) == 0
 
 
 @pytest.mark.fault

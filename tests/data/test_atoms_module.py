@@ -75,6 +75,18 @@ def test_batches_hold_what_the_files_do(tmp_path: Path) -> None:
     ]
 
 
+def test_a_second_epoch_has_the_edges_of_the_first(tmp_path: Path) -> None:
+    made, files = data(tmp_path), data(tmp_path, cache="files")
+    loader = made.train_dataloader()
+    first = {int(n): batch for batch in loader for n in batch.index[:1]}
+    assert made.held_bytes() > 0 == files.held_bytes()
+    for batch in loader:
+        again = files.samples("train")[batch.index.tolist()]
+        assert torch.equal(batch.edge_index, again.edge_index)
+        assert torch.equal(batch.positions, again.positions)
+    assert len(first) == len(loader)
+
+
 def test_training_goes_on_where_it_was_and_workers_change_nothing(tmp_path: Path) -> None:
     def batches(**options: Any) -> list[list[int]]:
         made = data(tmp_path, batch_size=4, **options)
