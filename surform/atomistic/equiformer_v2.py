@@ -254,6 +254,11 @@ class EquiformerV2(nn.Module):
         structures: int,
     ) -> Energies:
         """Everything depends on positions and cells through the vectors along the edges alone."""
+        if torch.compiler.is_exporting():
+            raise ValueError(
+                "torch.export does not trace gradients: a network with conservative forces cannot "
+                "be exported, one with direct forces can"
+            )
         if torch.is_inference_mode_enabled():  # whose tensors know no gradients at all
             call = (vectors, atomic_numbers, edge_index, edge_rot_mat, batch)
             with torch.inference_mode(False), torch.no_grad():

@@ -165,3 +165,11 @@ def test_all_neighbours_are_seen_without_a_limit():
     net = network(**CONSERVATIVE)
     assert net.max_neighbors is None
     assert len(neighbor_list(CRYSTAL, 5.0, cell=CELL).distances) > 3 * 12
+
+
+@pytest.mark.fault
+def test_gradients_are_not_exported():
+    net = network(**CONSERVATIVE, depth=1)
+    edges = neighbor_list(ETHANOL, net.cutoff)
+    with pytest.raises(ValueError, match="network with conservative forces cannot be exported"):
+        torch.export.export(net, (ETHANOL, NUMBERS, edges.edge_index, edges.shifts))
