@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from surform.data.tensor_batch import TensorBatch
+
 __all__ = ["FieldBatch"]
 
 
 @dataclass(eq=False)
-class FieldBatch:
+class FieldBatch(TensorBatch):
     """Fields on regular grids in physical units: what is given and what is to be predicted.
 
     Treat it as immutable; it is not a frozen dataclass only because Lightning's "64-true" and
@@ -78,11 +80,3 @@ class FieldBatch:
             index=function(self.index),
             target_coordinates=tuple(function(c) for c in self.target_coordinates),
         )
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> FieldBatch:
-        """The batch on another device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> FieldBatch:
-        """The batch in page-locked memory, as data loaders ask for."""
-        return self.map(lambda tensor: tensor.pin_memory())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from surform.data.tensor_batch import TensorBatch
 
 __all__ = ["ImageBatch"]
 
 
 @dataclass(eq=False)
-class ImageBatch:
+class ImageBatch(TensorBatch):
     """Images of one size, with what they show.
 
     Treat it as immutable; not a frozen dataclass for the reason given at `FieldBatch`.
@@ -31,17 +32,3 @@ class ImageBatch:
     def __len__(self) -> int:
         """The number of images in the batch."""
         return len(self.images)
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> ImageBatch:
-        """The batch with `function` applied to every tensor."""
-        return replace(
-            self, **{item.name: function(getattr(self, item.name)) for item in fields(self)}
-        )
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
-        """The batch on another device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> ImageBatch:
-        """The batch in page-locked memory, as data loaders ask for."""
-        return self.map(lambda tensor: tensor.pin_memory())

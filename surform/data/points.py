@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surform.data.tensor_batch import TensorBatch
+
 __all__ = ["PointBatch", "PointSample", "collate"]
 
 
@@ -66,7 +68,7 @@ class PointSample:
 
 
 @dataclass(eq=False)
-class PointBatch:
+class PointBatch(TensorBatch):
     """Samples padded with zeros to the longest of them; masks are True at what is real.
 
     Treat it as immutable; not a frozen dataclass for the reason given at `FieldBatch`.
@@ -132,14 +134,6 @@ class PointBatch:
     def map(self, function: Callable[[Tensor], Tensor]) -> PointBatch:
         """The batch with `function` applied to every tensor."""
         return _mapped(self, function)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> PointBatch:
-        """The batch on another device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> PointBatch:
-        """The batch in page-locked memory, as data loaders ask for."""
-        return self.map(lambda tensor: tensor.pin_memory())
 
 
 def collate(samples: Sequence[PointSample], index: Sequence[int] | None = None) -> PointBatch:

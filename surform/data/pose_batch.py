@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from torch import Tensor
+
+from surform.data.tensor_batch import TensorBatch
 
 __all__ = ["PoseBatch"]
 
 
 @dataclass(eq=False)
-class PoseBatch:
+class PoseBatch(TensorBatch):
     """Crops of one person or animal each, with its joints in the crop and in the image.
 
     K is the number of joints of the largest set; places that a crop's own set has not are 0.
@@ -56,17 +57,3 @@ class PoseBatch:
     def __len__(self) -> int:
         """The number of crops in the batch."""
         return len(self.images)
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> PoseBatch:
-        """The batch with `function` applied to every tensor."""
-        return replace(
-            self, **{item.name: function(getattr(self, item.name)) for item in fields(self)}
-        )
-
-    def to(self, device: object, non_blocking: bool = False) -> PoseBatch:
-        """The batch on another device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))  # type: ignore[call-overload]
-
-    def pin_memory(self) -> PoseBatch:
-        """The batch in page-locked memory, as data loaders ask for."""
-        return self.map(lambda tensor: tensor.pin_memory())

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from surform.data.tensor_batch import TensorBatch
 
 __all__ = ["SeriesBatch"]
 
 
 @dataclass(eq=False)
-class SeriesBatch:
+class SeriesBatch(TensorBatch):
     """Windows of one or several multivariate series, L steps given and H steps to be forecast.
 
     Treat it as immutable; not a frozen dataclass for the reason given at `FieldBatch`.
@@ -51,16 +52,3 @@ class SeriesBatch:
         names = ("past_marks", "future_marks", "known", "static", "statistics")
         given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> SeriesBatch:
-        """The batch with `function` applied to every tensor."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return replace(self, **{n: function(v) for n, v in values.items() if v is not None})
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> SeriesBatch:
-        """The batch on another device."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> SeriesBatch:
-        """The batch in page-locked memory, as data loaders ask for."""
-        return self.map(lambda tensor: tensor.pin_memory())

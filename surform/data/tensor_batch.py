@@ -13,7 +13,7 @@ __all__ = ["TensorBatch"]
 
 
 class TensorBatch:
-    """Base of dataclasses whose fields are tensors, or None."""
+    """Base of dataclasses whose fields are tensors or None; others override `map`."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The batch with `function` applied to every tensor."""
