@@ -27,6 +27,7 @@ _MODULES = (
     "benchmarks.samformer",
     "benchmarks.vitpose",
     "benchmarks.equiformer_v2",
+    "benchmarks.potentials",
     "benchmarks.forecasting",
     "benchmarks.cct",
 )
