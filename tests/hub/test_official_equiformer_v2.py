@@ -105,6 +105,27 @@ def test_other_options_give_the_literal_numbers(changes):
     torch.testing.assert_close(found.forces, forces, rtol=1e-9, atol=1e-12)
 
 
+def test_references_of_elements_are_added_in_normalised_units():
+    """OC22's option, and fairchem's averages, which stand for constants of the first repository."""
+    constructor = TOY | {"use_energy_lin_ref": True, "load_energy_lin_ref": True}
+    plain = create_model("equiformer_v2", **SYSTEM.arguments(TOY)[1]).eval()
+    state = SYSTEM.to_official(plain.state_dict(), TOY)
+    state["energy_lin_ref"] = torch.arange(9.0)
+    z, positions = torch.tensor([1, 8, 6]), torch.randn(3, 3)
+    edges = torch.tensor([[0, 1, 2, 0], [1, 0, 0, 2]])
+
+    def energies(constructor, state):
+        net = create_model("equiformer_v2", **SYSTEM.arguments(constructor)[1]).eval()
+        net.load_state_dict(SYSTEM.to_ours(state, constructor))
+        with torch.no_grad():
+            return net(positions, z, edges).energy
+
+    before = energies(TOY, {k: v for k, v in state.items() if k != "energy_lin_ref"})
+    torch.testing.assert_close(energies(constructor, state), before + 1 + 8 + 6)
+    one = constructor | {"avg_num_nodes": 1.0}
+    torch.testing.assert_close(energies(one, state), before * 77.81317 + 15)
+
+
 def official_file(path: Path, *, hydra: bool = False, averaged: bool = False, deep: int = 1):
     """A checkpoint as the official code writes it, of the published family."""
     fixture = Fixture.load(next(case for case in MODELS if case.stem.startswith("pbc_gridmlp")))
