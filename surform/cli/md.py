@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Run, write, tell; 1 where the run broke."""
     from surform.atomistic.calculator import Calculator
     from surform.atomistic.course import Course
+    from surform.atomistic.course_report import summary_of
     from surform.atomistic.frames_file import FramesFile
     from surform.atomistic.simulation import Simulation, settings_of
     from surform.cli.load import load_any
@@ -70,8 +71,12 @@ def run(args: argparse.Namespace) -> int:
         frames = FramesFile(partial, len(atoms), settings_of(atoms, calculator, how))
         broken = _simulate(atoms, calculator, how, frames, out.with_suffix(".csv"))
         course = Course(atoms, frames.read(), how.timestep)
-        _write(args, course, how)
+        written, summary = _write(args, course, how), summary_of(course, how)
+        del course  # it maps the file
         partial.unlink()
+    for name, value in summary.items():
+        print(f"{name:<42} {value:10.4g}")
+    print(f"wrote {', '.join(map(str, written))}")
     if broken:
         print(f"{broken}; the {frames.count} frames before are written")
     return 1 if broken else 0
@@ -137,15 +142,15 @@ def _simulate(
     return ""
 
 
-def _write(args: argparse.Namespace, course: Course, how: Simulation) -> None:
+def _write(args: argparse.Namespace, course: Course, how: Simulation) -> list[Path]:
+    """Write the trajectory and the report; returns all files that there are."""
     from surform.atomistic.course_files import write_course
-    from surform.atomistic.course_report import course_report, summary_of
+    from surform.atomistic.course_report import course_report
 
-    for name, value in summary_of(course, how).items():
-        print(f"{name:<42} {value:10.4g}")
-    print(f"wrote {write_course(args.out, course)} and {Path(args.out).with_suffix('.csv')}")
+    written = [write_course(args.out, course), Path(args.out).with_suffix(".csv")]
     if args.report:
-        print(f"wrote {course_report(args.report, course, how, _details(args, course))}")
+        written.append(course_report(args.report, course, how, _details(args, course)))
+    return written
 
 
 def _details(args: argparse.Namespace, course: Course) -> dict[str, Any]:

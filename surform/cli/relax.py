@@ -67,11 +67,12 @@ def run(args: argparse.Namespace) -> int:
         )
     for each in found:
         each.atoms.info |= {"converged": each.converged, "steps": each.steps}
-    _tell(found)
-    print(f"wrote {write_structures(args.out, [each.atoms for each in found])}")
+    written = [write_structures(args.out, [each.atoms for each in found])]
     if args.trajectory:
         frames = [frame for each in found for frame in each.trajectory]
-        print(f"wrote {write_structures(args.trajectory, frames)}")
+        written.append(write_structures(args.trajectory, frames))
+    _tell(found)
+    print(f"wrote {', '.join(map(str, written))}")
     return 0 if all(each.converged for each in found) else 1
 
 

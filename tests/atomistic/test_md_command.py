@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import xarray as xr
 from ase.io import read, write
 
-from surform.cli import main
+from surform.cli import main, md
 from tests.atomistic.potentials import ethanol, potential
 
 
@@ -87,6 +88,21 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command(saved, capsys, m
     for suffix in ("extxyz", "csv"):
         whole = (saved / f"whole.{suffix}").read_text()
         assert whole == (saved / f"traj.{suffix}").read_text()
+
+
+def test_a_reader_of_the_summary_who_leaves_does_not_cost_the_run(saved, monkeypatch):
+    def closed(*arguments, **options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", closed)
+    words = ["start.extxyz", "--model", "model", *WORDS, "--out", "traj.extxyz"]
+    parser = argparse.ArgumentParser()
+    md.add_arguments(parser)
+    options = parser.parse_args(words)
+    with pytest.raises(BrokenPipeError):
+        md.run(options)
+    assert len(read("traj.extxyz", index=":")) == 4
+    assert not list(saved.glob("*.partial"))
 
 
 @pytest.mark.fault
