@@ -159,6 +159,7 @@ PROMISED = {
         "data/test_atoms_faults.py::test_a_malicious_lmdb_is_refused_and_never_runs"
     ),
     "truncated HDF5 of atoms": "data/test_atoms_faults.py::test_truncated_hdf5",
+    "truncated LMDB": "data/test_atoms_faults.py::test_truncated_lmdb",
     "truncated XYZ": "data/test_atoms_faults.py::test_xyz",
     "motion that blows up": "data/solvers/test_md.py::test_faults",
     "teacher that is not installed": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -113,6 +114,9 @@ def _open(path: str) -> Mapping[str, Any]:
         )
     except lmdb.Error as error:
         raise OSError(f"{path} is no LMDB file that can be read ({first_line(error)})") from error
+    # the file is mapped to memory: what lies behind its end would end this process
+    if os.path.getsize(path) < (file.info()["last_pgno"] + 1) * file.stat()["psize"]:
+        raise OSError(f"{path} is truncated: it ends before the data do, copy or download it again")
     return {"file": file}
 
 

@@ -40,6 +40,8 @@ class SizeOrder(BatchOrder):
                 f"{most}: raise the limit"
             )
         self.sizes, self.most = sizes.tolist(), most
+        # in the mean, rounded up: what estimates of memory go by
+        self.batch_size = -(-len(sizes) // (self.num_replicas * max(1, self._batches)))
 
     def __len__(self) -> int:
         return self._batches

@@ -251,6 +251,14 @@ def test_lmdb(tmp_path: Path, entries: dict[str, bytes], message: str, kind: typ
     refused(write_lmdb(tmp_path / "a.lmdb", entries), message, kind, split={"train": 1.0})
 
 
+def test_truncated_lmdb(tmp_path: Path) -> None:
+    entries = {str(number): pickle.dumps(GRAPH) for number in range(40)}
+    path = write_lmdb(tmp_path / "a.lmdb", entries)
+    content = path.read_bytes()
+    (tmp_path / "b.lmdb").write_bytes(content[: len(content) // 2])
+    refused(tmp_path / "b.lmdb", "b.lmdb is truncated: it ends before the data do", OSError)
+
+
 def test_a_file_that_is_no_lmdb(tmp_path: Path) -> None:
     pytest.importorskip("lmdb")
     (tmp_path / "a.lmdb").write_bytes(b"structures" * 1000)
