@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def _odd_forces(structures: Sequence[Structure], name: str) -> list[str]:
     ]
 
 
-def _check_work(source: AtomsSource, numbers: Iterable[int]) -> None:
+def _check_work(source: AtomsSource, numbers: np.ndarray) -> None:
     """Energies of neighbouring frames must differ by the work of forces between them."""
     pairs = [pair for n in numbers if (pair := _work(source, int(n))) is not None]
     if len(pairs) < _PAIRS:
@@ -105,16 +105,28 @@ def _check_work(source: AtomsSource, numbers: Iterable[int]) -> None:
     slope = float((work * change).sum() / (work**2).sum())
     if _within(slope, _FITS):
         return
-    units = source.reading.units
-    unit = next((u for u, f in FORCES.items() if _within(slope * units.forces / f, _FITS)), None)
-    unit = unit or next(
-        (f"-{u}" for u, f in FORCES.items() if _within(-slope * units.forces / f, _FITS)), None
-    )
+    unit = _fitting(slope * source.reading.units.forces)
+    atoms = len(source.read(int(numbers[0])))
+    if _within(slope * atoms, _FITS):
+        other = f", or set data.units.forces if these are in {unit}" if unit else ""
+        raise ValueError(
+            f"energies of {source.name} change by 1/{1 / slope:.3g} of what forces do between "
+            f"frames: they seem to be per atom, but must be those of whole structures{other}"
+        )
     fits = f" {unit} fits" if unit else " which fits none that is known"
     raise ValueError(
         f"forces of {source.name} do not belong to its energies, which change by {slope:.3g} times "
         f"what forces do between frames: set data.units.forces,{fits}"
     )
+
+
+def _fitting(factor: float) -> str | None:
+    """The unit of forces of about this factor, with a minus for gradients."""
+    for sign in ("", "-"):
+        for unit, known in FORCES.items():
+            if _within((-factor if sign else factor) / known, _FITS):
+                return f"{sign}{unit}"
+    return None
 
 
 def _work(source: AtomsSource, number: int) -> tuple[float, float] | None:

@@ -114,6 +114,10 @@ def moved(frame: int, atom: int, place: Any) -> np.ndarray:
             "kcal/mol/Å fits",
         ),
         ({"forces": -frames()["forces"]}, "set data.units.forces, -eV/Å fits"),
+        (
+            {"energy": frames()["energy"] / 3},
+            "they seem to be per atom, but must be those of whole",
+        ),
     ],
 )
 def test_arrays(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
