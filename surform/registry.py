@@ -53,6 +53,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pose": "surform.vision.pose_estimator:PoseEstimator",
         "images": "surform.vision.classifier:ImageClassifier",
         "atoms": "surform.atomistic.potential:Potential",
+        "policy": "surform.robotics.policy:Policy",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
