@@ -86,7 +86,11 @@ class Edges:
         if self.cuts is None:
             return function(self)
         if self.recompute and torch.is_grad_enabled():
-            return torch.cat([recomputed(function, piece) for piece in self._pieces()])
+
+            def afresh(piece: Edges) -> Tensor:  # what a piece keeps would not be made again
+                return function(replace(piece))
+
+            return torch.cat([recomputed(afresh, piece) for piece in self._pieces()])
         return torch.cat([function(piece) for piece in self._pieces()])
 
     def _pieces(self) -> Iterator[Edges]:

@@ -167,6 +167,23 @@ def test_all_neighbours_are_seen_without_a_limit():
     assert len(neighbor_list(CRYSTAL, 5.0, cell=CELL).distances) > 3 * 12
 
 
+def test_recomputed_pieces_of_edges_give_the_same_forces_and_gradients(monkeypatch):
+    monkeypatch.setattr("surform.atomistic.edges._PIECE", 16)
+    sizes = {"depth": 1, "lmax": 2, **CONSERVATIVE}
+    plain, saving = network(**sizes), network(**sizes, recompute=True)
+    found = [of(net, ETHANOL, NUMBERS).forces for net in (plain, saving)]
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=1e-13)
+    for forces in found:
+        forces.square().sum().backward()
+    for one, other in zip(plain.parameters(), saving.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None)
+        if one.grad is not None:
+            torch.testing.assert_close(other.grad, one.grad, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        again = of(saving, ETHANOL, NUMBERS).forces
+    torch.testing.assert_close(again, found[0].detach(), rtol=0, atol=1e-13)
+
+
 @pytest.mark.fault
 def test_gradients_are_not_exported():
     net = network(**CONSERVATIVE, depth=1)
