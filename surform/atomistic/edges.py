@@ -19,8 +19,9 @@ _LARGE_PIECE = 1 << 15  # elsewhere
 class Gaussians(nn.Module):
     """A distance [Å] as values of Gaussians whose centres are evenly spaced from 0 to the cutoff.
 
-    Each is twice as wide (standard deviation) as the spacing, a hundredth of an Å: differences to
-    the centres are taken in float64, as rounding the distance would move slopes by 1e-4.
+    Each is twice as wide (standard deviation) as the spacing, which is a hundredth of an Å as
+    published: differences to the centres are taken in float64, as rounding the distance would move
+    slopes by 1e-4.
     """
 
     def __init__(self, cutoff: float, count: int = 600) -> None:
@@ -70,7 +71,7 @@ class Edges:
 
     @property
     def basis(self) -> Tensor:
-        """Gaussians of the distances, (E, 600)."""
+        """Gaussians of the distances, (E, basis)."""
         basis = self._basis
         if basis is None:
             basis = self._basis = self.gaussians(self.distance, self.frames.dtype)

@@ -190,3 +190,19 @@ def test_gradients_are_not_exported():
     edges = neighbor_list(ETHANOL, net.cutoff)
     with pytest.raises(ValueError, match="network with conservative forces cannot be exported"):
         torch.export.export(net, (ETHANOL, NUMBERS, edges.edge_index, edges.shifts))
+
+
+def test_few_gaussians_make_smooth_energies():
+    """New networks: how fast the force between two atoms changes with their distance."""
+
+    def roughness(basis: int) -> float:
+        net = network(**CONSERVATIVE, activation="gate", grid_mlp=False, basis=basis)
+        pair, numbers = torch.zeros(2, 3).double(), torch.tensor([8, 1])
+        forces = []
+        for distance in torch.linspace(1.0, 2.0, 101).double():
+            pair[1, 0] = distance
+            forces.append(float(of(net, pair.clone(), numbers).forces[1, 0].detach()))
+        forces = torch.tensor(forces)
+        return float(forces.diff().abs().max() / forces.abs().mean())
+
+    assert roughness(16) < 0.2 * roughness(600)

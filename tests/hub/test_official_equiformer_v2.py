@@ -214,6 +214,11 @@ def test_a_conservative_network_takes_the_weights_of_a_direct_one(tmp_path):
         SYSTEM.describe(converted.model.net)
 
 
+def test_the_official_code_has_600_gaussians():
+    with pytest.raises(ValueError, match="no counterpart of basis = 16"):
+        SYSTEM.describe(create_model("equiformer_v2", dim=8, depth=1, lmax=1, mmax=1, basis=16))
+
+
 @pytest.mark.parametrize(
     ("constructor", "message"),
     [

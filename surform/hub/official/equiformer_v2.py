@@ -115,6 +115,7 @@ def _describe(net: nn.Module) -> Arguments | None:
         f"forces = {given['forces']!r}": given["forces"] == "conservative",
         f"envelope = {given['envelope']}": given["envelope"] is not None,
         "max_neighbors = None": given["max_neighbors"] is None,
+        f"basis = {given['basis']}": given["basis"] != 600,
         f"stress = {given['stress']!r}": given["stress"] != "none",
     }
     found = [name for name, is_so in ours_only.items() if is_so]
