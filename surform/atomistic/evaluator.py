@@ -15,6 +15,7 @@ from surform.atomistic.equiformer_v2 import Energies
 from surform.atomistic.potential import Potential
 from surform.atomistic.system import System
 from surform.data.atoms_neighbors import Neighbors
+from surform.data.faults import first_line
 
 __all__ = ["Evaluator", "open_potential"]
 
@@ -33,8 +34,10 @@ def open_potential(
         device, dtype: None: as it is.
 
     Raises:
-        TypeError: a model of another kind. ValueError: an unknown precision.
+        TypeError: a model of another kind. ValueError: an unknown precision, or a device that is
+            not there.
     """
+    _require_device(device)
     if isinstance(dtype, str):
         if dtype not in _DTYPES:
             raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(_DTYPES)}")
@@ -55,6 +58,14 @@ def open_potential(
     if dtype not in (None, like.dtype) or not _lies_on(like, device):
         model = copy.deepcopy(model).to(device=device, dtype=dtype)
     return model.eval()
+
+
+def _require_device(device: torch.device | str | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter of builds without CUDA
+        reason = first_line(error).split(". ")[0]
+        raise ValueError(f"device {str(device)!r} cannot be used: {reason}") from error
 
 
 def _saved(source: str | os.PathLike[str]) -> str:

@@ -100,11 +100,18 @@ def _labelled(structures: list[Structure], found: Energies) -> Iterator[Structur
         made["forces"] = structure.forces * float("nan")
         if found.forces is not None:
             made["forces"] = found.forces[own].double().cpu().numpy()
-        made["stress"] = structure.stress * float("nan")
-        if found.virial is not None and structure.pbc.all():
-            volume = abs(float(torch.linalg.det(torch.from_numpy(structure.cell))))
-            made["stress"] = found.virial[number].double().cpu().numpy() / volume
+        made["stress"] = _stress(structure, found, number)
         yield replace(structure, **made)
+
+
+def _stress(structure: Structure, found: Energies, number: int) -> np.ndarray:
+    """That of structure `number` of a batch; NaN where it has none."""
+    if structure.pbc.all() and found.stress is not None:
+        return found.stress[number].double().cpu().numpy()
+    if structure.pbc.all() and found.virial is not None:
+        volume = abs(float(np.linalg.det(structure.cell)))
+        return found.virial[number].double().cpu().numpy() / volume
+    return np.full((3, 3), np.nan)
 
 
 def _require_known(model: Potential, structures: list[Structure]) -> None:

@@ -33,6 +33,8 @@ def read_structures(path: str | os.PathLike[str], index: str = ":") -> list[Atom
         raise ValueError(f"{index!r} is neither a number nor a slice such as 0:10")
     try:
         found = read(Path(path), index=index)
+    except (StopIteration, IndexError) as error:
+        raise ValueError(f"{path} has no structures {index}") from error
     except Exception as error:  # readers of so many formats raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"ASE cannot read structures {index} of {path}: {reason}") from error
@@ -43,12 +45,16 @@ def read_structures(path: str | os.PathLike[str], index: str = ":") -> list[Atom
 
 
 def check_structures_file(
-    path: str | os.PathLike[str], option: str, sources: Sequence[str | os.PathLike[str]]
+    path: str | os.PathLike[str],
+    option: str,
+    sources: Sequence[str | os.PathLike[str]],
+    count: int = 1,
 ) -> str:
-    """ASE's name for the format of a file that is to be written.
+    """ASE's name for the format of a file that so many structures are to be written to.
 
     Raises:
-        ValueError: no such format, or the file is one of `sources`.
+        ValueError: no such format, one that is compressed or holds one structure only, or the file
+            is one of `sources`.
         FileExistsError: a folder is there.
     """
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
@@ -63,6 +69,12 @@ def check_structures_file(
         raise ValueError(f"{option} {path}: give a name that ends in .extxyz, say") from error
     if name not in ioformats or not ioformats[name].can_write:
         raise ValueError(f"{option} {path}: ASE does not write {name}; take .extxyz, say")
+    if ioformats[name].single and count > 1:
+        raise ValueError(
+            f"{option} {path}: {name} holds one structure, not {count}; take .extxyz, say"
+        )
+    if Path(path).suffix in (".gz", ".bz2", ".xz"):
+        raise ValueError(f"{option} {path}: nothing is compressed here; leave out the last suffix")
     return name
 
 

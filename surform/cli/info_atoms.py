@@ -54,8 +54,10 @@ def _elements(found: list[Structure]) -> str:
 
     total = Counter(np.concatenate([one.numbers for one in found]).tolist())
     every = sum(total.values())
+    shares = {SYMBOLS[n]: 100 * count / every for n, count in sorted(total.items())}
     return ", ".join(
-        f"{SYMBOLS[n]} {100 * count / every:.2g}%" for n, count in sorted(total.items())
+        f"{name} {share:.0f}%" if share >= 10 else f"{name} {share:.2g}%"
+        for name, share in shares.items()
     )
 
 
@@ -87,7 +89,9 @@ def _share(known: np.ndarray) -> str:
 
 
 def _other(source: AtomsSource, found: list[Structure]) -> str:
-    names = source.offered(0) if {"energy", "forces"} - set(found[0].known()) else ()
+    known = set(found[0].known())
+    lacking = {"energy", "forces"} - known
+    names = [name for name in source.offered(0) if name not in known] if lacking else ()
     return f"also there: {', '.join(names)}" if names else ""
 
 

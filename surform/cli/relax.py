@@ -46,10 +46,10 @@ def run(args: argparse.Namespace) -> int:
     from surform.cli.load import load_any
     from surform.data.solvers.progress import progress_bar
 
-    check_structures_file(args.out, "--out", [args.file])
-    if args.trajectory:
-        check_structures_file(args.trajectory, "--trajectory", [args.file, args.out])
     structures = read_structures(args.file, args.index)
+    check_structures_file(args.out, "--out", [args.file], len(structures))
+    if args.trajectory:  # of two structures and more, as a rule
+        check_structures_file(args.trajectory, "--trajectory", [args.file, args.out], 2)
     model = load_any(args.model)
     with progress_bar(f"relax: {len(structures)} structures") as show:
         found = relax(

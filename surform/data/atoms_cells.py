@@ -11,6 +11,7 @@ from torch import Tensor
 __all__ = ["Boxes"]
 
 _FLAT = 1e-8  # volume of unit lattice vectors below which a cell has none
+_THIN = 0.1  # [Å] between lattice planes: images nearer than that are no structure, but very many
 _FINE = 8  # atoms in a bin from which smaller ones pay
 
 
@@ -132,6 +133,12 @@ def _completed(cell: Tensor, periodic: Tensor, number: int) -> Tensor:
         rest = torch.eye(3, dtype=torch.float64)
     axes = torch.empty(3, 3, dtype=torch.float64)
     axes[periodic], axes[~periodic] = kept, rest
+    height = float((1 / torch.linalg.inv(axes).norm(dim=0))[periodic].min()) if len(kept) else 1.0
+    if height < _THIN:
+        raise ValueError(
+            f"the periodic lattice vectors of structure {number} repeat every {height:.2g} Å, "
+            f"nearer than {_THIN} Å: are they in another unit?"
+        )
     return axes
 
 

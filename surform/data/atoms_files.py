@@ -24,6 +24,7 @@ _READERS: dict[str, Callable[[str, AtomsReading], AtomsSource]] = {
     ".aselmdb": LMDBAtoms,
     ".h5": hdf5_atoms,
     ".hdf5": hdf5_atoms,
+    ".nc": hdf5_atoms,
     ".npz": npz_atoms,
 }
 SUFFIXES = tuple(_READERS)
@@ -52,7 +53,7 @@ def holds_structures(path: str) -> bool:
         found = [name for name in os.listdir(path) if name.lower().endswith(_OWN)]
         return bool(found)
     return path.lower().endswith(_OWN) or (
-        path.lower().endswith((".h5", ".hdf5")) and holds_atoms(path)
+        path.lower().endswith((".h5", ".hdf5", ".nc")) and holds_atoms(path)
     )
 
 

@@ -56,8 +56,8 @@ class LMDBAtoms(AtomsSource):
             role: next((values[n] for n in names if values.get(n) is not None), None)
             for role, names in _NAMES.items()
         }
-        for role, name in self.reading.keys.items():
-            found[role] = values.get(name)
+        for role in found.keys() & self.reading.keys.keys():
+            found[role] = values.get(self.reading.keys[role])
         for role in ("numbers", "positions"):
             if found[role] is None:
                 held = ", ".join(values) or "nothing"
@@ -73,8 +73,12 @@ class LMDBAtoms(AtomsSource):
         length = self._get(b"length")
         if length is not None:
             count = read_graph(length, f"{self.name}, length")
-            if not isinstance(count, int) or count < 0:
-                raise ValueError(f"{self.name} says that it holds {count!r} structures")
+            held = _ENVIRONMENTS[self.name]["file"].stat()["entries"]
+            if not isinstance(count, int) or not 0 <= count <= held:
+                raise ValueError(
+                    f"{self.name} says that it holds {str(count)[:40]} structures, but has {held} "
+                    "entries"
+                )
             keys = [str(number).encode() for number in range(count)]
         else:
             with _ENVIRONMENTS[self.name]["file"].begin() as read:
@@ -127,7 +131,7 @@ _ENVIRONMENTS = OpenFiles(_open, _FILES)
 def _from_json(payload: bytes, where: str) -> dict[str, Any]:
     try:
         values = json.loads(zlib.decompress(payload), object_hook=_array)
-    except (ValueError, zlib.error) as error:
+    except (ValueError, TypeError, zlib.error) as error:  # TypeError: arrays of no known kind
         raise OSError(f"{where} is damaged ({first_line(error)})") from error
     if not isinstance(values, dict):
         raise ValueError(f"{where} is no structure but {type(values).__name__}")

@@ -15,6 +15,10 @@ from surform.data.atoms_units import Units, convert
 __all__ = ["AtomsReading", "AtomsSource", "JoinedAtoms"]
 
 
+# what data.keys can name
+_KEYS = (*LABELS, "virial", "numbers", "positions", "cell", "pbc", "free", "fixed", "ptr")
+
+
 @dataclass(frozen=True)
 class AtomsReading:
     """What is read of files, and in which units.
@@ -26,7 +30,7 @@ class AtomsReading:
         targets: labels that every structure must have.
 
     Raises:
-        ValueError: targets that are no labels.
+        ValueError: targets that are no labels, or keys of something else.
     """
 
     keys: Mapping[str, str] = field(default_factory=dict)
@@ -37,6 +41,9 @@ class AtomsReading:
         for name in self.targets:
             if name not in LABELS:
                 raise ValueError(f"targets has {name!r}, but can have {', '.join(LABELS)}")
+        for name in self.keys:
+            if name not in _KEYS:
+                raise ValueError(f"keys has {name!r}, but can have {', '.join(_KEYS)}")
 
 
 class AtomsSource(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import xarray as xr
 from ase.io import read, write
 
 from surform.cli import main, md
+from surform.data.atoms_files import open_atoms
 from tests.atomistic.potentials import ethanol, potential
 
 
@@ -65,6 +67,12 @@ def test_constant_energy_tells_its_drift_and_arrays_carry_units(saved, capsys):
         np.testing.assert_allclose(moved, found.velocities[0] * 0.2, rtol=0.2, atol=3e-4)
         total = found.energy + found.kinetic_energy
         assert float(abs(total - total[0]).max()) < 0.01
+        energy, last = found.energy.values, found.positions[3].values
+    Path("traj.h5").rename("traj.nc")
+    data = open_atoms("traj.nc")  # what data: atoms reads
+    assert [data.read(n).energy for n in range(4)] == energy.tolist()
+    assert np.array_equal(data.read(3).positions, last)
+    assert not data.read(0).pbc.any()
 
 
 def test_a_run_that_was_stopped_is_finished_by_the_same_command(saved, capsys, monkeypatch):

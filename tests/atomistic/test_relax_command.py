@@ -56,10 +56,15 @@ def test_what_is_wrong_is_said_in_one_sentence_and_nothing_is_written(saved, cap
         ([str(saved / "none.xyz"), "--out", out], "there is no file"),
         ([str(saved / "bad.extxyz"), "--out", out], "ASE cannot read"),
         ([start, "--out", out, "--index", "7:"], "has no structures 7:"),
+        ([start, "--out", out, "--index", "7"], "has no structures 7"),
+        ([start, "--out", out, "--device", "abacus"], "device 'abacus' cannot be used: "),
         ([start, "--out", out, "--index", "a"], "neither a number nor a slice"),
         ([start, "--out", start], "would replace the file that is read"),
         ([start, "--out", str(saved / "out.strange")], ".extxyz, say"),
         ([start, "--out", str(saved)], "existing folder"),
+        ([start, "--out", str(saved / "out.vasp")], "vasp holds one structure, not 2"),
+        ([start, "--out", out, "--trajectory", str(saved / "p.vasp")], "vasp holds one structure"),
+        ([start, "--out", str(saved / "out.extxyz.gz")], "nothing is compressed here"),
         ([start, "--out", out, "--fmax", "-1"], "positive force"),
     ):
         assert command(saved, *words) == 2

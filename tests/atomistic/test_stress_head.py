@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from ase.io import write
 
 from surform.atomistic.calculator import Calculator
 from surform.atomistic.symmetric_tensors import rescaled, symmetric_tensors
+from surform.data.atoms_files import open_atoms
 from surform.data.normalizers import Normalizer
-from tests.atomistic.potentials import crystal, potential
+from tests.atomistic.potentials import crystal, ethanol, potential
 from tests.atomistic.structures import (
     CELL,
     CRYSTAL,
@@ -77,6 +79,17 @@ def test_ase_gets_the_stress_of_the_head():
     with torch.no_grad():
         found = model.evaluate(CRYSTAL, CRYSTAL_NUMBERS, cell=CELL).stress[0]
     np.testing.assert_allclose(atoms.get_stress(voigt=False), found.numpy(), atol=1e-12)
+
+
+def test_predictions_hold_the_stress_of_the_head(tmp_path):
+    model = potential(forces="direct", envelope=None, stress="both")
+    write(tmp_path / "a.extxyz", [crystal(), ethanol()])
+    model.predict_file(str(tmp_path / "a.extxyz"), tmp_path / "b.extxyz")
+    found = open_atoms(tmp_path / "b.extxyz")
+    with torch.no_grad():
+        expected = model.evaluate(CRYSTAL, CRYSTAL_NUMBERS, cell=CELL).stress[0]
+    np.testing.assert_allclose(found.read(0).stress, expected.numpy(), atol=1e-6)
+    assert np.isnan(found.read(1).stress).all()
 
 
 @pytest.mark.fault

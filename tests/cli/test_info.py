@@ -176,9 +176,14 @@ def test_structures_of_atoms(tmp_path, capsys):
     assert f"root mean square {np.sqrt((forces**2).mean()):.4g}" in text
     assert "periodic along no axis\nheld fixed: 33% of the atoms" in text
     other = write_hdf5(
-        tmp_path / "b.h5", energy=None, E_dft=energy, positions=0.1 * frames()["positions"]
+        tmp_path / "b.h5",
+        energy=None,
+        E_dft=energy,
+        positions=0.1 * frames()["positions"],
+        atomic_numbers=np.ones(3, int),
     )
     assert main(["info", str(other)]) == 0
     text = capsys.readouterr().out
-    assert "also there: E_dft" in text
+    assert "elements: H 100%\n" in text
+    assert "also there: E_dft\n" in text
     assert "look: atoms of" in text

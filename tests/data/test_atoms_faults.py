@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -245,9 +246,19 @@ def test_a_malicious_lmdb_is_refused_and_never_runs(tmp_path: Path) -> None:
             "structure 1 is missing",
             ValueError,
         ),
+        (
+            {"length": pickle.dumps(10**15), "0": pickle.dumps(GRAPH)},
+            "says that it holds 1000000000000000 structures, but has 2 entries",
+            ValueError,
+        ),
         ({"0": pickle.dumps(GRAPH)[:-30]}, "structure 0 is no whole pickle", OSError),
         ({"0": pickle.dumps([1, 2])}, "structure 0 is no structure but list", ValueError),
         ({"0": b"\x78\x9c123"}, "structure 0 is damaged", OSError),
+        (
+            {"0": zlib.compress(b'{"numbers": {"__ndarray__": [[1], "strange", [1]]}}')},
+            "structure 0 is damaged",
+            OSError,
+        ),
         ({"0": pickle.dumps({"x": 1})}, "structure 0 has no numbers: it holds x", ValueError),
     ],
 )
@@ -283,6 +294,7 @@ def test_a_file_that_is_no_lmdb(tmp_path: Path) -> None:
         ({"units": {"mass": "u"}}, "units has 'mass', but can have energy, length"),
         ({"targets": ["dipole"]}, "targets has 'dipole', but can have energy, forces, stress"),
         ({"keys": {"energy": "energies"}}, "(keys.energy): did you mean 'energy'?"),
+        ({"keys": {"energie": "E"}}, "keys has 'energie', but can have energy, forces, stress"),
         ({"references": "mean"}, "references is 'mean', but can be least_squares, none"),
         ({"references": {"O": -2000.0}}, "references give no energy for H, which occur"),
         ({"references": {"Ox": -2000.0}}, "there is no element 'Ox'"),

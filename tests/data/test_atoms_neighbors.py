@@ -194,6 +194,7 @@ def test_time_grows_with_the_number_of_atoms():
         ({"positions": [[0, 0, 0], [1, 0, 0]]}, "positions must be floating-point"),
         ({"cell": torch.zeros(3, 3)}, "lattice vectors of structure 0 span no volume"),
         ({"cell": torch.ones(3, 3)}, "lattice vectors of structure 0 span no volume"),
+        ({"cell": 0.05 * torch.eye(3)}, "structure 0 repeat every 0.05 Å, nearer than 0.1 Å"),
         ({"cell": torch.eye(3) * float("inf")}, "cell holds numbers that are not finite"),
         ({"cell": None, "pbc": True}, "pbc is on, but there is no cell"),
         ({"cell": torch.eye(2)}, r"cell has shape \(2, 2\), expected \(3, 3\)"),
