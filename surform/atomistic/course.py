@@ -57,13 +57,18 @@ class Course:
 
         return 2 * self.kinetic / (max(self.degrees_of_freedom, 1) * units.kB)
 
+    def moved_to(self, frame: int) -> Atoms:
+        """The structure with the positions of a frame."""
+        atoms = self.atoms.copy()
+        atoms.set_positions(self.frames[frame]["positions"], apply_constraint=False)
+        return atoms
+
     def structures(self) -> Iterator[Atoms]:
         """Every frame as ASE's atoms, with energy, forces, momenta, step and time."""
         from ase.calculators.singlepoint import SinglePointCalculator
 
-        for record in self.frames:
-            atoms = self.atoms.copy()
-            atoms.set_positions(record["positions"], apply_constraint=False)
+        for frame, record in enumerate(self.frames):
+            atoms = self.moved_to(frame)
             atoms.set_momenta(record["momenta"], apply_constraint=False)
             step = int(record["step"])
             atoms.info |= {"step": step, "time_fs": step * self.timestep}

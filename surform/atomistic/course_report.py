@@ -11,6 +11,7 @@ import numpy as np
 
 from surform.atomistic.course import Course
 from surform.atomistic.energy_drift import EnergyDrift, energy_drift
+from surform.atomistic.fragments import fragments
 from surform.atomistic.radial_distribution import radial_distribution
 from surform.atomistic.simulation import Simulation
 from surform.atomistic.temperature_statistics import temperature_statistics
@@ -36,6 +37,10 @@ def summary_of(course: Course, how: Simulation) -> dict[str, float]:
         found["drift of the energy [meV/atom/ps]"] = drift.drift
         found["standard error of the drift [meV/atom/ps]"] = drift.error
         found["fluctuation of the energy [meV/atom]"] = drift.fluctuation
+    first, last = (fragments(course.moved_to(at)) for at in (0, -1))
+    if first != last:  # a potential that knows too little lets molecules fall apart
+        found["pieces held by bonds at the start"] = first
+        found["pieces held by bonds at the end"] = last
     return found
 
 

@@ -36,6 +36,7 @@ def test_a_trajectory_a_log_and_a_page(saved, capsys):
     told = capsys.readouterr().out
     assert "mean temperature" in told
     assert "drift" not in told
+    assert "pieces" not in told
     frames = read("traj.extxyz", index=":")
     assert [frame.info["step"] for frame in frames] == [0, 2, 4, 6]
     rows = list(csv.DictReader((saved / "traj.csv").read_text().splitlines()))
@@ -50,6 +51,18 @@ def test_a_trajectory_a_log_and_a_page(saved, capsys):
     assert "C2H6O" in page
     made = {path.name for path in saved.iterdir()}
     assert made == {"model", "start.extxyz", "traj.extxyz", "traj.csv", "md.html"}
+
+
+def test_a_molecule_that_falls_apart_is_told(saved, capsys):
+    atoms = ethanol()
+    momenta = np.zeros((9, 3))
+    momenta[8] = [0.0, 0.0, 60.0]  # one hydrogen leaves
+    atoms.set_momenta(momenta)
+    write("start.extxyz", atoms)
+    assert command("--ensemble", "nve", "--steps", "20", "--out", "traj.extxyz") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "pieces held by bonds at the start 1 " in told
+    assert "pieces held by bonds at the end 2 " in told
 
 
 def test_constant_energy_tells_its_drift_and_arrays_carry_units(saved, capsys):
