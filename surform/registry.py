@@ -44,6 +44,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "text_cvt": "surform.vision.text_cct:TextCVT",
         "text_vit_lite": "surform.vision.text_cct:TextViTLite",
         "equiformer_v2": "surform.atomistic.equiformer_v2:EquiformerV2",
+        "dit_policy": "surform.robotics.dit_policy:DiTPolicy",
+        "dit_noise_net": "surform.robotics.dit_noise_net:DiTNoiseNet",
+        "resnet_tokens": "surform.robotics.resnet_tokens:ResNetTokens",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -89,6 +92,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "vitpose": "surform.hub.official.vitpose:SYSTEM",
         "cct": "surform.hub.official.cct:SYSTEM",
         "equiformer_v2": "surform.hub.official.equiformer_v2:SYSTEM",
+        "dit_policy": "surform.hub.official.dit_policy:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write

@@ -95,11 +95,6 @@ class AtomsTask(Task):
                 f"{lacking[0]} is not measured: the network has forces={kind!r}, "
                 f"so that there are {', '.join(given)}"
             )
-        if getattr(loss, "weights", {}).get("stress") and not stressed:
-            raise ValueError(
-                "the loss has a weight for stress, but the network gives none: choose "
-                "model.net.forces conservative or model.net.stress both, or the weight 0"
-            )
         if monitor is None:
             monitor = "energy_mae" if kind == "none" else "force_mae"
         super().__init__(

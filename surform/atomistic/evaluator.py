@@ -38,9 +38,9 @@ def open_potential(
             not there.
     """
     _require_device(device)
-    if dtype is not None and dtype not in (*_DTYPES, *_DTYPES.values()):
-        raise ValueError(f"dtype is {str(dtype)!r}, but must be one of {', '.join(_DTYPES)}")
     if isinstance(dtype, str):
+        if dtype not in _DTYPES:
+            raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(_DTYPES)}")
         dtype = _DTYPES[dtype]
     if isinstance(model, (str, os.PathLike)):
         from surform.hub.loading import load_model

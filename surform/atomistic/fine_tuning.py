@@ -61,8 +61,6 @@ def begin_with(model: Potential, source: str | Path | Potential) -> Transfer:
         changed[f"(net.{name})"] = (
             f"{before} in the source, {after} here: its weights know the first"
         )
-    if new := _new_elements(model, other):
-        changed["(elements)"] = f"{', '.join(new)}: not among those the source was trained on"
     for name in ("stress_isotropic", "stress_anisotropic"):
         own_part, part = getattr(model, name), getattr(other, name)
         if own_part is not None and part is not None:  # maps that no factor scales
@@ -123,14 +121,6 @@ def _scales(model: Potential, other: Potential) -> dict[str, float]:
     ratio["energy"] *= own / theirs
     last = {"energy": "energy_head.linear2", "forces": "force_head.proj"}
     return {f"{last[n]}.{part}": ratio[n] for n in last for part in ("weight", "bias")}
-
-
-def _new_elements(model: Potential, other: Potential) -> list[str]:
-    """Those of the data that the source has never seen, where both are known."""
-    if model.description is None or other.description is None:
-        return []
-    known = other.description.elements
-    return [symbol for symbol in model.description.elements if symbol not in known]
 
 
 def _other_meaning(net: nn.Module, other: nn.Module) -> dict[str, tuple[Any, Any]]:

@@ -182,17 +182,7 @@ class AtomsData(OrderedData):
     def remarks(self) -> list[str]:
         """What is odd about the data, in sentences for the report."""
         self.statistics()
-        return [*self._remarks, *self._unseen()]
-
-    def _unseen(self) -> list[str]:
-        """Which elements a split has that training structures lack, of those that are looked at."""
-        known, found = set(self.statistics().elements), []
-        for split, (held, numbers) in self._divided().items():
-            chosen = [] if split == "train" else numbers[_spread(len(numbers), _LOOKED_AT)]
-            there = {n for one in chosen for n in held.read(int(one)).numbers.tolist()}
-            if new := ", ".join(symbols(sorted(there - known))):
-                found.append(f"{new} occurs in {split} structures, but in none that train.")
-        return found
+        return list(self._remarks)
 
     def check(self, trained: AtomsDescription) -> None:
         """ValueError unless these data suit a model trained on data described by `trained`."""
@@ -321,10 +311,7 @@ def _check_mapping(path: Mapping[str, Any], split: Any) -> None:
     if path.get("train") is None:
         raise ValueError(f"path names {', '.join(path) or 'nothing'}, but must name train")
     if split is not None:
-        raise ValueError(
-            "split divides one set of structures, but path has files of each split: set data.split "
-            "to null"
-        )
+        raise ValueError("split divides one set of structures, but path has files of each split")
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -93,6 +93,6 @@ def _factor(name: str, unit: str, known: Mapping[str, float]) -> float:
 
 
 def _spelled(unit: str) -> str:
-    text = unit.lower().replace("angstrom", "å").replace("ang", "å").replace("**", "^")
+    text = unit.lower().replace("angstrom", "å").replace("**", "^")
     parts = text.split("/")
     return "/".join("hartree" if part == "ha" else part for part in parts)

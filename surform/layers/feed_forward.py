@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
@@ -13,8 +14,8 @@ from surform.layers.dropout import Dropout
 
 __all__ = ["Activation", "FeedForward"]
 
-Activation = Literal["gelu", "relu"]
-_FUNCTIONS = {"gelu": F.gelu, "relu": F.relu}
+Activation = Literal["gelu", "gelu_tanh", "relu"]
+_FUNCTIONS = {"gelu": F.gelu, "gelu_tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu}
 
 
 class FeedForward(nn.Module):
@@ -22,7 +23,7 @@ class FeedForward(nn.Module):
 
     Args:
         hidden: width between the two maps.
-        activation: "gelu" is the exact one (erf).
+        activation: "gelu" is the exact one (erf), "gelu_tanh" its usual approximation.
     """
 
     def __init__(

@@ -145,13 +145,6 @@ def test_odd_numbers_are_remarked(tmp_path: Path) -> None:
     assert "far from any equilibrium: if they are in another unit, set data.units.forces." in two
 
 
-def test_elements_that_no_training_structure_has_are_remarked(tmp_path: Path) -> None:
-    train = str(write_hdf5(tmp_path / "a.h5"))
-    other = str(write_hdf5(tmp_path / "b.h5", atomic_numbers=np.array([7, 1, 1])))
-    made = AtomsData({"train": train, "validation": train, "test": other}, cutoff=3.0)
-    assert made.remarks() == ["N occurs in test structures, but in none that train."]
-
-
 def test_truncated_hdf5(tmp_path: Path) -> None:
     path = write_hdf5(tmp_path / "a.h5")
     path.write_bytes(path.read_bytes()[:-2000])
@@ -341,4 +334,4 @@ def test_paths_by_split(tmp_path: Path) -> None:
     path = str(write_hdf5(tmp_path / "a.h5"))
     refused({"test": path}, "path names test, but must name train")
     refused({"train": path, "dev": path}, "unknown split 'dev' in path")
-    refused({"train": path}, "set data.split to null", split={"train": 0.5})
+    refused({"train": path}, "split divides one set", split={"train": 0.5})

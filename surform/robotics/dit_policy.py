@@ -1,0 +1,232 @@
+"""Diffusion transformer policy: chunks of actions denoised from what a robot observes.
+
+Dasari et al., "The Ingredients for Robotic Diffusion Transformers", 2024 (arXiv 2410.10088);
+official code SudeepDasari/dit-policy@ba22ee3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from surform.layers.arguments import record_arguments
+from surform.robotics.diffusion import Diffusion
+from surform.robotics.dit_noise_net import DiTNoiseNet
+from surform.robotics.observation_tokens import Observation, ObservationTokens
+
+__all__ = ["DiTPolicy", "masked_chunk_loss"]
+
+Memory = dict[str, Tensor]  # frames of every camera, (b, frames, 3, h, w); empty at the start
+
+
+class DiTPolicy(nn.Module):
+    """Chunks of actions from images, state and an instruction, by denoising diffusion.
+
+    Dasari et al., "The Ingredients for Robotic Diffusion Transformers", 2024 (arXiv 2410.10088).
+    Observations are a dict: each camera (b, 3, h, w) or (b, frames, 3, h, w), normalised; "state"
+    (b, state_dim); "language" (b, language_dim), an embedding. Actions are normalised to [-1, 1].
+
+    Args:
+        action_dim: numbers in an action.
+        chunk: actions that are predicted together.
+        cameras: their names; may be empty where there is a state.
+        frames: images of each camera, oldest first.
+        early_fusion: frames side by side in the channels instead of as tokens of their own.
+        shared_features: one feature network for all cameras.
+        features: "resnet18", "resnet26", "resnet34", "resnet50" (group norm), or "patches".
+        feature_dim: width of patches; None: `dim`.
+        patch_size: side of a patch [pixels].
+        average_pool: one token for each image; ResNets only.
+        state_dim: numbers in the state; None: the policy does not see it.
+        state_as: "token" (the last one), or "pad" (beside the features of every image token).
+        state_dropout: of the state's numbers.
+        language_dim: width of the instruction's embedding (FiLM in the ResNets); None: not told.
+        token_norm: of the tokens: "none", "layer", "batch".
+        token_dropout: of the tokens.
+        dim: width of the tokens; features of another width are mapped to it.
+        depth: layers of the encoder, and of the decoder.
+        hidden: width of the feed-forward blocks.
+        time_dim: width of the diffusion time's cosines and sines.
+        dropout: in the layers.
+        activation: "gelu" (the approximation by tanh) or "relu".
+        diffusion_steps: in training.
+        sampling_steps: when acting.
+    """
+
+    @record_arguments
+    def __init__(
+        self,
+        action_dim: int,
+        chunk: int,
+        cameras: Sequence[str] = ("cam0",),
+        frames: int = 1,
+        early_fusion: bool = False,
+        shared_features: bool = False,
+        features: Literal["resnet18", "resnet26", "resnet34", "resnet50", "patches"] = "resnet18",
+        feature_dim: int | None = None,
+        patch_size: int = 4,
+        average_pool: bool = False,
+        state_dim: int | None = None,
+        state_as: Literal["token", "pad"] = "token",
+        state_dropout: float = 0.2,
+        language_dim: int | None = None,
+        token_norm: Literal["none", "layer", "batch"] = "none",
+        token_dropout: float = 0.0,
+        dim: int = 512,
+        depth: int = 6,
+        heads: int = 8,
+        hidden: int = 2048,
+        time_dim: int = 256,
+        dropout: float = 0.1,
+        activation: Literal["gelu", "relu"] = "gelu",
+        diffusion_steps: int = 100,
+        sampling_steps: int = 8,
+    ) -> None:
+        super().__init__()
+        self.diffusion, self.sampling_steps = Diffusion(diffusion_steps), sampling_steps
+        self.diffusion.times(sampling_steps)  # says what is wrong with their number
+        self.frames, self.cameras = frames, tuple(cameras)
+        self.tokens = ObservationTokens(
+            dim,
+            cameras,
+            frames=frames,
+            early_fusion=early_fusion,
+            shared_features=shared_features,
+            features=features,
+            feature_dim=feature_dim,
+            patch_size=patch_size,
+            average_pool=average_pool,
+            state_dim=state_dim,
+            state_as=state_as,
+            state_dropout=state_dropout,
+            language_dim=language_dim,
+            norm=token_norm,
+            dropout=token_dropout,
+        )
+        self.noise_net = DiTNoiseNet(
+            action_dim, chunk, dim, depth, heads, hidden, time_dim, dropout, activation
+        )
+
+    def forward(
+        self, observation: Observation, actions: Float[Tensor, "b c a"], time: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b c a"]:
+        """The noise in noisy actions at diffusion times 0 .. diffusion_steps - 1.
+
+        Raises:
+            ValueError: an observation is missing, or anything has another shape.
+        """
+        return self.noise_net(actions, time, self.tokens(observation))
+
+    def loss(
+        self,
+        observation: Observation,
+        actions: Float[Tensor, "b c a"],
+        mask: Bool[Tensor, "b c"] | Bool[Tensor, "b c a"] | None = None,
+        *,
+        noise: Float[Tensor, "b c a"] | None = None,
+        time: Int[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """The masked error of the noise (`masked_chunk_loss`).
+
+        Args:
+            mask: True = an action of the episode, False = padding beyond its end.
+            noise, time: instead of drawn ones.
+
+        Raises:
+            ValueError: as `forward`; actions outside [-1, 1].
+        """
+        self.noise_net.check_actions(actions)
+        _check_range(actions, mask)
+        if noise is None:
+            noise = torch.randn_like(actions)
+        if time is None:
+            time = torch.randint(self.diffusion.steps, (len(actions),), device=actions.device)
+        noisy = self.diffusion.add_noise(actions, noise, time)
+        return masked_chunk_loss(self(observation, noisy, time), noise, mask)
+
+    def sample(
+        self,
+        observation: Observation,
+        start: Float[Tensor, "b c a"] | None = None,
+        steps: int | None = None,
+    ) -> Float[Tensor, "b c a"]:
+        """Chunks of actions in [-1, 1]; compiles as one program, steps and all.
+
+        Args:
+            start: standard normal numbers, instead of drawn ones.
+            steps: instead of `sampling_steps`.
+        """
+        tokens = self.tokens(observation)
+        steps, net = self.sampling_steps if steps is None else steps, self.noise_net
+        if start is None:
+            drawn = tokens.new_empty(len(tokens), net.chunk, net.action_dim).normal_()
+            return net.sample(tokens, drawn, self.diffusion, steps)
+        return net.sample(tokens, start, self.diffusion, steps)
+
+    def start(self, batch: int = 1) -> Memory:
+        """The memory before the first step: no frame yet."""
+        return {}
+
+    @torch.no_grad()
+    def act(
+        self, observation: Observation, memory: Memory
+    ) -> tuple[Float[Tensor, "b c a"], Memory]:
+        """The next chunk of actions, and the last frames; the first is repeated where it is alone.
+
+        Args:
+            observation: cameras (b, 3, h, w), the newest frame; state and language as `forward`.
+            memory: of `start`, or of the step before.
+        """
+        if self.frames == 1:
+            return self.sample(observation), memory
+        seen: Memory = {}
+        for camera in self.cameras:
+            if camera not in observation:
+                continue  # `sample` says so
+            frame = observation[camera][:, None]
+            before = memory.get(camera, frame.expand(-1, self.frames, -1, -1, -1))
+            seen[camera] = torch.cat((before[:, 1:], frame), 1)
+        return self.sample({**observation, **seen}), seen
+
+
+def masked_chunk_loss(
+    estimate: Float[Tensor, "b c a"],
+    noise: Float[Tensor, "b c a"],
+    mask: Bool[Tensor, "b c"] | Bool[Tensor, "b c a"] | None = None,
+) -> Float[Tensor, ""]:
+    """Squared errors summed over the chunk's actions that count, then their mean over the rest.
+
+    Raises:
+        ValueError: a mask of another shape.
+    """
+    errors = (estimate - noise).square()
+    if mask is not None:
+        errors = errors * _spread(mask, errors)
+    return errors.sum(1).mean()
+
+
+def _spread(mask: Tensor, like: Tensor) -> Tensor:
+    if mask.dtype != torch.bool or mask.shape not in (like.shape[:2], like.shape):
+        raise ValueError(
+            f"the mask is {mask.dtype} of shape {tuple(mask.shape)}, but must be bool (True = "
+            f"counts) of shape {tuple(like.shape[:2])} or {tuple(like.shape)}"
+        )
+    return mask if mask.ndim == like.ndim else mask[..., None]
+
+
+def _check_range(actions: Tensor, mask: Tensor | None) -> None:
+    """Sampling clips to [-1, 1]: a policy could never learn what lies outside."""
+    if torch.compiler.is_compiling():
+        return
+    outside = (actions.detach().abs() > 1 + 1e-4) | actions.detach().isnan()
+    if mask is not None:
+        outside = outside & _spread(mask, actions)
+    if bool(outside.any()):
+        found = actions.detach()[outside][0].item()
+        raise ValueError(
+            f"an action is {found:g}, but must lie in [-1, 1]: normalise actions by their limits"
+        )
