@@ -47,6 +47,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "dit_policy": "surform.robotics.dit_policy:DiTPolicy",
         "dit_noise_net": "surform.robotics.dit_noise_net:DiTNoiseNet",
         "resnet_tokens": "surform.robotics.resnet_tokens:ResNetTokens",
+        "rt1": "surform.robotics.rt1:RT1",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -93,6 +94,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "cct": "surform.hub.official.cct:SYSTEM",
         "equiformer_v2": "surform.hub.official.equiformer_v2:SYSTEM",
         "dit_policy": "surform.hub.official.dit_policy:SYSTEM",
+        "rt1": "surform.hub.official.rt1:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write

@@ -175,6 +175,10 @@ PROMISED = {
     "elements that a potential does not know": (
         "atomistic/test_atoms_recipes.py::test_what_cannot_be_predicted"
     ),
+    "action that is not finite": "robotics/test_action_tokens.py::test_actions_that_are_none",
+    "observation without its camera": (
+        "robotics/test_rt1.py::test_an_observation_that_lacks_its_camera"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),

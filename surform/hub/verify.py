@@ -1,10 +1,11 @@
 """Replay golden fixtures through our models and measure every output and gradient.
 
 In the fixture's own precision a tensor passes when |a - b| <= atol + rtol |b| everywhere, with the
-fixture's rtol and atol. In any other precision it passes when max|a - b| <= 1e-4 max|b|. Gradients
-are not held to less than eps times the case's largest, the noise that the largest terms leave where
-they cancel; a gradient that is zero by symmetry, recorded as nothing but such noise, to 8 times it.
-Gradients recorded for parameters that we leave out on purpose must be zero.
+fixture's rtol and atol, which may be a share of max|b|. In any other precision it passes when
+max|a - b| <= 1e-4 max|b|. Gradients are not held to less than eps times the case's largest, the
+noise that the largest terms leave where they cancel; a gradient that is zero by symmetry, recorded
+as nothing but such noise, to 8 times it. Gradients recorded for parameters that we leave out on
+purpose must be zero.
 
 The error that is shown is max|a - b| / max|b|, or for such gradients relative to the size whose
 1e-4 that is. A miss in another precision says how far the tensor moves, in the fixture's own
@@ -263,7 +264,8 @@ def _row(
     expected = fixture.tensors[name]
     shape = tuple(expected.shape)
     native = dtype == fixture.dtype
-    words = f"{fixture.atol:g} + {fixture.rtol:g}|b|" if native else f"{REDUCED:g} max|b|"
+    of = " max|b|" if fixture.atol_is_share else ""
+    words = f"{fixture.atol:g}{of} + {fixture.rtol:g}|b|" if native else f"{REDUCED:g} max|b|"
     words += f" + {slack:.1e}" if slack else ""
     if found is None:
         return Row(name, shape, float("inf"), words, False, "the replay gave no such tensor")
@@ -277,7 +279,8 @@ def _row(
         words = f"{REDUCED * size:.1e}, rounding of the largest gradient"
     error = difference.max().item() / size if size else difference.max().item()
     if native:
-        passed = bool((difference <= fixture.atol + fixture.rtol * b.abs()).all())
+        atol = fixture.atol * (_largest(b) if fixture.atol_is_share else 1)
+        passed = bool((difference <= atol + fixture.rtol * b.abs()).all())
     else:
         passed = error <= REDUCED
     return Row(name, shape, error, words, passed)  # NaN fails both comparisons

@@ -45,13 +45,21 @@ class SelfAttention(nn.Module):
         mix: merge heads by reading (b, heads, n, d) in memory order as (b, n, heads * d), which
             scrambles head and token. A published habit of Informer's decoder; its weights need it.
         qkv_bias: whether queries, keys and values have a bias.
+        head_dim: width of each head, where it is not dim // heads.
     """
 
     def __init__(
-        self, dim: int, heads: int, attend: Attend, *, mix: bool = False, qkv_bias: bool = True
+        self,
+        dim: int,
+        heads: int,
+        attend: Attend,
+        *,
+        mix: bool = False,
+        qkv_bias: bool = True,
+        head_dim: int | None = None,
     ) -> None:
         super().__init__()
-        inner = _inner_width(dim, heads)
+        inner = _inner_width(dim, heads) if head_dim is None else heads * head_dim
         self.heads, self.mix, self.attend = heads, mix, attend
         self.qkv = nn.Linear(dim, 3 * inner, bias=qkv_bias)
         self.out = nn.Linear(inner, dim)

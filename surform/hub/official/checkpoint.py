@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surform.hub.official.tensor_bundle import is_bundle, read_bundle
 from surform.hub.weights import read_tensors
 
 __all__ = ["open_checkpoint", "read_checkpoint"]
@@ -21,7 +22,8 @@ _PREFIXES = ("module.", "_orig_mod.")  # DataParallel, torch.compile
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The state dict of a .pt, .pth, .ckpt or .safetensors file, on the CPU.
+    """The state dict of a .pt, .pth, .ckpt or .safetensors file, or of TensorFlow's .index with
+    the data files beside it, on the CPU.
 
     Raises:
         FileNotFoundError: no such file.
@@ -43,6 +45,8 @@ def open_checkpoint(
         raise FileNotFoundError(f"no checkpoint at {path}")
     if path.suffix == ".safetensors":
         return _without_prefix(read_tensors(path)), {}
+    if is_bundle(path):
+        return read_bundle(path), {}
     file = _read(path)
     if unpack is not None and isinstance(file, dict):
         file = unpack(file)

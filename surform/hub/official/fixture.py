@@ -37,7 +37,11 @@ class Fixture:
     `faults` says what keeps a case from being verified: a tolerance in words, an unknown mode or
     precision, absent tensors. Such a case can be read all the same. `files` is the folder of public
     data that some kinds are made from; it is given by whoever replays them. `header` is all that
-    the JSON holds: some kinds keep more there than the fields named here.
+    the JSON holds: some kinds keep more there than the fields named here. `atol` may be a share of
+    each tensor's largest number ("2e-4 * max|out|"): `atol_is_share`.
+
+    A case without tensors whose JSON holds `keys`, {official key: {"shape": [...]}}, lists a
+    checkpoint: `out/<official key>` is its shape.
     """
 
     system: str
@@ -53,13 +57,17 @@ class Fixture:
     faults: tuple[str, ...] = ()
     files: Path | None = None
     header: dict[str, Any] = field(default_factory=dict)
+    atol_is_share: bool = False
 
     @classmethod
     def load(cls, path: str | Path, files: str | Path | None = None) -> Fixture:
         """Read `<case>.json` and its tensors; ValueError or FileNotFoundError names the file."""
         path = Path(path).with_suffix(".json")
-        header = _Header(_read_header(path))
-        tensors = _read_tensors(path.with_suffix(".safetensors"), header.faults)
+        values, stored = _read_header(path), path.with_suffix(".safetensors")
+        listed = None if stored.is_file() else _listed(values)
+        header = _Header(values if listed is None else _LISTING | values)
+        tensors = _read_tensors(stored, header.faults) if listed is None else listed
+        atol, share = header.tolerance("atol")
         return cls(
             system=header.values["system"],
             kind=header.values["kind"],
@@ -68,12 +76,13 @@ class Fixture:
             mode=header.word("mode", _MODES, among=1),
             dtype=getattr(torch, header.word("dtype", _DTYPES)),
             rtol=header.number("rtol"),
-            atol=header.number("atol"),
+            atol=atol,
             path=path,
             tensors=tensors,
             faults=tuple(header.faults),
             files=None if files is None else Path(files),
             header=header.values,
+            atol_is_share=share,
         )
 
     def named(self, prefix: str) -> State:
@@ -214,6 +223,21 @@ def _is_cotangent(name: str) -> bool:
     return name == "cot" or name.startswith("cot_")
 
 
+# what a list of keys says of itself: nothing is computed, and shapes are exact
+_LISTING = {"constructor": {}, "mode": "n/a", "dtype": "float64", "rtol": 0, "atol": 0}
+
+
+def _listed(values: dict[str, Any]) -> State | None:
+    """The shapes of the keys that a case lists; None where it lists none."""
+    keys = values.get("keys")
+    if not isinstance(keys, dict) or not keys:
+        return None
+    try:
+        return {f"out/{key}": torch.tensor(entry["shape"]) for key, entry in keys.items()}
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
 def _read_header(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no golden fixture at {path}")
@@ -267,6 +291,15 @@ class _Header:
                 return word
         self.faults.append(f"{name} must be one of {', '.join(choices)}, not {value!r}")
         return choices[0]
+
+    def tolerance(self, name: str) -> tuple[float, bool]:
+        """A number, and whether it is to be multiplied by the largest of each tensor."""
+        value = self.values.get(name)
+        found = re.fullmatch(r"(\S+) \* max\|\w+\|", value) if isinstance(value, str) else None
+        if found is None:
+            return self.number(name), False
+        self.values[name] = found[1]
+        return self.number(name), True
 
     def number(self, name: str) -> float:
         value = self.values.get(name)
