@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -229,15 +230,22 @@ class AtomsData(OrderedData):
         """Which atoms are neighbours: by the cutoff that is given, or the network's.
 
         Raises:
-            ValueError: neither is there.
+            ValueError: neither is there, or they are not the same.
         """
-        if self.cutoff is not None:
-            return Graph(self.cutoff, self.max_neighbors)
         surrogate = self._surrogate()
         net: Any = getattr(surrogate, "net", None)
         if net is None:
-            raise ValueError("neighbours need a cutoff: give one, or a trainer with a model")
-        return Graph(net.cutoff, net.max_neighbors, getattr(surrogate, "tolerant", False))
+            if self.cutoff is None:
+                raise ValueError("neighbours need a cutoff: give one, or a trainer with a model")
+            return Graph(self.cutoff, self.max_neighbors)
+        own = Graph(net.cutoff, net.max_neighbors, getattr(surrogate, "tolerant", False))
+        given = replace(own, cutoff=self.cutoff, max_neighbors=self.max_neighbors)
+        if self.cutoff is not None and given != own:
+            raise ValueError(
+                f"data.cutoff {self.cutoff} with max_neighbors {self.max_neighbors} is not what "
+                f"the network has, {own.cutoff} and {own.max_neighbors}: leave both to the network"
+            )
+        return own
 
     def samples(self, split: str) -> AtomsSamples:
         """The structures of a split: a data set of `AtomsBatch`."""

@@ -105,6 +105,13 @@ def test_the_network_says_which_atoms_are_neighbors(tmp_path: Path) -> None:
     made.trainer = SimpleNamespace(lightning_module=SimpleNamespace(surrogate=surrogate))
     graph = made.graph()
     assert (graph.cutoff, graph.max_neighbors, graph.tolerant) == (1.2, 1, True)
+    made.cutoff, made.max_neighbors = 1.2, 1
+    assert made.graph() == graph
+    made.max_neighbors = None
+    with pytest.raises(
+        ValueError, match=r"max_neighbors None is not what the network has, 1.2 and"
+    ):
+        made.graph()
 
 
 def molecules(seed: int = 0) -> list[Any]:
