@@ -7,6 +7,7 @@ import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -76,7 +77,7 @@ class DatabaseAtoms(AtomsSource):
         super().__init__(path, reading)
         require_extra("ase", "atomistic", f"reading {path}")
         try:
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as file:
+            with sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True) as file:
                 rows = file.execute("SELECT id, natoms FROM systems ORDER BY id").fetchall()
         except sqlite3.Error as error:
             raise ValueError(f"{path} is no ASE database: {first_line(error)}") from error

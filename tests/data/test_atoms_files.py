@@ -141,6 +141,9 @@ def test_what_ase_writes_comes_back(tmp_path: Path) -> None:
     with connect(tmp_path / "a.db") as database:
         database.write(atoms, relaxed=-8.0)
     is_crystal(tmp_path / "a.db")
+    (tmp_path / "a.db").rename(tmp_path / "100%20#1?.db")
+    is_crystal(tmp_path / "100%20#1?.db")
+    (tmp_path / "100%20#1?.db").rename(tmp_path / "a.db")
     assert open_atoms(tmp_path / "a.db", AtomsReading({"energy": "relaxed"})).read(0).energy == -8.0
 
 
