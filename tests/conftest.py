@@ -14,5 +14,5 @@ if os.environ.get("SURFORM_SHAPES"):
     import tests.shapes  # noqa: F401, the hook looks it up by its name
 
     CHECKED = ("surform.attention", "surform.layers", "surform.operators", "surform.forecasting")
-    CHECKED += ("surform.vision", "surform.atomistic")
+    CHECKED += ("surform.vision", "surform.atomistic", "surform.robotics")
     install_import_hook(CHECKED, "tests.shapes.checked")

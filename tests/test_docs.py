@@ -92,6 +92,15 @@ def test_the_python_of_compact_transformers_runs() -> None:
     assert torch.equal(chances.argmax(-1), given["labels"])
 
 
+def test_the_python_of_rt1_runs() -> None:
+    given: dict[str, Any] = {}
+    for language, text in blocks("docs/models/rt1.md"):
+        if language == "python":
+            exec(compile(text, "rt1.md", "exec"), given)
+    assert given["action"].shape == (1, 1, 13)
+    assert given["loss"].isfinite()
+
+
 def test_the_python_of_atoms_runs(folder: Path) -> None:
     given: dict[str, Any] = {}
     for language, text in blocks("docs/atoms.md"):

@@ -32,6 +32,7 @@ PATHS = (
     "hub/test_official_cct.py",
     "hub/test_official_vitpose.py",
     "hub/test_official_equiformer_v2.py",
+    "hub/test_official_rt1.py",
 )
 
 

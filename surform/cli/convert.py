@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
         metavar="SOURCE",
-        help=".pt, .pth, .ckpt or .safetensors of the official code; without --system, or with "
-        "--to, a saved model, a folder of transformers, or hf://owner/repo",
+        help=".pt, .pth, .ckpt, .safetensors or TensorFlow's .index of the official code; without "
+        "--system, or with --to, a saved model, a folder of transformers, or hf://owner/repo",
     )
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--system", help="the official code base: surform list official")

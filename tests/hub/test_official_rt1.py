@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from surform.hub.convert import from_official, to_official
 from surform.hub.official.fixture import Fixture
@@ -92,6 +92,21 @@ def test_another_number_is_a_miss():
     case = network_case(2, 1, {"push": {"size": 1, "discrete": False, "min": 0.0, "max": 1.0}})
     case.tensors["out/logits_all_positions"][0, 3, 2] += 1e-6
     assert not verify_case(case).passed
+
+
+@pytest.mark.parametrize(
+    ("atol", "passes"), [("2e-4 * max|out|", True), ("5e-5 * max|out|", False)]
+)
+def test_a_tolerance_may_be_a_share_of_the_largest_number(tmp_path, atol, passes):
+    values = json.loads((GOLDEN / "film.json").read_text()) | {"atol": atol, "rtol": 0}
+    (tmp_path / "film.json").write_text(json.dumps(values))
+    tensors = load_file(GOLDEN / "film.safetensors")
+    out = tensors["out/features_bhwc"]
+    out[0, 0, 0, 0] += 1e-4 * out.abs().max()
+    save_file(tensors, tmp_path / "film.safetensors")
+    report = verify_case(Fixture.load(tmp_path / "film.json"))
+    assert report.passed == passes
+    assert "max|b|" in report.rows[0].tolerance
 
 
 @pytest.fixture(scope="module")
