@@ -1,0 +1,244 @@
+"""HPT: sensors of one robot into tokens, a trunk that many robots share, actions out.
+
+Wang et al., "Scaling Proprioceptive-Visual Learning with Heterogeneous Pre-trained Transformers",
+2024 (arXiv 2409.20537); official code liruiw/HPT@549433f.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from surform.layers.arguments import record_arguments
+from surform.layers.checks import at_least, fraction, one_of
+from surform.robotics.action_unet import ActionUNet
+from surform.robotics.diffusion import Diffusion
+from surform.robotics.hpt_heads import DecoderHead, DiffusionHead, MLPHead
+from surform.robotics.hpt_stem import Stem, with_positions
+from surform.robotics.hpt_trunk import Trunk
+from surform.robotics.limits import Limits
+
+__all__ = ["HPT"]
+
+_POOLINGS = ("mean", "max", "last", "action_token", "none")
+# which pooling leaves what a head takes
+_FITTING = {
+    "mlp": _POOLINGS[:4],
+    "decoder": ("none",),
+    "diffusion": ("mean", "max", "last"),
+}
+_NO_HISTORY = "language"
+
+
+class HPT(nn.Module):
+    """Chunks of actions of one robot by a shared trunk.
+
+    Wang et al., 2024 (arXiv 2409.20537). Observations are a dict, in the robot's units: "state"
+    (b, time, width); images (b, time, views, tokens, width) as features of a fixed encoder;
+    "language" (b, 1, tokens, width). Share a trunk by giving one policy's `trunk` to another.
+
+    Args:
+        action_dim: numbers in an action.
+        action_horizon: actions in a chunk.
+        features: width of each modality's features, in the order of their tokens.
+        tokens: how many tokens each modality becomes; one number, or one for each.
+        dim: width of the trunk; depth, heads: of its blocks.
+        drop_path: share of the samples that skip the last block in training.
+        observation_horizon: how many of the last observations are seen.
+        random_horizon: in training, see fewer of them at random.
+        pooling: "mean", "max" or "last" of the trunk's tokens; "action_token": one learned
+            token for each action; "none": all tokens, for the decoder.
+        stem_hidden: widths of the stems' maps; stem_heads, stem_head_dim, stem_dropout: of the
+            learned queries' attention, the decoder's too.
+        head: "mlp", "decoder" or "diffusion".
+        head_hidden, head_tanh, head_dropout, head_norm: of the "mlp" head.
+        unet_channels, unet_kernel, unet_groups, unet_time_dim: of the "diffusion" head.
+        diffusion_steps: in training; sampling_steps: when acting, None: as many.
+    """
+
+    @record_arguments
+    def __init__(
+        self,
+        action_dim: int,
+        action_horizon: int,
+        features: Mapping[str, int],
+        tokens: int | Mapping[str, int] = 16,
+        dim: int = 128,
+        depth: int = 16,
+        heads: int = 8,
+        drop_path: float = 0.1,
+        observation_horizon: int = 4,
+        random_horizon: bool = True,
+        pooling: Literal["mean", "max", "last", "action_token", "none"] = "mean",
+        stem_hidden: Sequence[int] = (128,),
+        stem_heads: int = 8,
+        stem_head_dim: int = 64,
+        stem_dropout: float = 0.1,
+        head: Literal["mlp", "decoder", "diffusion"] = "mlp",
+        head_hidden: Sequence[int] = (256, 128),
+        head_tanh: bool = True,
+        head_dropout: float = 0.1,
+        head_norm: bool = True,
+        unet_channels: Sequence[int] = (64, 128),
+        unet_kernel: int = 3,
+        unet_groups: int = 8,
+        unet_time_dim: int = 64,
+        diffusion_steps: int = 100,
+        sampling_steps: int | None = None,
+    ) -> None:
+        super().__init__()
+        at_least(1, action_dim=action_dim, action_horizon=action_horizon)
+        at_least(1, observation_horizon=observation_horizon)
+        fraction(stem_dropout=stem_dropout)
+        one_of("pooling", pooling, _POOLINGS)
+        one_of("head", head, list(_FITTING))
+        if pooling not in _FITTING[head]:
+            raise ValueError(
+                f"pooling is {pooling!r}, but the head {head!r} takes {' or '.join(_FITTING[head])}"
+            )
+        counts = _counts(features, tokens)
+        self.action_dim, self.action_horizon, self.pooling = action_dim, action_horizon, pooling
+        self.observation_horizon, self.random_horizon = observation_horizon, random_horizon
+        attention = (stem_heads, stem_head_dim, stem_dropout)
+        self.stems = nn.ModuleDict(
+            {n: Stem(w, counts[n], dim, stem_hidden, *attention) for n, w in features.items()}
+        )
+        self.limits = nn.ModuleDict({"action": Limits(action_dim)})
+        if "state" in features:
+            self.limits["state"] = Limits(features["state"])
+        self.trunk = Trunk(dim, depth, heads, drop_path)
+        self.action_tokens: nn.Parameter | None = None
+        if pooling == "action_token":
+            self.action_tokens = nn.Parameter(torch.randn(action_horizon, dim) * 0.02)
+        self.head: MLPHead | DecoderHead | DiffusionHead
+        if head == "mlp":
+            out = action_dim * (1 if pooling == "action_token" else action_horizon)
+            self.head = MLPHead(dim, out, head_hidden, head_tanh, head_dropout, head_norm)
+        elif head == "decoder":
+            self.head = DecoderHead(dim, action_dim, action_horizon, *attention)
+        else:
+            net = ActionUNet(
+                action_dim, dim, unet_channels, unet_kernel, unet_groups, unet_time_dim
+            )
+            steps = diffusion_steps if sampling_steps is None else sampling_steps
+            shape = (action_horizon, action_dim)
+            self.head = DiffusionHead(net, Diffusion(diffusion_steps), shape, steps)
+
+    def forward(
+        self, observation: Mapping[str, Tensor], start: Float[Tensor, "b t a"] | None = None
+    ) -> Float[Tensor, "b t a"]:
+        """A chunk of actions in the robot's units; `start`: noise of the diffusion head.
+
+        Raises:
+            ValueError: a modality is missing or of another shape.
+        """
+        features = self.encode(observation)
+        if isinstance(self.head, DiffusionHead):
+            found = self.head(features, start)
+        else:
+            found = self.head(features)
+        return self.limits["action"].denormalize(  # type: ignore[operator]
+            found.reshape(len(found), self.action_horizon, self.action_dim)
+        )
+
+    def loss(
+        self,
+        observation: Mapping[str, Tensor],
+        actions: Float[Tensor, "b t a"],
+        **drawn: Float[Tensor, "b t a"] | Int[Tensor, " b"],
+    ) -> Float[Tensor, ""]:
+        """The head's error of actions in the robot's units; `noise`, `time` for diffusion.
+
+        Raises:
+            ValueError: as `forward`; actions of another shape.
+        """
+        if actions.ndim != 3 or actions.shape[1:] != (self.action_horizon, self.action_dim):
+            raise ValueError(
+                f"actions have shape {tuple(actions.shape)}, but must be (batch, "
+                f"{self.action_horizon}, {self.action_dim})"
+            )
+        target = self.limits["action"].normalize(actions)  # type: ignore[operator]
+        return self.head.loss(self.encode(observation), target, **drawn)
+
+    def encode(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "b *n d"]:
+        """The trunk's features, pooled."""
+        parts = [stem(self._seen(observation, name)) for name, stem in self.stems.items()]
+        if self.action_tokens is not None:
+            parts.append(self.action_tokens.expand(len(parts[0]), -1, -1))
+        return self._pooled(self.trunk(with_positions(torch.cat(parts, 1))))
+
+    def start(self, batch: int = 1) -> dict[str, Tensor]:
+        """The memory before the first step: nothing seen yet."""
+        return {}
+
+    @torch.no_grad()
+    def act(
+        self, observation: Mapping[str, Tensor], memory: Mapping[str, Tensor]
+    ) -> tuple[Float[Tensor, "b t a"], dict[str, Tensor]]:
+        """The next chunk of actions, and the last observations; the first is repeated while alone.
+
+        Args:
+            observation: the newest of each modality, without the axis of time.
+            memory: of `start`, or of the step before.
+        """
+        seen: dict[str, Tensor] = {}
+        for name in self.stems:
+            if name not in observation:
+                continue  # `_seen` says so
+            now = observation[name][:, None]
+            if not name.startswith(_NO_HISTORY):
+                times = (self.observation_horizon, *[-1] * (now.ndim - 2))
+                before = memory.get(name, now.expand(-1, *times))
+                now = torch.cat((before[:, 1:], now), 1)
+            seen[name] = now
+        return self(seen), seen
+
+    def _seen(self, observation: Mapping[str, Tensor], name: str) -> Tensor:
+        """The modality's features: checked, normalised, fewer of them at random in training."""
+        if name not in observation:
+            there = ", ".join(sorted(observation)) or "nothing"
+            raise ValueError(f"the observation lacks {name}; it has {there}")
+        x, width = observation[name], int(self.stems[name].width)  # type: ignore[arg-type]
+        if x.ndim < 3 or x.shape[-1] != width or not x[0].numel():
+            raise ValueError(
+                f"{name} has shape {tuple(x.shape)}, but must be (batch, time, ..., {width})"
+            )
+        if self.training and self.random_horizon and not name.startswith(_NO_HISTORY):
+            x = x[:, -int(torch.randint(1, x.shape[1] + 1, ())) :]
+        return self.limits["state"].normalize(x) if name == "state" else x  # type: ignore[operator]
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        if self.pooling == "mean":
+            return x.mean(1)
+        if self.pooling == "max":
+            return x.amax(1)
+        if self.pooling == "last":
+            return x[:, -1]
+        return x[:, -self.action_horizon :] if self.pooling == "action_token" else x
+
+    def share_trunk(self, trunk: nn.Module) -> None:
+        """Use the trunk of another policy, or one that was read from a file.
+
+        Raises:
+            ValueError: of another size.
+        """
+        own, other = self.trunk.state_dict(), trunk.state_dict()
+        if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items()}:
+            raise ValueError("the trunk has another dim or depth than this policy's")
+        self.trunk = trunk  # type: ignore[assignment]
+
+
+def _counts(features: Mapping[str, int], tokens: Any) -> dict[str, int]:
+    if not features:
+        raise ValueError("features is empty, but must name at least one modality")
+    if isinstance(tokens, int):
+        return dict.fromkeys(features, tokens)
+    if set(tokens) != set(features):
+        raise ValueError(
+            f"tokens names {', '.join(tokens)}, but features names {', '.join(features)}"
+        )
+    return dict(tokens)
