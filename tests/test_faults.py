@@ -179,6 +179,12 @@ PROMISED = {
     "observation without its camera": (
         "robotics/test_rt1.py::test_an_observation_that_lacks_its_camera"
     ),
+    "actions beyond their limits": "robotics/test_dit_policy.py::test_actions_that_are_refused",
+    "camera or state that is missing": (
+        "robotics/test_dit_policy.py::test_observations_that_are_refused"
+    ),
+    "modality that is missing": "robotics/test_hpt.py::test_observations_that_are_refused",
+    "file without a trunk": "hub/test_official_hpt.py::test_files_without_a_trunk",
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),

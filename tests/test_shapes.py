@@ -32,6 +32,8 @@ PATHS = (
     "hub/test_official_cct.py",
     "hub/test_official_vitpose.py",
     "hub/test_official_equiformer_v2.py",
+    "hub/test_official_dit_policy.py",
+    "hub/test_official_hpt.py",
     "hub/test_official_rt1.py",
 )
 

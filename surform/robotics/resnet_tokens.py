@@ -6,6 +6,7 @@ He et al., "Deep Residual Learning for Image Recognition", 2016 (arXiv 1512.0338
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from surform.layers.checks import at_least, one_of
 from surform.registry import import_object
+from surform.robotics.film import FilmMaps, Modulate
 
 __all__ = ["SIZES", "PatchTokens", "ResNetTokens"]
 
@@ -55,12 +57,11 @@ class ResNetTokens(nn.Module):
             norm_layer=partial(_group_norm, groups=groups),
         )
         self.width = int(self.net.num_features)
-        self.film: nn.ModuleList | None = None
+        self.film: FilmMaps | None = None
+        self.modulate = Modulate()
         if language_dim is not None:
             at_least(1, language_dim=language_dim)
-            self.film = nn.ModuleList(
-                _zeros(nn.Linear(language_dim, 2 * _channels(block))) for block in self._blocks()
-            )
+            self.film = FilmMaps(language_dim, [_channels(block) for block in self._blocks()])
 
     def forward(
         self, images: Float[Tensor, "b c h w"], language: Float[Tensor, "b l"] | None = None
@@ -73,11 +74,12 @@ class ResNetTokens(nn.Module):
             )
         net = self.net
         x = net.maxpool(net.act1(net.bn1(net.conv1(images))))
-        for number, block in enumerate(self._blocks()):
+        parts: Sequence[Tensor | None] = [None] * len(self._blocks())
+        if self.film is not None and language is not None:
+            parts = self.film.parts(self.film(language))
+        for block, part in zip(self._blocks(), parts, strict=True):
             x = block(x)
-            if self.film is not None and language is not None:
-                scale, shift = self.film[number](language)[..., None, None].chunk(2, 1)
-                x = x + x * scale + shift
+            x = x if part is None else self.modulate(x, part)
         x = x.flatten(2).transpose(1, 2)
         return x.mean(1, keepdim=True) if self.average_pool else x
 
@@ -119,9 +121,3 @@ def _channels(block: nn.Module) -> int:
     """Channels that a block of timm's ResNets gives."""
     last = "conv3" if hasattr(block, "conv3") else "conv2"
     return int(getattr(block, last).out_channels)
-
-
-def _zeros(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -135,8 +135,7 @@ def test_instructions_act_through_film():
     images, told = torch.randn(1, 3, 32, 32), torch.randn(1, 7)
     assert net.width == 2048
     torch.testing.assert_close(net(images, told), plain(images))  # it begins without effect
-    for film in net.film:
-        nn.init.normal_(film.weight, std=0.1)
+    nn.init.normal_(net.film.weight, std=0.1)
     assert not torch.allclose(net(images, told), net(images, told + 1))
     torch.testing.assert_close(net(images, torch.zeros(1, 7)), plain(images))
 
