@@ -110,9 +110,9 @@ class _Figure:
         yaw = generator.uniform(-turn, turn) * (0.5 if generator.random() < 0.5 else 1.0)
         lean = np.radians(generator.normal(0, 6 if generator.random() < 0.9 else 60))
         cos, sin = np.cos(yaw), np.sin(yaw)
-        turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+        turned = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
         cos, sin = np.cos(lean), np.sin(lean)
-        return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ turn
+        return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ turned
 
     def seen(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the body in metres before the camera: x right, y down, z away."""
