@@ -19,10 +19,12 @@ def fragments(atoms: Atoms) -> int:
     2832), across periodic boundaries, too.
     """
     import numpy as np
-    from ase.neighborlist import natural_cutoffs, neighbor_list
+    from ase.data import covalent_radii
+    from ase.neighborlist import neighbor_list
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    source, target = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=_STRETCHED))
+    reach = _STRETCHED * covalent_radii[atoms.numbers]
+    source, target = neighbor_list("ij", atoms, reach)
     bonds = coo_array((np.ones(len(source)), (source, target)), shape=(len(atoms), len(atoms)))
     return int(connected_components(bonds, directed=False)[0])
