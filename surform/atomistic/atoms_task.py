@@ -31,7 +31,6 @@ from surform.training.task import Task
 
 __all__ = ["AtomsTask"]
 
-_SHOWN = 100  # structures in the report
 _NORMALIZED = ("energy_mean", "energy_std", "forces_std", "stress_isotropic_mean")
 _NORMALIZED += ("stress_isotropic_std", "stress_anisotropic_std")
 
@@ -63,6 +62,7 @@ class AtomsTask(Task):
     """
 
     predicts: ClassVar[Literal["windows", "files"]] = "files"
+    shown: ClassVar[int | None] = 100
     own_metrics: ClassVar[tuple[str, ...]] = (*ENERGY, *FORCES, *STRESS)
     ema_warm: ClassVar[bool] = True
     surrogate: Potential
@@ -252,12 +252,6 @@ class AtomsTask(Task):
         return {f"{name}_loss": values[known] for name, (values, known) in terms.items()}
 
     # -- report ----------------------------------------------------------------------------
-
-    def showcase(self, loader: Any) -> AtomsBatch:
-        """Structures from the whole split."""
-        samples = loader.dataset
-        count = min(_SHOWN, len(samples))
-        return samples[torch.linspace(0, len(samples) - 1, count).round().long().tolist()]
 
     def report_sections(
         self, batch: AtomsBatch, prediction: AtomsPrediction, labels: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -31,9 +32,15 @@ def environment() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "command": " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "command": shlex.join([_program(), *sys.argv[1:]]),
     }
     return found
+
+
+def _program() -> str:
+    """What was started; `surform` where Python itself was, by -m or -c."""
+    name = os.path.basename(sys.argv[0])
+    return "surform" if name in ("-c", "-m", "__main__.py") else name
 
 
 def peak_memory() -> dict[str, float]:

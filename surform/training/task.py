@@ -63,6 +63,9 @@ class Task(LightningModule):
     # Whether the average of the weights looks back less at first; see `ExponentialAverage`.
     ema_warm: ClassVar[bool] = False
 
+    # Samples in the report, spread over the validation split; None: those of its first batch.
+    shown: ClassVar[int | None] = None
+
     # Figures that `split_figures` gives, beside the metrics of single samples.
     own_metrics: ClassVar[tuple[str, ...]] = ()
 
@@ -138,8 +141,12 @@ class Task(LightningModule):
         return Evaluation(self.protocol)
 
     def showcase(self, loader: Any) -> Any:
-        """The batch that the report shows, taken from the validation split."""
-        return next(iter(loader))
+        """The batch that the report shows: `shown` samples from the whole validation split."""
+        if self.shown is None:
+            return next(iter(loader))
+        samples = loader.dataset
+        count = min(self.shown, len(samples))
+        return samples[torch.linspace(0, len(samples) - 1, count).round().long().tolist()]
 
     def report_sections(
         self, batch: Any, prediction: Prediction, labels: dict[str, Any]

@@ -36,8 +36,6 @@ from surform.vision.pose_teaching import teach, token_only
 
 __all__ = ["PoseTask"]
 
-_SHOWN = 12  # crops in the report
-
 
 class PoseTask(Task):
     """Train a network that finds joints in crops of persons or animals.
@@ -68,6 +66,7 @@ class PoseTask(Task):
     """
 
     predicts: ClassVar[Literal["windows", "files"]] = "files"
+    shown: ClassVar[int | None] = 12
     own_metrics: ClassVar[tuple[str, ...]] = FIGURES
     surrogate: PoseEstimator
 
@@ -277,12 +276,6 @@ class PoseTask(Task):
         return len(getattr(loaders, "dataset", ()))
 
     # -- report ----------------------------------------------------------------------------
-
-    def showcase(self, loader: Any) -> PoseBatch:
-        """Crops from the whole split."""
-        samples = loader.dataset
-        count = min(_SHOWN, len(samples))
-        return samples[torch.linspace(0, len(samples) - 1, count).round().long().tolist()]
 
     def report_sections(
         self, batch: PoseBatch, prediction: Prediction, labels: dict[str, Any]

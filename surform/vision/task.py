@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
@@ -25,7 +24,6 @@ __all__ = ["ClassificationTask"]
 
 _METRICS = ("top1", "top5")
 _CONFUSION = 100  # classes; a matrix of more is neither kept nor drawn
-_SHOWN = 16  # images in the report
 
 
 class ClassificationTask(Task):
@@ -54,6 +52,7 @@ class ClassificationTask(Task):
     """
 
     predicts: ClassVar[Literal["windows", "files"]] = "files"
+    shown: ClassVar[int | None] = 16
     surrogate: ImageClassifier
 
     def __init__(
@@ -134,12 +133,6 @@ class ClassificationTask(Task):
             return {"class_share": truth, "class_found": truth * right}
         answer = nn.functional.one_hot(found, count).float()
         return {"confusion": truth.unsqueeze(2) * answer.unsqueeze(1)}
-
-    def showcase(self, loader: Any) -> ImageBatch:
-        """Images from the whole split."""
-        samples = loader.dataset
-        count = min(_SHOWN, len(samples))
-        return samples[torch.linspace(0, len(samples) - 1, count).round().long().tolist()]
 
     def report_sections(
         self, batch: ImageBatch, prediction: Prediction, labels: dict[str, Any]
