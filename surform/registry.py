@@ -49,6 +49,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "hpt": "surform.robotics.hpt:HPT",
         "resnet_tokens": "surform.robotics.resnet_tokens:ResNetTokens",
         "rt1": "surform.robotics.rt1:RT1",
+        "bc_mlp": "surform.robotics.bc_mlp:BCMLP",
+        "unet_policy": "surform.robotics.unet_policy:UNetPolicy",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -70,6 +72,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "images": "surform.vision.task:ClassificationTask",
         "pose": "surform.vision.pose_task:PoseTask",
         "atoms": "surform.atomistic.atoms_task:AtomsTask",
+        "policy": "surform.robotics.policy_task:PolicyTask",
     },
     # LightningDataModules
     "data": {
@@ -79,6 +82,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "images": "surform.data.images_module:ImagesData",
         "pose": "surform.data.pose_module:PoseData",
         "atoms": "surform.data.atoms_module:AtomsData",
+        "demonstrations": "surform.data.demonstrations_module:DemonstrationsData",
     },
     # official code bases whose checkpoints and golden fixtures we read
     "official": {

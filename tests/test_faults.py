@@ -185,6 +185,33 @@ PROMISED = {
     ),
     "modality that is missing": "robotics/test_hpt.py::test_observations_that_are_refused",
     "file without a trunk": "hub/test_official_hpt.py::test_files_without_a_trunk",
+    "episodes that are not alike": (
+        "data/test_demonstrations_faults.py::test_episodes_that_are_not_alike"
+    ),
+    "demonstrated numbers that are not finite": (
+        "data/test_demonstrations_faults.py::test_numbers_that_are_not_finite"
+    ),
+    "actions beyond the limits that are given": (
+        "data/test_demonstrations_faults.py::test_options_that_do_not_fit_the_data"
+    ),
+    "video that cannot be decoded, or lacks frames": (
+        "data/test_demonstrations_faults.py::test_lerobots_videos"
+    ),
+    "data set of another version of LeRobot": (
+        "data/test_demonstrations_faults.py::test_lerobots_info"
+    ),
+    "recording that fails": (
+        "data/test_demonstrations_write.py::test_a_failed_recording_leaves_nothing"
+    ),
+    "observation that a policy was not trained on": (
+        "robotics/test_policy.py::test_observations_that_do_not_fit"
+    ),
+    "network that asks for what the data do not give": (
+        "robotics/test_policy.py::test_networks_that_ask_for_what_the_data_do_not_give"
+    ),
+    "policy without statistics": (
+        "robotics/test_policy.py::test_a_policy_without_statistics_does_not_act"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from surform.bench.raw_chunks import read_raw
 from surform.data.blocks import plan_blocks
+from surform.data.demonstrations_samples import DemonstrationSamples
 from surform.data.points_samples import PointSamples
 from surform.data.pose_samples import PoseSamples
 from surform.data.source import FieldSource
@@ -89,6 +90,12 @@ def where_time_goes(data: Any, batches: int) -> dict[str, float]:
             "reading and decoding": 1000 * spent / count,
             "cropping and collating": 1000 * (total - spent) / count,
         }
+    elif isinstance(windows, DemonstrationSamples) and windows.reads_files:
+        count, total, spent, _ = _watched(loader, windows.recorded.source, "read", batches)
+        return {
+            "reading": 1000 * spent / count,
+            "windows and collating": 1000 * (total - spent) / count,
+        }
     elif isinstance(store, FileStore):
         source = store.source
         count, total, spent, calls = _watched(loader, source, "read_many", batches)
@@ -137,9 +144,12 @@ def _seconds(run: Callable[[], object]) -> float:
 
 def uses_workers(data: Any) -> bool:
     """Whether samples are worth making in other processes: images are varied there, neighbours of
-    atoms searched.
+    atoms searched, windows of demonstrations read.
     """
-    return any(hasattr(data.train_dataloader().dataset, name) for name in ("variation", "graph"))
+    windows = data.train_dataloader().dataset
+    if isinstance(windows, DemonstrationSamples):
+        return windows.reads_files
+    return any(hasattr(windows, name) for name in ("variation", "graph"))
 
 
 def chunk_gain(data: Any) -> str:

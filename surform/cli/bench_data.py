@@ -11,6 +11,7 @@ __all__ = ["run"]
 
 _SECONDS = 10.0  # of each measurement, at most
 _CUTOFF = 5.0  # [Å], of structures of atoms without a recipe
+_CHUNK = 16  # actions, of demonstrations without a recipe
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,8 +92,11 @@ def _of_net(config: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _of_path(path: str, workers: int) -> Any:
-    """Poses, atoms, samples on meshes, or all fields on one grid, in and out in short windows."""
+    """Demonstrations, poses, atoms, samples on meshes, or all fields on one grid, in and out in
+    short windows.
+    """
     from surform.data.atoms_files import holds_structures
+    from surform.data.demonstrations_files import holds_demonstrations, open_demonstrations
     from surform.data.fields import expand_paths, open_fields
     from surform.data.fields_module import FieldsData
     from surform.data.points_files import holds_points
@@ -100,6 +104,12 @@ def _of_path(path: str, workers: int) -> Any:
     from surform.data.pose_open import holds_poses
 
     streamed: dict[str, Any] = {"workers": workers, "cache": "files", "split": {"train": 1.0}}
+    if holds_demonstrations(path):
+        from surform.data.demonstrations_module import DemonstrationsData
+
+        columns = open_demonstrations(path).about.columns
+        cameras = [name for name, column in columns.items() if column.kind == "image"]
+        return DemonstrationsData(path, cameras=cameras, chunk=_CHUNK, **streamed)
     if holds_poses(path):
         from surform.data.pose_module import PoseData
 

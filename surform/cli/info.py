@@ -88,10 +88,15 @@ def run(args: argparse.Namespace) -> int:
     elif Path(args.name).exists() or "://" in args.name or args.name == "digits":
         from surform.cli.info_images import is_images, show_images
         from surform.data.atoms_files import holds_structures
+        from surform.data.demonstrations_files import holds_demonstrations
         from surform.data.points_files import holds_points
         from surform.data.pose_open import holds_poses
 
-        if holds_poses(args.name):
+        if holds_demonstrations(args.name):
+            from surform.cli.info_demonstrations import show_demonstrations
+
+            show_demonstrations(console, args.name)
+        elif holds_poses(args.name):
             from surform.cli.info_poses import show_poses
 
             show_poses(console, args.name)

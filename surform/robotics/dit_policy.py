@@ -7,23 +7,26 @@ official code SudeepDasari/dit-policy@ba22ee3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
+from surform.layers.checks import at_least
 from surform.robotics.diffusion import Diffusion
 from surform.robotics.dit_noise_net import DiTNoiseNet
+from surform.robotics.frame_history import FrameHistory
 from surform.robotics.observation_tokens import Observation, ObservationTokens
+from surform.robotics.policy_net import Window
 
 __all__ = ["DiTPolicy", "masked_chunk_loss"]
 
 Memory = dict[str, Tensor]  # frames of every camera, (b, frames, 3, h, w); empty at the start
 
 
-class DiTPolicy(nn.Module):
+class DiTPolicy(FrameHistory, nn.Module):
     """Chunks of actions from images, state and an instruction, by denoising diffusion.
 
     Dasari et al., "The Ingredients for Robotic Diffusion Transformers", 2024 (arXiv 2410.10088).
@@ -44,7 +47,9 @@ class DiTPolicy(nn.Module):
         state_dim: numbers in the state; None: the policy does not see it.
         state_as: "token" (the last one), or "pad" (beside the features of every image token).
         state_dropout: of the state's numbers.
-        language_dim: width of the instruction's embedding (FiLM in the ResNets); None: not told.
+        state_frames: states that are seen, side by side.
+        language_dim: width of the instruction's embedding; None: not told.
+        language_as: "film" in the ResNets, or a "token", the last one.
         token_norm: of the tokens: "none", "layer", "batch".
         token_dropout: of the tokens.
         dim: width of the tokens; features of another width are mapped to it.
@@ -56,6 +61,9 @@ class DiTPolicy(nn.Module):
         diffusion_steps: in training.
         sampling_steps: when acting.
     """
+
+    images: ClassVar[Literal["floats", "bytes"]] = "floats"
+    in_units: ClassVar[bool] = False
 
     @record_arguments
     def __init__(
@@ -73,7 +81,9 @@ class DiTPolicy(nn.Module):
         state_dim: int | None = None,
         state_as: Literal["token", "pad"] = "token",
         state_dropout: float = 0.2,
+        state_frames: int = 1,
         language_dim: int | None = None,
+        language_as: Literal["film", "token"] = "film",
         token_norm: Literal["none", "layer", "batch"] = "none",
         token_dropout: float = 0.0,
         dim: int = 512,
@@ -89,7 +99,10 @@ class DiTPolicy(nn.Module):
         super().__init__()
         self.diffusion, self.sampling_steps = Diffusion(diffusion_steps), sampling_steps
         self.diffusion.times(sampling_steps)  # says what is wrong with their number
-        self.frames, self.cameras = frames, tuple(cameras)
+        at_least(1, state_frames=state_frames)
+        self.action_dim, self.chunk = action_dim, chunk
+        self.frames, self.cameras, self.state_frames = frames, tuple(cameras), state_frames
+        self.state_dim, self.language_dim = state_dim, language_dim
         self.tokens = ObservationTokens(
             dim,
             cameras,
@@ -100,10 +113,11 @@ class DiTPolicy(nn.Module):
             feature_dim=feature_dim,
             patch_size=patch_size,
             average_pool=average_pool,
-            state_dim=state_dim,
+            state_dim=None if state_dim is None else state_dim * state_frames,
             state_as=state_as,
             state_dropout=state_dropout,
             language_dim=language_dim,
+            language_as=language_as,
             norm=token_norm,
             dropout=token_dropout,
         )
@@ -167,30 +181,26 @@ class DiTPolicy(nn.Module):
             return net.sample(tokens, drawn, self.diffusion, steps)
         return net.sample(tokens, start, self.diffusion, steps)
 
-    def start(self, batch: int = 1) -> Memory:
-        """The memory before the first step: no frame yet."""
-        return {}
+    def learn(self, window: Window) -> Float[Tensor, ""]:
+        """The loss of a window of normalised observations and actions."""
+        return self.loss(self.at_once(window.observation), window.actions, window.mask)
+
+    def answer(self, window: Window) -> Float[Tensor, "b c a"]:
+        """Chunks of actions in [-1, 1]."""
+        return self.sample(self.at_once(window.observation))
 
     @torch.no_grad()
     def act(
         self, observation: Observation, memory: Memory
     ) -> tuple[Float[Tensor, "b c a"], Memory]:
-        """The next chunk of actions, and the last frames; the first is repeated where it is alone.
+        """The next chunk of actions, and the last frames and states; the first one is repeated.
 
         Args:
             observation: cameras (b, 3, h, w), the newest frame; state and language as `forward`.
             memory: of `start`, or of the step before.
         """
-        if self.frames == 1:
-            return self.sample(observation), memory
-        seen: Memory = {}
-        for camera in self.cameras:
-            if camera not in observation:
-                continue  # `sample` says so
-            frame = observation[camera][:, None]
-            before = memory.get(camera, frame.expand(-1, self.frames, -1, -1, -1))
-            seen[camera] = torch.cat((before[:, 1:], frame), 1)
-        return self.sample({**observation, **seen}), seen
+        memory = self.observe(observation, memory)
+        return self.sample(self.at_once({**observation, **memory})), memory
 
 
 def masked_chunk_loss(

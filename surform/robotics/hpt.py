@@ -7,10 +7,10 @@ Wang et al., "Scaling Proprioceptive-Visual Learning with Heterogeneous Pre-trai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
@@ -21,6 +21,7 @@ from surform.robotics.hpt_heads import DecoderHead, DiffusionHead, MLPHead
 from surform.robotics.hpt_stem import Stem, with_positions
 from surform.robotics.hpt_trunk import Trunk
 from surform.robotics.limits import Limits
+from surform.robotics.policy_net import Window, remembered
 
 __all__ = ["HPT"]
 
@@ -59,6 +60,9 @@ class HPT(nn.Module):
         unet_channels, unet_kernel, unet_groups, unet_time_dim: of the "diffusion" head.
         diffusion_steps: in training; sampling_steps: when acting, None: as many.
     """
+
+    images: ClassVar[Literal["floats", "bytes"]] = "floats"
+    in_units: ClassVar[bool] = True
 
     @record_arguments
     def __init__(
@@ -149,9 +153,13 @@ class HPT(nn.Module):
         self,
         observation: Mapping[str, Tensor],
         actions: Float[Tensor, "b t a"],
+        mask: Bool[Tensor, "b t"] | None = None,
         **drawn: Float[Tensor, "b t a"] | Int[Tensor, " b"],
     ) -> Float[Tensor, ""]:
         """The head's error of actions in the robot's units; `noise`, `time` for diffusion.
+
+        Args:
+            mask: True = an action that counts; None: all do.
 
         Raises:
             ValueError: as `forward`; actions of another shape.
@@ -162,7 +170,7 @@ class HPT(nn.Module):
                 f"{self.action_horizon}, {self.action_dim})"
             )
         target = self.limits["action"].normalize(actions)  # type: ignore[operator]
-        return self.head.loss(self.encode(observation), target, **drawn)
+        return self.head.loss(self.encode(observation), target, mask, **drawn)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "b *n d"]:
         """The trunk's features, pooled."""
@@ -175,6 +183,57 @@ class HPT(nn.Module):
         """The memory before the first step: nothing seen yet."""
         return {}
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """What it observes."""
+        return tuple(self.stems)
+
+    @property
+    def chunk(self) -> int:
+        """Actions in a chunk."""
+        return self.action_horizon
+
+    @property
+    def history(self) -> int:
+        """Observations that it sees."""
+        return self.observation_horizon
+
+    def fit_limits(self, action: Tensor, state: Tensor) -> None:
+        """Take the limits of actions, (n, action_dim), and of states in the robot's units."""
+        self.limits["action"].fit(action)  # type: ignore[operator]
+        if "state" in self.limits:
+            self.limits["state"].fit(state)  # type: ignore[operator]
+
+    def learn(self, window: Window) -> Float[Tensor, ""]:
+        """The loss of a window in the robot's units."""
+        return self.loss(self._windowed(window), window.actions, window.mask)
+
+    def answer(self, window: Window) -> Float[Tensor, "b t a"]:
+        """Chunks of actions in the robot's units."""
+        return self(self._windowed(window))
+
+    def _windowed(self, window: Window) -> dict[str, Tensor]:
+        seen = window.observation
+        return {
+            name: seen[name][:, None]
+            if name.startswith(_NO_HISTORY)
+            else seen[name][:, -self.observation_horizon :]
+            for name in self.stems
+            if name in seen  # `_seen` says what lacks
+        }
+
+    def observe(
+        self, observation: Mapping[str, Tensor], memory: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The memory after a step: the last observations, the first repeated while alone."""
+        return {
+            name: observation[name][:, None]
+            if name.startswith(_NO_HISTORY)
+            else remembered(memory.get(name), observation[name], self.observation_horizon)
+            for name in self.stems
+            if name in observation  # `_seen` says what lacks
+        }
+
     @torch.no_grad()
     def act(
         self, observation: Mapping[str, Tensor], memory: Mapping[str, Tensor]
@@ -185,16 +244,7 @@ class HPT(nn.Module):
             observation: the newest of each modality, without the axis of time.
             memory: of `start`, or of the step before.
         """
-        seen: dict[str, Tensor] = {}
-        for name in self.stems:
-            if name not in observation:
-                continue  # `_seen` says so
-            now = observation[name][:, None]
-            if not name.startswith(_NO_HISTORY):
-                times = (self.observation_horizon, *[-1] * (now.ndim - 2))
-                before = memory.get(name, now.expand(-1, *times))
-                now = torch.cat((before[:, 1:], now), 1)
-            seen[name] = now
+        seen = self.observe(observation, memory)
         return self(seen), seen
 
     def _seen(self, observation: Mapping[str, Tensor], name: str) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from surform.layers.checks import at_least, fraction
@@ -19,6 +19,8 @@ from surform.robotics.diffusion import Diffusion
 from surform.robotics.hpt_stem import Queries
 
 __all__ = ["DecoderHead", "DiffusionHead", "MLPHead"]
+
+Mask = Bool[Tensor, "b t"] | None
 
 _BETA = 0.05  # below it, errors count squared
 
@@ -46,9 +48,11 @@ class MLPHead(nn.Module):
     def forward(self, features: Float[Tensor, "*b d"]) -> Float[Tensor, "*b o"]:
         return self.net(features)
 
-    def loss(self, features: Tensor, target: Float[Tensor, "b t a"]) -> Float[Tensor, ""]:
-        """Smooth L1 of normalised actions."""
-        return chunk_error(self(features), target)
+    def loss(
+        self, features: Tensor, target: Float[Tensor, "b t a"], mask: Mask = None
+    ) -> Float[Tensor, ""]:
+        """Smooth L1 of normalised actions that count."""
+        return chunk_error(self(features), target, mask)
 
 
 class DecoderHead(nn.Module):
@@ -65,9 +69,11 @@ class DecoderHead(nn.Module):
     def forward(self, features: Float[Tensor, "b n d"]) -> Float[Tensor, "b t a"]:
         return self.queries(self.context(features))
 
-    def loss(self, features: Tensor, target: Float[Tensor, "b t a"]) -> Float[Tensor, ""]:
-        """Smooth L1 of normalised actions."""
-        return chunk_error(self(features), target)
+    def loss(
+        self, features: Tensor, target: Float[Tensor, "b t a"], mask: Mask = None
+    ) -> Float[Tensor, ""]:
+        """Smooth L1 of normalised actions that count."""
+        return chunk_error(self(features), target, mask)
 
 
 class DiffusionHead(nn.Module):
@@ -95,6 +101,7 @@ class DiffusionHead(nn.Module):
         self,
         features: Float[Tensor, "b d"],
         target: Float[Tensor, "b t a"],
+        mask: Mask = None,
         noise: Float[Tensor, "b t a"] | None = None,
         time: Int[Tensor, " b"] | None = None,
     ) -> Float[Tensor, ""]:
@@ -103,9 +110,22 @@ class DiffusionHead(nn.Module):
         if time is None:
             time = torch.randint(self.diffusion.steps, (len(target),), device=target.device)
         noisy = self.diffusion.add_noise(target, noise, time)
-        return F.mse_loss(self.net(noisy, time, features), noise)
+        return _mean(F.mse_loss(self.net(noisy, time, features), noise, reduction="none"), mask)
 
 
-def chunk_error(found: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 over all numbers of all actions, whichever of them share an axis."""
-    return F.smooth_l1_loss(found.reshape(target.shape), target, beta=_BETA)
+def chunk_error(found: Tensor, target: Tensor, mask: Mask = None) -> Tensor:
+    """Smooth L1 over all numbers of the actions that count, whichever of them share an axis."""
+    found = found.reshape(target.shape)
+    return _mean(F.smooth_l1_loss(found, target, beta=_BETA, reduction="none"), mask)
+
+
+def _mean(errors: Tensor, mask: Mask) -> Tensor:
+    if mask is None:
+        return errors.mean()
+    if mask.dtype != torch.bool or mask.shape != errors.shape[:2]:
+        raise ValueError(
+            f"the mask is {mask.dtype} of shape {tuple(mask.shape)}, but must be bool (True = "
+            f"counts) of shape {tuple(errors.shape[:2])}"
+        )
+    weight = mask[..., None].to(errors.dtype)
+    return (errors * weight).sum() / (weight.sum() * errors.shape[-1]).clamp(min=1)

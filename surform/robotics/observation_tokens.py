@@ -25,7 +25,8 @@ _RESERVED = ("state", "language")
 
 
 class ObservationTokens(nn.Module):
-    """Observations by name -> (b, tokens, dim): camera after camera, frame after frame, then state.
+    """Observations by name -> (b, tokens, dim): camera after camera, frame after frame, then state,
+    then the instruction where it is a token.
 
     Args: as for `DiTPolicy`.
     """
@@ -46,6 +47,7 @@ class ObservationTokens(nn.Module):
         state_as: Literal["token", "pad"],
         state_dropout: float,
         language_dim: int | None,
+        language_as: Literal["film", "token"] = "film",
         norm: Literal["none", "layer", "batch"],
         dropout: float,
     ) -> None:
@@ -55,7 +57,9 @@ class ObservationTokens(nn.Module):
         one_of("state_as", state_as, ["token", "pad"])
         one_of("token_norm", norm, ["none", "layer", "batch"])
         fraction(state_dropout=state_dropout, token_dropout=dropout)
-        _check_sources(cameras, state_dim, state_as, features, language_dim)
+        one_of("language_as", language_as, ["film", "token"])
+        told_by_film = language_dim if language_as == "film" else None
+        _check_sources(cameras, state_dim, state_as, features, told_by_film)
         self.cameras, self.frames, self.early_fusion = tuple(cameras), frames, early_fusion
         self.state_dim, self.state_as, self.language_dim = state_dim, state_as, language_dim
         channels = 3 * frames if early_fusion else 3
@@ -64,7 +68,7 @@ class ObservationTokens(nn.Module):
             if features == "patches":
                 return PatchTokens(feature_dim or dim, patch_size, channels)
             size = int(features.removeprefix("resnet"))
-            return ResNetTokens(size, channels, 16, average_pool, language_dim)
+            return ResNetTokens(size, channels, 16, average_pool, told_by_film)
 
         count = min(1, len(cameras)) if shared_features else len(cameras)
         self.features = nn.ModuleList(extractor() for _ in range(count))
@@ -75,6 +79,10 @@ class ObservationTokens(nn.Module):
             self.state = nn.Linear(state_dim, width)
         elif state_dim is not None:
             width += state_dim
+        self.language: nn.Linear | None = None
+        if language_dim is not None and language_as == "token":
+            at_least(1, language_dim=language_dim)
+            self.language = nn.Linear(language_dim, dim)
         self.project: nn.Module = nn.Identity() if width == dim else nn.Linear(width, dim)
         self.norm: nn.Module = nn.Identity()
         if norm != "none":
@@ -93,7 +101,7 @@ class ObservationTokens(nn.Module):
             images = self._images(observation, camera)
             extractor = self.features[number % len(self.features)]
             told = None
-            if language is not None:
+            if language is not None and self.language is None:
                 told = language.repeat_interleave(images.shape[1], 0)
             tokens = extractor(images.flatten(0, 1), told)
             parts.append(tokens.reshape(len(images), -1, tokens.shape[-1]))
@@ -106,7 +114,10 @@ class ObservationTokens(nn.Module):
         if state is not None and self.state is None:
             beside = state[:, None].expand(-1, tokens.shape[1], -1)
             tokens = torch.cat((beside, tokens), -1)
-        return self.dropout(self._normed(self.project(tokens)))
+        tokens = self.project(tokens)
+        if language is not None and self.language is not None:
+            tokens = torch.cat((tokens, self.language(language)[:, None]), 1)
+        return self.dropout(self._normed(tokens))
 
     def _normed(self, tokens: Tensor) -> Tensor:
         if isinstance(self.norm, nn.BatchNorm1d):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least
-from surform.robotics.action_tokens import PUBLISHED_FIELDS, ActionTokens
+from surform.robotics.action_tokens import PUBLISHED_FIELDS, ActionTokens, action_loss
 from surform.robotics.action_transformer import ActionTransformer
 from surform.robotics.image_tokenizer import ImageTokenizer, random_crop
+from surform.robotics.policy_net import Window
 
 __all__ = ["RT1", "RT1Memory", "remember"]
 
@@ -63,6 +64,11 @@ class RT1(nn.Module):
         crop: images are moved at random in training (`random_crop`).
         crop_per_sample: each episode by an offset of its own; published: all of a batch alike.
     """
+
+    images: ClassVar[Literal["floats", "bytes"]] = "bytes"
+    in_units: ClassVar[bool] = False
+    takes: ClassVar[tuple[str, ...]] = ("image", "language")
+    chunk: ClassVar[int] = 1
 
     @record_arguments
     def __init__(
@@ -128,6 +134,37 @@ class RT1(nn.Module):
         tokens = self.tokenizer(images.flatten(0, 1), every)
         return self.transformer.action_logits(tokens.unflatten(0, images.shape[:2]))
 
+    @property
+    def action_dim(self) -> int:
+        """Numbers in an action."""
+        return self.actions.width
+
+    @property
+    def history(self) -> int:
+        """Frames that it sees."""
+        return self.transformer.frames
+
+    def learn(self, window: Window) -> Float[Tensor, ""]:
+        """The mean cross-entropy of the tokens of all steps of an episode in the window."""
+        images, done, real = _from_the_first(window, self.history)
+        loss = action_loss(
+            self(images, window.observation["language"]), self.actions.encode(done), last=~real
+        )
+        return loss.sum() / real.sum().clamp(min=1)
+
+    def answer(self, window: Window) -> Float[Tensor, "b 1 w"]:
+        """The action after the last frame."""
+        images, _, real = _from_the_first(window, self.history)
+        logits = self(images, window.observation["language"])
+        newest = logits[torch.arange(len(logits), device=logits.device), real.sum(1) - 1]
+        return self.actions.decode(newest.argmax(-1))[:, None]
+
+    @torch.no_grad()
+    def observe(self, observation: Mapping[str, Tensor], memory: RT1Memory) -> RT1Memory:
+        """The memory after a step at which no action is asked for; observations as for `act`."""
+        image, instruction = self._checked(observation, memory)
+        return self._remembering(image, instruction, memory)
+
     def start(self, batch: int = 1) -> RT1Memory:
         """The memory before the first step of so many episodes, which go side by side."""
         at_least(1, batch=batch)
@@ -153,14 +190,27 @@ class RT1(nn.Module):
         self, observation: Mapping[str, Tensor], memory: RT1Memory
     ) -> tuple[Float[Tensor, "b a v"], RT1Memory]:
         """Logits of the next action's tokens, and the memory after; as `act`."""
+        image, instruction = self._checked(observation, memory)
+        after = self._remembering(image, instruction, memory)
+        assert after.tokens is not None
+        return self.transformer.last(after.tokens), after
+
+    def _checked(
+        self, observation: Mapping[str, Tensor], memory: RT1Memory
+    ) -> tuple[Tensor, Tensor]:
+        """The image, and the instruction, which may also be called "language"."""
+        observation = {"instruction": observation.get("language"), **observation}  # type: ignore[dict-item]
         for name in ("image", "instruction"):
-            if name not in observation:
-                there = ", ".join(observation) or "nothing"
+            if observation.get(name) is None:
+                there = ", ".join(n for n in observation if observation[n] is not None) or "nothing"
                 raise ValueError(f"the observation lacks {name!r}; it has {there}")
         image, instruction = observation["image"], observation["instruction"]
         self._check(image, instruction, steps=False)
         if len(image) != memory.batch:
             raise ValueError(f"there are {len(image)} images for {memory.batch} episodes")
+        return image, instruction
+
+    def _remembering(self, image: Tensor, instruction: Tensor, memory: RT1Memory) -> RT1Memory:
         modulation = memory.modulation
         if (
             modulation is None
@@ -170,8 +220,7 @@ class RT1(nn.Module):
             modulation = self.tokenizer.modulation(instruction)
         new = self.tokenizer(image, modulation)
         tokens = remember(memory.tokens, new, self.transformer.frames)
-        after = RT1Memory(memory.batch, tokens, instruction, modulation)
-        return self.transformer.last(tokens), after
+        return RT1Memory(memory.batch, tokens, instruction, modulation)
 
     def folded(self) -> RT1:
         """A copy for evaluation that gives the same with batch norms folded into convolutions.
@@ -195,6 +244,20 @@ class RT1(nn.Module):
                 f"instructions have shape {tuple(instruction.shape)}, but must be (batch, "
                 f"instruction_dim) = ({len(images)}, {self.instruction_dim})"
             )
+
+
+def _from_the_first(window: Window, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, actions and which steps are real; those of an episode begin in the first slot.
+
+    So they do when the policy acts; what is behind the newest frame, no step sees.
+    """
+    images, seen = window.observation["image"][:, -frames:], window.seen[:, -frames:]
+    done = torch.cat((window.past, window.actions[:, :1]), 1)[:, -frames:]
+    count = seen.sum(1, keepdim=True)
+    slots = torch.arange(seen.shape[1], device=seen.device)
+    source = (slots + (seen.shape[1] - count)).clamp(max=seen.shape[1] - 1)
+    rows = torch.arange(len(seen), device=seen.device)[:, None]
+    return images[rows, source], done[rows, source], slots < count
 
 
 def remember(
