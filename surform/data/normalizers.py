@@ -70,14 +70,14 @@ class Normalizer(nn.Module):
         Args:
             columns: those of the statistics' last axis that `x` holds; None = all.
         """
-        self._require_statistics()
+        self.require_statistics()
         if columns is None:
             return (x - self.mean) / (self.std + self.eps)
         return (x - self.mean[..., columns]) / (self.std[..., columns] + self.eps)
 
     def denormalize(self, x: Tensor) -> Tensor:
         """`x * (std + eps) + mean`, in physical units."""
-        self._require_statistics()
+        self.require_statistics()
         return x * (self.std + self.eps) + self.mean
 
     forward = normalize
@@ -123,7 +123,8 @@ class Normalizer(nn.Module):
         )
         return cls(mean, std, _EPS[kind] if eps is None else eps)
 
-    def _require_statistics(self) -> None:
+    def require_statistics(self) -> None:
+        """ValueError until `fit` or `load_state_dict` gave it some."""
         if not self._ready:
             raise ValueError(
                 "this normalizer has no statistics: fit it on training data or load a saved model"

@@ -114,6 +114,7 @@ class Policy(Pretrained):
         Raises:
             ValueError: without statistics, or observations that lack or are of another shape.
         """
+        self.action.require_statistics()
         actions, memory = self.net.act(self.observed(observation), memory)  # type: ignore[operator]
         return self.action.denormalize(actions), memory
 
