@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from surform.data.atoms_files import open_atoms
     from surform.data.atoms_module import AtomsData
     from surform.data.batches import FieldBatch
+    from surform.data.demonstrations_batch import DemonstrationBatch
+    from surform.data.demonstrations_copy import copy_demonstrations
+    from surform.data.demonstrations_description import DemonstrationsDescription
+    from surform.data.demonstrations_files import open_demonstrations
+    from surform.data.demonstrations_module import DemonstrationsData
+    from surform.data.demonstrations_write import DemonstrationWriter
     from surform.data.description import FieldsDescription
     from surform.data.fields import open_fields
     from surform.data.fields_module import FieldsData
@@ -28,6 +34,10 @@ __all__ = [
     "AtomsBatch",
     "AtomsData",
     "AtomsDescription",
+    "DemonstrationBatch",
+    "DemonstrationWriter",
+    "DemonstrationsData",
+    "DemonstrationsDescription",
     "FieldBatch",
     "FieldsData",
     "FieldsDescription",
@@ -39,7 +49,9 @@ __all__ = [
     "SeriesBatch",
     "SeriesData",
     "SeriesDescription",
+    "copy_demonstrations",
     "open_atoms",
+    "open_demonstrations",
     "open_fields",
     "open_points",
     "write_points",
@@ -49,6 +61,10 @@ _HOMES = {
     "AtomsBatch": "atoms_batch",
     "AtomsData": "atoms_module",
     "AtomsDescription": "atoms_description",
+    "DemonstrationBatch": "demonstrations_batch",
+    "DemonstrationWriter": "demonstrations_write",
+    "DemonstrationsData": "demonstrations_module",
+    "DemonstrationsDescription": "demonstrations_description",
     "FieldBatch": "batches",
     "FieldsData": "fields_module",
     "FieldsDescription": "description",
@@ -60,7 +76,9 @@ _HOMES = {
     "SeriesBatch": "series_batch",
     "SeriesData": "series_module",
     "SeriesDescription": "series_description",
+    "copy_demonstrations": "demonstrations_copy",
     "open_atoms": "atoms_files",
+    "open_demonstrations": "demonstrations_files",
     "open_fields": "fields",
     "open_points": "points_files",
     "write_points": "points_write",

@@ -41,6 +41,7 @@ class BCMLP(nn.Module):
 
     images: ClassVar[Literal["floats", "bytes"]] = "floats"
     in_units: ClassVar[bool] = False
+    from_data: ClassVar[tuple[str, ...]] = ("language_dim",)  # told what the data tell
 
     @record_arguments
     def __init__(
