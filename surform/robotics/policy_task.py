@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from surform.data.demonstrations_batch import DemonstrationBatch
+from surform.layers.checks import at_least
 from surform.reports.page import Section
 from surform.robotics.policy import Policy
 from surform.robotics.policy_start import begin_with
+from surform.robotics.random_shift import random_shift
 from surform.training.parameter_groups import decay_groups
 from surform.training.prediction import Prediction
 from surform.training.schedules import Cosine, Schedule
@@ -54,6 +57,7 @@ class PolicyTask(Task):
             as far as they fit; for hpt also an official trunk.pth.
         freeze: hpt: how many of the trunk's blocks are not trained, counted from the first; -1:
             all.
+        shift: in training, images of each window are moved by up to so many pixels.
     """
 
     predicts: ClassVar[Literal["windows", "files"]] = "files"
@@ -75,6 +79,7 @@ class PolicyTask(Task):
         monitor: str = "action_l1",
         weights: str | None = None,
         freeze: int = 0,
+        shift: int = 0,
     ) -> None:
         super().__init__(
             Policy(net),
@@ -86,7 +91,8 @@ class PolicyTask(Task):
             metrics=metrics,
             monitor=monitor,
         )
-        self.weights = weights
+        at_least(0, shift=shift)
+        self.weights, self.shift = weights, shift
         trunk: Any = getattr(net, "trunk", None)
         if freeze and trunk is None:
             raise ValueError(f"freeze is {freeze}, but {type(net).__name__} has no trunk")
@@ -107,6 +113,9 @@ class PolicyTask(Task):
     # -- batches ---------------------------------------------------------------------------
 
     def training_loss(self, batch: DemonstrationBatch) -> tuple[Prediction, Tensor]:
+        if self.shift:
+            moved = {name: random_shift(x, self.shift) for name, x in batch.images.items()}
+            batch = replace(batch, images=moved)
         window = self.surrogate.window(batch)
         loss = self.surrogate.net.learn(window)  # type: ignore[operator]
         return Prediction(window.actions, window.actions), loss

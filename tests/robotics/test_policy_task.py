@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 from torch.optim import AdamW
 
 import surform
@@ -16,7 +17,10 @@ from surform.cli import main
 from surform.robotics.hpt import HPT
 from surform.robotics.policy_start import begin_with
 from surform.robotics.policy_task import PolicyTask
+from surform.robotics.random_shift import random_shift
+from surform.training.checkpoints import Checkpoints
 from surform.training.prediction import Prediction
+from surform.training.resume import ExactResume
 from tests.data.demonstration_files import write_demonstrations
 from tests.robotics.policies import NETS, data, fitted, net
 from tests.training.toy import trainer
@@ -120,6 +124,47 @@ def test_held_out_episodes_are_measured_alike_every_time(name, demos, tmp_path):
     }
 
 
+def test_images_move_by_a_few_pixels_in_training():
+    torch.manual_seed(0)
+    images = torch.arange(8 * 9, dtype=torch.uint8).view(1, 1, 8, 9, 1).expand(20, 2, 8, 9, 3)
+    moved = random_shift(images, 2)
+    assert moved.shape == images.shape
+    assert moved.dtype == torch.uint8
+    assert torch.equal(moved[:, 0], moved[:, 1])
+    centres = moved[:, 0, 4, 4, 0].int() - int(images[0, 0, 4, 4, 0])
+    wanted = {9 * row + column for row in range(-2, 3) for column in range(-2, 3)}
+    assert set(centres.tolist()) <= wanted
+    assert len(set(centres.tolist())) > 5
+    corner = moved[:, 0, 0, 0, 0].tolist()
+    assert set(corner) <= {9 * row + column for row in range(3) for column in range(3)}
+
+
+class Killed(BaseException):
+    pass
+
+
+class Kill(Callback):
+    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == 3:
+            raise Killed
+
+
+def test_a_run_resumes_to_the_same_bits(demos, tmp_path):
+    def run(*more: Callback, **options: Any) -> PolicyTask:
+        module = PolicyTask(net("dit"), ema_decay=0.9)
+        callbacks = [Checkpoints(tmp_path, every_n_steps=2), ExactResume(), *more]
+        made = trainer(tmp_path, max_epochs=2, callbacks=callbacks, enable_checkpointing=True)
+        made.fit(module, data("dit", demos, batch_size=16), **options)
+        return module
+
+    whole = run()
+    with pytest.raises(Killed):
+        run(Kill())
+    again = run(ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    ours, theirs = whole.state_dict(), again.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
 def test_weights_and_frozen_blocks(demos):
     source = fitted("hpt", data("hpt", demos))
     arguments = NETS["hpt"][1] | {"action_dim": 3, "features": {"state": 7}}
@@ -174,6 +219,7 @@ def test_loading_is_measured(demos, capsys):
         ({"freeze": 1}, "freeze is 1, but BCMLP has no trunk"),
         ({"metrics": ["rmse"]}, "unknown metric 'rmse': choose from action_l1"),
         ({"monitor": "success"}, "monitor 'success' is not among the metrics"),
+        ({"shift": -1}, "shift is -1, but must be a whole number"),
     ],
 )
 def test_tasks_that_cannot_be(options, message):
