@@ -110,6 +110,15 @@ def test_the_python_of_atoms_runs(folder: Path) -> None:
     assert given["data"].remarks() == []
 
 
+def test_the_python_of_robots_runs(folder: Path) -> None:
+    given: dict[str, Any] = {}
+    for language, text in blocks("docs/robotics.md"):
+        if language == "python":
+            exec(compile(text, "robotics.md", "exec"), given)
+    assert given["batch"].images["wrist"].shape == (3, 2, 32, 32, 3)
+    assert given["actions"].shape == (2, 8, 7)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
 def test_a_page_runs_from_nothing(page: str, folder: Path) -> None:
