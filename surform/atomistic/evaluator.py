@@ -6,7 +6,6 @@ import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from surform.atomistic.equiformer_v2 import Energies
 from surform.atomistic.potential import Potential
 from surform.atomistic.system import System
 from surform.data.atoms_neighbors import Neighbors
-from surform.data.faults import first_line
+from surform.data.devices import available_device
 
 __all__ = ["Evaluator", "open_potential"]
 
@@ -30,14 +29,15 @@ def open_potential(
     """A potential in evaluation mode; one that is given is copied where it has to change.
 
     Args:
-        model: a `Potential`, a run's folder, or what `surform.load_model` takes.
+        model: a `Potential`, or what `surform.load_model` takes.
         device, dtype: None: as it is.
 
     Raises:
         TypeError: a model of another kind. ValueError: an unknown precision, or a device that is
             not there.
     """
-    _require_device(device)
+    if device is not None:
+        device = available_device(device)
     if isinstance(dtype, str):
         if dtype not in _DTYPES:
             raise ValueError(f"dtype is {dtype!r}, but must be one of {', '.join(_DTYPES)}")
@@ -45,7 +45,7 @@ def open_potential(
     if isinstance(model, (str, os.PathLike)):
         from surform.hub.loading import load_model
 
-        found = load_model(_saved(model))
+        found = load_model(os.fspath(model))
         if not isinstance(found, Potential):
             raise TypeError(f"{model} is a model of {found.kind}, not a potential of atoms")
         return found.to(device=device, dtype=dtype).eval()
@@ -58,21 +58,6 @@ def open_potential(
     if dtype not in (None, like.dtype) or not _lies_on(like, device):
         model = copy.deepcopy(model).to(device=device, dtype=dtype)
     return model.eval()
-
-
-def _require_device(device: torch.device | str | None) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter of builds without CUDA
-        reason = first_line(error).split(". ")[0]
-        raise ValueError(f"device {str(device)!r} cannot be used: {reason}") from error
-
-
-def _saved(source: str | os.PathLike[str]) -> str:
-    """The model inside of a run's folder; other sources as they are."""
-    inside = Path(source) / "model"
-    is_run = (inside / "config.json").is_file() and not Path(source, "config.json").exists()
-    return os.fspath(inside if is_run else source)
 
 
 def _lies_on(tensor: Tensor, device: torch.device | str | None) -> bool:

@@ -79,8 +79,7 @@ def _opened(net: nn.Module, source: str | Path | Potential) -> tuple[Any, str]:
         return load_surrogate(path), where
     if path.is_file() and path.suffix in _OFFICIAL:
         return _official(net, path), where
-    inside = path / "model"
-    return load_model(inside if (inside / "config.json").is_file() else source), where
+    return load_model(path), where
 
 
 def _official(net: nn.Module, path: Path) -> Any:

@@ -21,9 +21,7 @@ def load_any(source: str, device: str = "cpu", net: Any = None) -> Any:
         return load_surrogate(path, net).to(device).eval()
     from surform.hub import load_model
 
-    exported = path / "model"
-    inside = exported.is_dir() and not (path / "config.json").exists()
-    return load_model(exported if inside else source, device=device, net=net)
+    return load_model(source, device=device, net=net)
 
 
 def names_saved_model(source: str) -> bool:

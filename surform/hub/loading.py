@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from surform.hub.archive import is_archive, unpack
 from surform.hub.building import build_net, call
-from surform.hub.config import WEIGHTS, Config, read_config
+from surform.hub.config import CONFIG, WEIGHTS, Config, read_config
 from surform.hub.hugging_face import load_hugging_face, read_layout
 from surform.hub.index import closest, entries, model_folder
 from surform.hub.migrations import migrate_state
@@ -40,9 +40,10 @@ def load_model(
     """A saved model in evaluation mode, ready to predict.
 
     Args:
-        source: a folder, a .zip or .tar of one, a shipped model's name (`surform list`; a path
-            of that name goes first), `hf://owner/repo[@revision]`, or, with `system`, an official
-            checkpoint. Folders and repositories may also be those of transformers' VitPose.
+        source: a folder (a run's holds its model), a .zip or .tar of one, a shipped model's name
+            (`surform list`; a path of that name goes first), `hf://owner/repo[@revision]`, or,
+            with `system`, an official checkpoint. Folders and repositories may also be those of
+            transformers' VitPose.
         system: official code base of the checkpoint, e.g. "galerkin".
         constructor: arguments of the official constructor, where they cannot be read off.
         kind: kind of model within `system`, where the constructor leaves it open.
@@ -67,7 +68,7 @@ def load_model(
         return load_folder(download(text, token=token), net=net).to(device)
     folder = Path(source) if Path(source).exists() else model_folder(text) or Path(source)
     if folder.is_dir():
-        return load_folder(folder, net=net).to(device)
+        return load_folder(_saved_in(folder), net=net).to(device)
     if not folder.is_file():
         raise FileNotFoundError(_not_found(text))
     if is_archive(folder):
@@ -79,6 +80,13 @@ def load_model(
             "Then give system="
         )
     raise ValueError(f"{source} is neither a folder nor a .zip or .tar archive of a saved model")
+
+
+def _saved_in(folder: Path) -> Path:
+    """A folder, or the model that a run left in it."""
+    inside = folder / "model"
+    is_run = (inside / CONFIG).is_file() and not (folder / CONFIG).exists()
+    return inside if is_run else folder
 
 
 def load_folder(folder: str | Path, *, net: nn.Module | None = None) -> Pretrained:

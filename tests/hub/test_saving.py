@@ -162,3 +162,9 @@ def test_everybody_whom_the_umask_admits_can_read_the_files(surrogate, tmp_path)
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
     assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_run_is_loaded_by_its_folder(surrogate, fields, tmp_path):
+    surrogate.save_pretrained(tmp_path / "run" / "model")
+    loaded = load_model(tmp_path / "run")
+    assert torch.equal(loaded(fields), surrogate.eval()(fields))

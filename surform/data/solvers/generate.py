@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from surform.data.atomic import disk_full_error, writer_lock
+from surform.data.devices import available_device
 from surform.data.solvers.options import (
     default_batch,
     find_solver,
@@ -78,7 +79,7 @@ def generate(
     """
     batch = default_batch(name) if batch is None else batch
     request = Request(name, parameters, samples, seed, shard, batch, dtype)
-    processes, place = _processes(name, device, workers), _device(device)
+    processes, place = _processes(name, device, workers), available_device(device)
     target = shard_path(out, shard, name)
     with writer_lock(target):
         if target.exists() and not overwrite:
@@ -159,13 +160,3 @@ def _processes(name: str, device: str, workers: int | None) -> int:
             "threads of torch use the cores"
         )
     return workers
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r} cannot be used: {reason}") from error
-    return device
