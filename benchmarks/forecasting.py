@@ -160,7 +160,7 @@ def _ours(request: dict[str, Any]) -> dict[str, Any]:
     one = _one_by_one(task, data)
     return {
         "train_seconds": clock.seconds["train"],
-        "test_seconds": clock.seconds["test"],
+        "test_seconds": _all_windows(task, data),
         "test_seconds_batch_1": one,
         "steps": request["steps"],
         "windows": len(data.windows("test")),
@@ -184,7 +184,7 @@ def _clock() -> Any:
     import lightning as L
 
     class Clock(L.Callback):
-        """Seconds between the first and the last batch of training and of the test."""
+        """Seconds between the first and the last batch of training."""
 
         def __init__(self) -> None:
             self.seconds: dict[str, float] = {}
@@ -196,13 +196,18 @@ def _clock() -> Any:
         def on_train_batch_end(self, *_: Any) -> None:
             self.seconds["train"] = time.perf_counter() - self.began
 
-        def on_test_start(self, *_: Any) -> None:
-            self.began = time.perf_counter()
-
-        def on_test_batch_end(self, *_: Any) -> None:
-            self.seconds["test"] = time.perf_counter() - self.began
-
     return Clock()
+
+
+def _all_windows(task: Any, data: Any) -> float:
+    """Seconds of forecasting every test window in batches, which is all that the peer does."""
+    import torch
+
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for batch in data.test_dataloader():
+            task.evaluate_batch(batch)
+    return time.perf_counter() - began
 
 
 def _one_by_one(task: Any, data: Any, most: int = 300) -> float:

@@ -56,4 +56,7 @@ def _require_same(path: str, solver: str, arguments: Mapping[str, Any]) -> None:
     request["batch"] = request["batch"] or default_batch(solver)
     other = {*known, "device", "progress", "overwrite", "workers"}
     parameters = {name: value for name, value in arguments.items() if name not in other}
-    Request(solver, parameters, **request).check_same(Path(path), found, exact=False)
+    try:
+        Request(solver, parameters, **request).check_same(Path(path), found, exact=False)
+    except FileExistsError as error:
+        raise FileExistsError(f"{error}, or give generate: null to read it as it is") from None

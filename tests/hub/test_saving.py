@@ -167,4 +167,4 @@ def test_everybody_whom_the_umask_admits_can_read_the_files(surrogate, tmp_path)
 def test_a_run_is_loaded_by_its_folder(surrogate, fields, tmp_path):
     surrogate.save_pretrained(tmp_path / "run" / "model")
     loaded = load_model(tmp_path / "run")
-    assert torch.equal(loaded(fields), surrogate.eval()(fields))
+    assert torch.equal(loaded(*fields), surrogate.eval()(*fields))

@@ -224,7 +224,8 @@ def test_laminar_flow_is_steady(dtype):
     for now, before in zip(flow, start, strict=True):
         torch.testing.assert_close(now, before, rtol=0, atol=tolerance)
     error = (gradient / (2 * equation.viscosity) - 1).abs()
-    assert float(error.max()) < 100 * tolerance  # what round-off of the flux is over a step
+    round_off = 1e-11 if dtype == torch.float64 else 2e-4  # of the flux, over a step's length
+    assert float(error.max()) < round_off
 
 
 def test_stokes_modes_decay_at_their_rates():
