@@ -44,6 +44,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "text_cvt": "surform.vision.text_cct:TextCVT",
         "text_vit_lite": "surform.vision.text_cct:TextViTLite",
         "equiformer_v2": "surform.atomistic.equiformer_v2:EquiformerV2",
+        "dpt": "surform.decisions.dpt:DPT",
+        "in_context_bandit": "surform.decisions.in_context_bandit:InContextBandit",
         "dit_policy": "surform.robotics.dit_policy:DiTPolicy",
         "dit_noise_net": "surform.robotics.dit_noise_net:DiTNoiseNet",
         "hpt": "surform.robotics.hpt:HPT",
@@ -61,6 +63,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "images": "surform.vision.classifier:ImageClassifier",
         "atoms": "surform.atomistic.potential:Potential",
         "policy": "surform.robotics.policy:Policy",
+        "decisions": "surform.decisions.agent:Agent",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
@@ -73,6 +76,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pose": "surform.vision.pose_task:PoseTask",
         "atoms": "surform.atomistic.atoms_task:AtomsTask",
         "policy": "surform.robotics.policy_task:PolicyTask",
+        "decisions": "surform.decisions.task:InContextTask",
     },
     # LightningDataModules
     "data": {
@@ -83,6 +87,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pose": "surform.data.pose_module:PoseData",
         "atoms": "surform.data.atoms_module:AtomsData",
         "demonstrations": "surform.data.demonstrations_module:DemonstrationsData",
+        "decisions": "surform.data.decisions_module:DecisionsData",
     },
     # official code bases whose checkpoints and golden fixtures we read
     "official": {
@@ -101,6 +106,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "dit_policy": "surform.hub.official.dit_policy:SYSTEM",
         "hpt": "surform.hub.official.hpt:SYSTEM",
         "rt1": "surform.hub.official.rt1:SYSTEM",
+        "dpt": "surform.hub.official.dpt:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write

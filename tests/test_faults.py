@@ -212,6 +212,20 @@ PROMISED = {
     "policy without statistics": (
         "robotics/test_policy.py::test_a_policy_without_statistics_does_not_act"
     ),
+    "worlds that cannot be": "data/test_decisions_module.py::test_worlds_that_cannot_be",
+    "worlds of another kind": (
+        "data/test_decisions_module.py::test_worlds_of_another_kind_than_trained_in"
+    ),
+    "agents that cannot be trained": "decisions/test_in_context_task.py::test_tasks_that_cannot_be",
+    "rewards and arms that cannot be": (
+        "decisions/test_in_context_task.py::test_games_that_cannot_be"
+    ),
+    "more rounds than there is room for": (
+        "decisions/test_networks.py::test_rounds_beyond_the_room"
+    ),
+    "weights that do not tell their network": (
+        "hub/test_official_dpt.py::test_weights_that_do_not_tell_their_network"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),

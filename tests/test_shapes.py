@@ -35,6 +35,8 @@ PATHS = (
     "hub/test_official_dit_policy.py",
     "hub/test_official_hpt.py",
     "hub/test_official_rt1.py",
+    "hub/test_official_dpt.py",
+    "decisions/test_networks.py",
 )
 
 

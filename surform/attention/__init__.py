@@ -17,6 +17,7 @@ from surform.attention.keysum import key_sums, keysum
 from surform.attention.linear import linear
 from surform.attention.normalized import normalized_linear
 from surform.attention.probsparse import probsparse
+from surform.attention.relu import relu
 from surform.attention.softmax import softmax
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "normalized_linear",
     "probsparse",
     "register",
+    "relu",
     "softmax",
     "softmax_batch_last",
     "use",

@@ -138,12 +138,15 @@ SPOKEN = {
     "force_cosine": "force cosine",
     "efwt": "energy and forces within threshold",
     "stress_mae": "stress MAE",
+    "regret": "cumulative regret",
+    "greedy_regret": "cumulative regret, greedy",
+    "regret_over_thompson": "regret over that of Thompson sampling",
 }
 
 # Metrics of which the largest value is the best one.
 GREATER_IS_BETTER = frozenset({"correlation", "top1", "top5", "pck", "ap", "ap50", "ap75"})
 GREATER_IS_BETTER |= {"ap_m", "ap_l", "ar", "ar50", "ar75", "ar_m", "ar_l"}
-GREATER_IS_BETTER |= {"force_cosine", "efwt"}
+GREATER_IS_BETTER |= {"force_cosine", "efwt", "accuracy", "return"}
 
 # Metrics whose dataset value is the square root of the mean over samples.
 ROOT_OF_MEAN = frozenset({"rmse", "force_rmse"})

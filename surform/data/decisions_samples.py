@@ -1,0 +1,98 @@
+"""Worlds of one split as a data set of whole batches, made when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from surform.data.decisions_batch import DecisionBatch
+from surform.data.decisions_settings import Setting
+from surform.data.images_samples import EpochOrder
+
+__all__ = ["BLOCK", "FreshOrder", "WorldSamples"]
+
+BLOCK = 512  # worlds drawn and played together: part of what a seed means
+_HELD = 3  # blocks
+_SPLITS = {"train": 0, "validation": 1, "test": 2}
+
+
+class WorldSamples:
+    """World n is a function of (seed, split, n); whole blocks are made, and the last ones are held.
+
+    Numbers beyond `count` are worlds of later epochs: training never sees one twice.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        collectors: Mapping[str, float],
+        rounds: int,
+        count: int,
+        split: str,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.setting, self.collectors, self.rounds = setting, dict(collectors), rounds
+        self.count, self.split, self.seed, self.dtype = count, split, seed, dtype
+        self._held: dict[int, DecisionBatch] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, asked: Sequence[int]) -> DecisionBatch:
+        numbers = np.asarray(asked, dtype=np.int64)
+        blocks, places = np.divmod(numbers, BLOCK)
+        parts = []
+        for block in dict.fromkeys(blocks.tolist()):
+            which = torch.from_numpy(places[blocks == block])
+            found = self._block(block)
+            parts.append(found.map(lambda tensor, which=which: tensor[which]))
+        # numbers of one block stand together in every order of batches
+        batch = parts[0] if len(parts) == 1 else _joined(parts)
+        batch.index = torch.from_numpy(numbers % self.count)
+        return batch
+
+    def labels(self, index: torch.Tensor) -> dict[str, Any]:
+        """What each world is called."""
+        return {"name": [f"world {number}" for number in index.tolist()]}
+
+    def _block(self, number: int) -> DecisionBatch:
+        if number not in self._held:
+            words = np.random.SeedSequence((self.seed, _SPLITS[self.split], number))
+            generator = torch.Generator().manual_seed(int(words.generate_state(1, np.uint64)[0]))
+            world = self.setting.draw(BLOCK, generator, self.dtype)
+            with torch.no_grad():
+                made = self.setting.collect(world, self.collectors, self.rounds, generator)
+            made = made.map(lambda x: x.to(self.dtype) if x.is_floating_point() else x)
+            while len(self._held) >= _HELD:
+                self._held.pop(next(iter(self._held)))
+            self._held[number] = made
+        return self._held[number]
+
+
+class FreshOrder(EpochOrder):
+    """New worlds in the order of their numbers: there is nothing to shuffle."""
+
+    def sequence(self, epoch: int) -> np.ndarray:
+        return np.arange(self.windows)
+
+
+def _joined(parts: Sequence[DecisionBatch]) -> DecisionBatch:
+    """Batches one after the other, their worlds too."""
+    rows = [_tensors(part) for part in parts]
+    each = iter([torch.cat(one) for one in zip(*rows, strict=True)])
+    return parts[0].map(lambda _: next(each))
+
+
+def _tensors(batch: DecisionBatch) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        found.append(tensor)
+        return tensor
+
+    batch.map(keep)
+    return found
