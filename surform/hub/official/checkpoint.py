@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surform.hub.official.tensor_bundle import is_bundle, read_bundle
+from surform.hub.official.tensor_bundle import index_of, read_bundle
 from surform.hub.weights import read_tensors
 
 __all__ = ["open_checkpoint", "read_checkpoint"]
@@ -41,11 +41,13 @@ def open_checkpoint(
         unpack: puts the weights that count where the state dict is, e.g. averaged ones.
     """
     path = Path(path)
+    bundle = index_of(path)
+    path = path if bundle is None else bundle
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     if path.suffix == ".safetensors":
         return _without_prefix(read_tensors(path)), {}
-    if is_bundle(path):
+    if bundle is not None:
         return read_bundle(path), {}
     file = _read(path)
     if unpack is not None and isinstance(file, dict):

@@ -11,8 +11,7 @@ def fields(raw: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Numbers of the fields in order, with whole numbers or bytes.
 
     Raises:
-        IndexError: the message ends early.
-        ValueError: a kind of field that there is not.
+        IndexError: the message ends early, or has a kind of field that there is not.
     """
     at = 0
     while at < len(raw):
@@ -27,7 +26,7 @@ def fields(raw: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
-            raise ValueError(f"field {number} of a protocol buffer has the unknown kind {kind}")
+            raise IndexError(f"field {number} of a protocol buffer has the unknown kind {kind}")
         if at + size > len(raw):
             raise IndexError(f"field {number} has {size} bytes")
         part = raw[at : at + size]
