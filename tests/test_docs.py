@@ -101,6 +101,15 @@ def test_the_python_of_rt1_runs() -> None:
     assert given["loss"].isfinite()
 
 
+@pytest.mark.parametrize("page", ["dit_policy", "hpt"])
+def test_the_python_of_policies_runs(page: str, folder: Path) -> None:
+    given: dict[str, Any] = {}
+    for language, text in blocks(f"docs/models/{page}.md"):
+        if language == "python":
+            exec(compile(text, f"{page}.md", "exec"), given)
+    assert given["chunk"].isfinite().all()
+
+
 def test_the_python_of_atoms_runs(folder: Path) -> None:
     given: dict[str, Any] = {}
     for language, text in blocks("docs/atoms.md"):

@@ -107,7 +107,7 @@ def convert_state(
     if len(dtypes) == 1:
         net = net.to(dtypes.pop())
     needed = official.to_official(net.state_dict(), constructor)
-    accounting = account(state, needed, dict(official.dropped))
+    accounting = account(state, needed, official.left(state, constructor))
     accounting.require_complete(where)
     net.load_state_dict(official.to_ours({k: state[k] for k in accounting.used}, constructor))
     return net.eval(), accounting

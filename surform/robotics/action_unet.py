@@ -74,7 +74,7 @@ class ActionUNet(nn.Module):
             )
         if kernel % 2 == 0 or time_dim % 2:
             raise ValueError(f"kernel is {kernel} and must be odd, time_dim {time_dim} even")
-        self.time_dim, told = time_dim, known + time_dim
+        self.known, self.time_dim, told = known, time_dim, known + time_dim
         self.time = nn.Sequential(
             nn.Linear(time_dim, 4 * time_dim), nn.Mish(), nn.Linear(4 * time_dim, time_dim)
         )
@@ -104,13 +104,17 @@ class ActionUNet(nn.Module):
         time: Int[Tensor, " b"],
         known: Float[Tensor, "b c"],
     ) -> Float[Tensor, "b t a"]:
-        """Raises ValueError where the chunk cannot be halved as often as there are resolutions."""
-        factor = 2 ** len(self.downsample)
-        if actions.shape[1] % factor:
+        """Raises ValueError where the chunk cannot be halved as often as there are resolutions,
+        or anything has another shape."""
+        sizes = (self.out.out_channels, self.known)
+        fits = actions.ndim == 3 and time.shape == actions.shape[:1] and known.ndim == 2
+        if not fits or (actions.shape[2], known.shape[1]) != sizes or len(known) != len(actions):
             raise ValueError(
-                f"chunks have {actions.shape[1]} actions, but the U-Net halves them "
-                f"{len(self.downsample)} times: take a multiple of {factor}"
+                f"actions of shape {tuple(actions.shape)}, times of {tuple(time.shape)} and a "
+                f"vector of {tuple(known.shape)} must be (b, t, {sizes[0]}), (b,) and "
+                f"(b, {sizes[1]})"
             )
+        self.check_length(actions.shape[1])
         told = F.mish(torch.cat((self._time(time, known), known), -1))
         x, kept = actions.transpose(1, 2), []
         for number, (first, second) in enumerate(self.down):  # type: ignore[misc]
@@ -123,6 +127,15 @@ class ActionUNet(nn.Module):
             x = second(first(torch.cat((x, kept.pop()), 1), told), told)
             x = self.upsample[number](x)
         return self.out(self.last(x)).transpose(1, 2)
+
+    def check_length(self, actions: int) -> None:
+        """ValueError unless chunks of so many actions can be halved and doubled again."""
+        factor = 2 ** len(self.downsample)
+        if actions % factor:
+            raise ValueError(
+                f"chunks have {actions} actions, but the U-Net halves them "
+                f"{len(self.downsample)} times: take a multiple of {factor}"
+            )
 
     def _time(self, time: Tensor, like: Tensor) -> Tensor:
         half = self.time_dim // 2

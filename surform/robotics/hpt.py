@@ -33,6 +33,8 @@ _FITTING = {
     "diffusion": ("mean", "max", "last"),
 }
 _NO_HISTORY = "language"
+_PAST = "prev_actions"
+_LIMITS = {"state": "state", _PAST: "action"}  # by which limits a modality is normalised
 
 
 class HPT(nn.Module):
@@ -46,6 +48,7 @@ class HPT(nn.Module):
         action_dim: numbers in an action.
         action_horizon: actions in a chunk.
         features: width of each modality's features, in the order of their tokens.
+            "prev_actions" are actions in the robot's units.
         tokens: how many tokens each modality becomes; one number, or one for each.
         dim: width of the trunk; depth, heads: of its blocks.
         drop_path: share of the samples that skip the last block in training.
@@ -53,10 +56,13 @@ class HPT(nn.Module):
         random_horizon: in training, see fewer of them at random.
         pooling: "mean", "max" or "last" of the trunk's tokens; "action_token": one learned
             token for each action; "none": all tokens, for the decoder.
-        stem_hidden: widths of the stems' maps; stem_heads, stem_head_dim, stem_dropout: of the
-            learned queries' attention, the decoder's too.
+        normalize_state: whether "state" is brought into [-1, 1] by its limits.
+        stem_hidden: widths of the stems' maps; one list, or one for each modality.
+        stem_heads, stem_head_dim, stem_dropout: of the learned queries' attention.
         head: "mlp", "decoder" or "diffusion".
         head_hidden, head_tanh, head_dropout, head_norm: of the "mlp" head.
+        decoder_heads, decoder_head_dim, decoder_dropout: of the "decoder" head's attention; None:
+            as the stems'.
         unet_channels, unet_kernel, unet_groups, unet_time_dim: of the "diffusion" head.
         diffusion_steps: in training; sampling_steps: when acting, None: as many.
     """
@@ -78,7 +84,8 @@ class HPT(nn.Module):
         observation_horizon: int = 4,
         random_horizon: bool = True,
         pooling: Literal["mean", "max", "last", "action_token", "none"] = "mean",
-        stem_hidden: Sequence[int] = (128,),
+        normalize_state: bool = True,
+        stem_hidden: Sequence[int] | Mapping[str, Sequence[int]] = (128,),
         stem_heads: int = 8,
         stem_head_dim: int = 64,
         stem_dropout: float = 0.1,
@@ -87,6 +94,9 @@ class HPT(nn.Module):
         head_tanh: bool = True,
         head_dropout: float = 0.1,
         head_norm: bool = True,
+        decoder_heads: int | None = None,
+        decoder_head_dim: int | None = None,
+        decoder_dropout: float | None = None,
         unet_channels: Sequence[int] = (64, 128),
         unet_kernel: int = 3,
         unet_groups: int = 8,
@@ -104,16 +114,19 @@ class HPT(nn.Module):
             raise ValueError(
                 f"pooling is {pooling!r}, but the head {head!r} takes {' or '.join(_FITTING[head])}"
             )
-        counts = _counts(features, tokens)
+        counts = _for_each("tokens", tokens, features)
+        hidden = _for_each("stem_hidden", stem_hidden, features)
         self.action_dim, self.action_horizon, self.pooling = action_dim, action_horizon, pooling
         self.observation_horizon, self.random_horizon = observation_horizon, random_horizon
         attention = (stem_heads, stem_head_dim, stem_dropout)
         self.stems = nn.ModuleDict(
-            {n: Stem(w, counts[n], dim, stem_hidden, *attention) for n, w in features.items()}
+            {n: Stem(w, counts[n], dim, hidden[n], *attention) for n, w in features.items()}
         )
         self.limits = nn.ModuleDict({"action": Limits(action_dim)})
-        if "state" in features:
+        if "state" in features and normalize_state:
             self.limits["state"] = Limits(features["state"])
+        if features.get(_PAST, action_dim) != action_dim:
+            raise ValueError(f"{_PAST} has the width {features[_PAST]}, but actions {action_dim}")
         self.trunk = Trunk(dim, depth, heads, drop_path)
         self.action_tokens: nn.Parameter | None = None
         if pooling == "action_token":
@@ -123,7 +136,14 @@ class HPT(nn.Module):
             out = action_dim * (1 if pooling == "action_token" else action_horizon)
             self.head = MLPHead(dim, out, head_hidden, head_tanh, head_dropout, head_norm)
         elif head == "decoder":
-            self.head = DecoderHead(dim, action_dim, action_horizon, *attention)
+            self.head = DecoderHead(
+                dim,
+                action_dim,
+                action_horizon,
+                stem_heads if decoder_heads is None else decoder_heads,
+                stem_head_dim if decoder_head_dim is None else decoder_head_dim,
+                stem_dropout if decoder_dropout is None else decoder_dropout,
+            )
         else:
             net = ActionUNet(
                 action_dim, dim, unet_channels, unet_kernel, unet_groups, unet_time_dim
@@ -143,6 +163,8 @@ class HPT(nn.Module):
         features = self.encode(observation)
         if isinstance(self.head, DiffusionHead):
             found = self.head(features, start)
+        elif start is not None:
+            raise ValueError("start is noise for the diffusion head, which this policy has not")
         else:
             found = self.head(features)
         return self.limits["action"].denormalize(  # type: ignore[operator]
@@ -170,11 +192,18 @@ class HPT(nn.Module):
                 f"{self.action_horizon}, {self.action_dim})"
             )
         target = self.limits["action"].normalize(actions)  # type: ignore[operator]
-        return self.head.loss(self.encode(observation), target, mask, **drawn)
+        features = self.encode(observation)
+        if len(features) != len(actions):
+            raise ValueError(f"there are {len(actions)} chunks for {len(features)} observations")
+        return self.head.loss(features, target, mask, **drawn)
 
     def encode(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "b *n d"]:
         """The trunk's features, pooled."""
-        parts = [stem(self._seen(observation, name)) for name, stem in self.stems.items()]
+        seen = {name: self._seen(observation, name) for name in self.stems}
+        batches = {name: len(x) for name, x in seen.items()}
+        if len(set(batches.values())) > 1:
+            raise ValueError(f"the modalities have different batches: {batches}")
+        parts = [self.stems[name](x) for name, x in seen.items()]
         if self.action_tokens is not None:
             parts.append(self.action_tokens.expand(len(parts[0]), -1, -1))
         return self._pooled(self.trunk(with_positions(torch.cat(parts, 1))))
@@ -253,13 +282,16 @@ class HPT(nn.Module):
             there = ", ".join(sorted(observation)) or "nothing"
             raise ValueError(f"the observation lacks {name}; it has {there}")
         x, width = observation[name], int(self.stems[name].width)  # type: ignore[arg-type]
-        if x.ndim < 3 or x.shape[-1] != width or not x[0].numel():
+        if x.ndim < 3 or x.shape[-1] != width or 0 in x.shape[1:]:
             raise ValueError(
                 f"{name} has shape {tuple(x.shape)}, but must be (batch, time, ..., {width})"
             )
+        if not x.is_floating_point():
+            raise ValueError(f"{name} is {x.dtype}, but must be floats: features, or a state")
         if self.training and self.random_horizon and not name.startswith(_NO_HISTORY):
             x = x[:, -int(torch.randint(1, x.shape[1] + 1, ())) :]
-        return self.limits["state"].normalize(x) if name == "state" else x  # type: ignore[operator]
+        limits = _LIMITS.get(name)
+        return self.limits[limits].normalize(x) if limits in self.limits else x  # type: ignore[operator]
 
     def _pooled(self, x: Tensor) -> Tensor:
         if self.pooling == "mean":
@@ -282,13 +314,14 @@ class HPT(nn.Module):
         self.trunk = trunk  # type: ignore[assignment]
 
 
-def _counts(features: Mapping[str, int], tokens: Any) -> dict[str, int]:
+def _for_each(what: str, given: Any, features: Mapping[str, int]) -> dict[str, Any]:
+    """One value for all modalities, or a table of them, as a table."""
     if not features:
         raise ValueError("features is empty, but must name at least one modality")
-    if isinstance(tokens, int):
-        return dict.fromkeys(features, tokens)
-    if set(tokens) != set(features):
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(features, given)
+    if set(given) != set(features):
         raise ValueError(
-            f"tokens names {', '.join(tokens)}, but features names {', '.join(features)}"
+            f"{what} names {', '.join(given)}, but features names {', '.join(features)}"
         )
-    return dict(tokens)
+    return dict(given)

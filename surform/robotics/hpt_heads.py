@@ -82,12 +82,17 @@ class DiffusionHead(nn.Module):
     def __init__(self, net: ActionUNet, diffusion: Diffusion, shape: tuple[int, int], steps: int):
         super().__init__()
         diffusion.times(steps)  # says what is wrong with their number
+        net.check_length(shape[0])
         self.net, self.diffusion, self.shape, self.steps = net, diffusion, shape, steps
 
     def forward(
         self, features: Float[Tensor, "b d"], start: Float[Tensor, "b t a"] | None = None
     ) -> Float[Tensor, "b t a"]:
         """start: standard normal numbers, instead of drawn ones."""
+        if start is not None and start.shape != (len(features), *self.shape):
+            raise ValueError(
+                f"start has shape {tuple(start.shape)}, but must be {(len(features), *self.shape)}"
+            )
         if start is None:
             start = features.new_empty(len(features), *self.shape).normal_()
         times = self.diffusion.times(self.steps)

@@ -102,6 +102,7 @@ def test_published_networks_have_the_official_keys_and_size():
     ("extra", "message"),
     [
         ({"n_cameras": 2}, "takes no n_cameras"),
+        ({"cls": "GaussianMLPAgent"}, "cls is 'GaussianMLPAgent', but only"),
         ({"share_cam_features": True}, "crashes in the official code"),
         ({"feat_norm": "group"}, "feat_norm is 'group', but must be"),
         ({"use_obs": "concat"}, "use_obs is 'concat', but must be"),
@@ -128,6 +129,9 @@ def test_files_that_do_not_fit(tmp_path):
 
 @pytest.mark.fault
 def test_networks_that_the_official_code_cannot_have():
+    seen = {"features": "patches", "state_dim": 4, "state_frames": 3, "depth": 1}
+    net = create_model("dit_policy", action_dim=2, chunk=3, dim=8, **seen)
+    assert SYSTEM.describe(net)["odim"] == 12
     net = create_model("dit_policy", action_dim=2, chunk=3, cameras=(), state_dim=4, dim=8)
     with pytest.raises(ValueError, match="no policy without cameras"):
         SYSTEM.describe(net)

@@ -178,6 +178,7 @@ def test_a_list_without_shapes_is_no_case(tmp_path):
     ("constructor", "sentence"),
     [
         ({"layersize": 3}, "did you mean 'layer_size'"),
+        ({"cls": "RT1ImageTokenizer"}, "only the whole TransformerNetwork"),
         ({"action_order": ["wave"]}, "does not say what 'wave' is"),
     ],
 )

@@ -32,6 +32,63 @@ def literal_features(w: State, observation: State, heads: int, stem_heads: int) 
     return x.transpose(0, 1)
 
 
+def literal_mlp_head(w: State, x: Tensor, dropout: bool, norm: bool, tanh: bool) -> Tensor:
+    """The "mlp" head in evaluation; dropout has a number in the names all the same."""
+    x, layer, norms = F.silu(_linear(w, "heads.dom.net.0", x)), 2, 1 if norm else 0
+    step = 2 + norms + (1 if dropout else 0)  # Linear, (Dropout), (LayerNorm), SiLU
+    while f"heads.dom.net.{layer + step}.weight" in w:
+        x = _linear(w, f"heads.dom.net.{layer}", x)
+        if norm:
+            pair = _pair(w, f"heads.dom.net.{layer + step - 2}")
+            x = F.layer_norm(x, x.shape[-1:], *pair, 1e-5)
+        x, layer = F.silu(x), layer + step
+    x = _linear(w, f"heads.dom.net.{layer}", x)
+    return torch.tanh(x) if tanh else x
+
+
+def literal_unet(w: State, x: Tensor, time: Tensor, known: Tensor, groups: int) -> Tensor:
+    """The noise in actions (b, t, a) at times (b,), told a vector (b, c)."""
+    key = "heads.dom.model"
+    half = w[f"{key}.diffusion_step_encoder.1.weight"].shape[1] // 2
+    rates = torch.exp(torch.arange(half, dtype=torch.float32) * -(math.log(10000) / (half - 1)))
+    angles = time[:, None].to(x.dtype) * rates.to(x.dtype)
+    told = _linear(w, f"{key}.diffusion_step_encoder.1", torch.cat((angles.sin(), angles.cos()), 1))
+    told = _linear(w, f"{key}.diffusion_step_encoder.3", F.mish(told))
+    told = F.mish(torch.cat((told, known), 1))
+    levels = len({name.split(".")[4] for name in w if name.startswith(f"{key}.down_modules.")})
+    x, kept = x.transpose(1, 2), []
+    for level in range(levels):
+        place = f"{key}.down_modules.{level}"
+        x = _residual(w, f"{place}.1", _residual(w, f"{place}.0", x, told, groups), told, groups)
+        kept.append(x)
+        if level < levels - 1:
+            x = F.conv1d(x, *_pair(w, f"{place}.2.conv"), stride=2, padding=1)
+    for part in range(2):
+        x = _residual(w, f"{key}.mid_modules.{part}", x, told, groups)
+    for level in range(levels - 1):
+        place = f"{key}.up_modules.{level}"
+        x = torch.cat((x, kept[levels - 1 - level]), 1)
+        x = _residual(w, f"{place}.1", _residual(w, f"{place}.0", x, told, groups), told, groups)
+        x = F.conv_transpose1d(x, *_pair(w, f"{place}.2.conv"), stride=2, padding=1)
+    x = _convolved(w, f"{key}.final_conv.0", x, groups)
+    return F.conv1d(x, *_pair(w, f"{key}.final_conv.1")).transpose(1, 2)
+
+
+def _residual(w: State, key: str, x: Tensor, told: Tensor, groups: int) -> Tensor:
+    y = _convolved(w, f"{key}.blocks.0", x, groups)
+    scale, shift = _linear(w, f"{key}.cond_encoder.1", told)[..., None].chunk(2, 1)
+    y = _convolved(w, f"{key}.blocks.1", scale * y + shift, groups)
+    if f"{key}.residual_conv.weight" in w:
+        x = F.conv1d(x, *_pair(w, f"{key}.residual_conv"))
+    return x + y
+
+
+def _convolved(w: State, key: str, x: Tensor, groups: int) -> Tensor:
+    weight, bias = _pair(w, f"{key}.block.0")
+    x = F.conv1d(x, weight, bias, padding=weight.shape[2] // 2)
+    return F.mish(F.group_norm(x, groups, *_pair(w, f"{key}.block.1")))
+
+
 def _placed(x: Tensor) -> Tensor:
     table = torch.zeros(x.shape[1:], dtype=torch.float32)
     for i in range(x.shape[2]):

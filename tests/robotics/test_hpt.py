@@ -14,7 +14,7 @@ from surform.hub.verify import find_cases, verify_case
 from surform.robotics.action_unet import ActionUNet
 from surform.robotics.hpt import HPT
 from surform.robotics.limits import Limits
-from tests.robotics.literal_hpt import literal_features
+from tests.robotics.literal_hpt import literal_features, literal_mlp_head, literal_unet
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hpt"
 SMALL = {
@@ -28,6 +28,11 @@ HEADS = {
     "decoder": {"head": "decoder", "pooling": "none"},
     "diffusion": {"head": "diffusion", "sampling_steps": 5, "unet_time_dim": 8},
 }
+
+
+def official(net: HPT) -> dict[str, torch.Tensor]:
+    weights = dict(net.named_parameters()) | dict(net.named_buffers())
+    return SYSTEM.to_official(weights, {"domain": "dom"})
 
 
 def policy(**options) -> HPT:
@@ -60,8 +65,7 @@ def test_official_numbers(case: Path, dtype: torch.dtype):
 @pytest.mark.parametrize("pooling", ["action_token", "max", "last", "mean"])
 def test_the_trunk_is_the_literal_formula(views, hidden, pooling):
     net = policy(pooling=pooling, stem_hidden=hidden).double()
-    weights = dict(net.named_parameters()) | dict(net.named_buffers())
-    weights = SYSTEM.to_official(weights, {"domain": "dom"})
+    weights = official(net)
     seen = {name: x.double().requires_grad_() for name, x in observation(views=views).items()}
     every = literal_features(weights, seen, 4, 2)
     pooled = {
@@ -74,6 +78,37 @@ def test_the_trunk_is_the_literal_formula(views, hidden, pooling):
     found = [torch.autograd.grad(y.square().sum(), leaves) for y in (ours, theirs)]
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-11)
+
+
+def same_gradients(ours, theirs, leaves):
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+    found = [torch.autograd.grad(y.square().sum(), leaves) for y in (ours, theirs)]
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("hidden", [(9,), (9, 8, 7)])
+@pytest.mark.parametrize(
+    ("dropout", "norm", "tanh"), [(0.1, True, True), (0.0, False, False), (0.1, False, True)]
+)
+def test_the_mlp_head_is_the_literal_formula(hidden, dropout, norm, tanh):
+    options = {"head_dropout": dropout, "head_norm": norm, "head_tanh": tanh}
+    net = policy(head_hidden=hidden, **options).double()
+    x = torch.randn(3, 16).double().requires_grad_()
+    theirs = literal_mlp_head(official(net), x, dropout > 0, norm, tanh)
+    same_gradients(net.head(x), theirs, [x, *net.head.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "kernel", "count"), [((6,), 3, 5, 3), ((4, 8, 4), 2, 3, 8)]
+)
+def test_the_unet_is_the_literal_formula(channels, groups, kernel, count):
+    options = {"unet_channels": channels, "unet_groups": groups, "unet_kernel": kernel}
+    net = policy(head="diffusion", action_horizon=count, unet_time_dim=6, **options).double()
+    x = torch.randn(2, count, 3).double().requires_grad_()
+    known, time = torch.randn(2, 16).double().requires_grad_(), torch.tensor([0, 77])
+    theirs = literal_unet(official(net), x, time, known, groups)
+    same_gradients(net.head.net(x, time, known), theirs, [x, known, *net.head.parameters()])
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -120,6 +155,25 @@ def test_freezing_by_blocks():
     assert net.head.net[0].weight.requires_grad
 
 
+def test_each_modality_has_its_stem_and_its_limits():
+    net = policy(
+        features={"state": 5, "prev_actions": 3},
+        stem_hidden={"state": (4,), "prev_actions": (7, 6)},
+        head="decoder", pooling="none", decoder_heads=3, decoder_head_dim=2,
+    )  # fmt: skip
+    assert net.stems["prev_actions"].net[2].weight.shape == (6, 7)
+    assert net.head.queries.query.weight.shape == (6, 3)
+    seen = {"state": torch.randn(2, 3, 5), "prev_actions": torch.randn(2, 3, 3)}
+    found = net(seen)
+    plain = policy(**net.arguments | {"normalize_state": False})
+    plain.load_state_dict(net.state_dict(), strict=False)
+    prepared = seen | {"state": net.limits["state"].normalize(seen["state"])}
+    torch.testing.assert_close(plain(prepared), found)
+    action, inside = net.limits["action"], net._seen(seen, "prev_actions")
+    torch.testing.assert_close(action.denormalize(inside), seen["prev_actions"])
+    assert not torch.equal(inside, seen["prev_actions"])
+
+
 def test_two_robots_share_a_trunk():
     one = policy()
     other = policy(features={"state": 7}, action_dim=2)
@@ -136,6 +190,27 @@ def test_fewer_observations_at_random_in_training_only():
     assert len({round(net(seen).sum().item(), 5) for _ in range(20)}) > 1
     net.random_horizon = False
     torch.testing.assert_close(net(seen), net.eval()(seen))
+
+
+def test_the_latest_observations_are_those_that_are_seen(monkeypatch):
+    net = policy(drop_path=0.0, stem_dropout=0.0, head_dropout=0.0)
+    seen = observation()
+    monkeypatch.setattr(torch, "randint", lambda *_: torch.tensor(2))
+    recent = net.eval()({name: x[:, 1:] for name, x in seen.items()})
+    torch.testing.assert_close(net.train()(seen), recent)
+
+
+def test_an_instruction_has_no_history():
+    net = policy(features={"state": 5, "language": 6}, drop_path=0.0, stem_dropout=0.0)
+    told, states = torch.randn(2, 4, 6), torch.randn(2, 2, 5)
+    memory = net.start(2)
+    for time in range(2):
+        actions, memory = net.act({"state": states[:, time], "language": told}, memory)
+    first = states[:, :1]
+    whole = {"state": torch.cat((first, first, states[:, 1:]), 1), "language": told[:, None]}
+    torch.testing.assert_close(actions, net(whole))
+    net.train()
+    assert net._seen(whole, "language").shape == (2, 1, 4, 6)
 
 
 def test_acting_remembers_the_last_observations():
@@ -169,6 +244,9 @@ def test_unets_of_every_depth(channels, count):
         ({"features": {}}, "features is empty"),
         ({"tokens": {"image": 3}}, "tokens names image, but features names image, state"),
         ({"stem_hidden": ()}, "stem_hidden is empty"),
+        ({"stem_hidden": {"image": (3,)}}, "stem_hidden names image, but features names image, st"),
+        ({"features": {"prev_actions": 4}}, "prev_actions has the width 4, but actions 3"),
+        ({"head": "diffusion", "action_horizon": 3}, "chunks have 3 actions, but the U-Net"),
         ({"head_hidden": ()}, "head_hidden is empty"),
         ({"head": "diffusion", "unet_channels": (9,)}, "must be multiples of groups = 8"),
         ({"head": "diffusion", "sampling_steps": 101}, "there are 100 steps in training"),
@@ -188,6 +266,11 @@ def test_policies_that_cannot_be(options, message):
         ({"state": torch.zeros(2, 3, 4)}, "state has shape"),
         ({"state": torch.zeros(2, 0, 5)}, "state has shape"),
         ({"image": torch.zeros(2, 6)}, "image has shape"),
+        (
+            {"image": torch.zeros(2, 3, 1, 2, 6).byte()},
+            r"image is torch\.uint8, but must be floats",
+        ),
+        ({"image": torch.zeros(1, 3, 1, 2, 6)}, r"different batches: \{'image': 1, 'state': 2\}"),
     ],
 )
 def test_observations_that_are_refused(seen, message):
@@ -201,6 +284,12 @@ def test_what_else_is_refused():
     net = policy()
     with pytest.raises(ValueError, match=r"actions have shape \(2, 5, 3\)"):
         net.loss(observation(), torch.zeros(2, 5, 3))
+    with pytest.raises(ValueError, match="there are 3 chunks for 2 observations"):
+        net.loss(observation(), torch.zeros(3, 4, 3))
+    with pytest.raises(ValueError, match="which this policy has not"):
+        net(observation(), torch.zeros(2, 4, 3))
+    with pytest.raises(ValueError, match=r"start has shape \(1, 4, 3\), but must be \(2, 4, 3\)"):
+        policy(**HEADS["diffusion"])(observation(), torch.zeros(1, 4, 3))
     with pytest.raises(ValueError, match="the trunk has 2 to freeze"):
         net.trunk.freeze(3)
     with pytest.raises(ValueError, match="another dim or depth"):
@@ -211,3 +300,6 @@ def test_what_else_is_refused():
         net.limits["action"].fit(torch.zeros(0, 3))
     with pytest.raises(ValueError, match="take a multiple of 2"):
         ActionUNet(3, 5, (8, 16))(torch.zeros(1, 3, 3), torch.zeros(1).long(), torch.zeros(1, 5))
+    for known in (torch.zeros(2, 5), torch.zeros(1, 4)):
+        with pytest.raises(ValueError, match=r"must be \(b, t, 3\), \(b,\) and \(b, 5\)"):
+            ActionUNet(3, 5, (8,))(torch.zeros(1, 4, 3), torch.zeros(1).long(), known)

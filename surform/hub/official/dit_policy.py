@@ -47,6 +47,11 @@ def _arguments(
     if kind == "noise_net" or constructor.get("cls") == "_DiTNoiseNet":
         given = {k: v for k, v in constructor.items() if k not in ("cls", "ac_dim", "ac_chunk")}
         return "dit_noise_net", _sizes(constructor) | _noise_net(given)
+    if constructor.get("cls", "DiffusionTransformerAgent") != "DiffusionTransformerAgent":
+        raise ValueError(
+            f"cls is {constructor['cls']!r}, but only DiffusionTransformerAgent and _DiTNoiseNet "
+            "are supported"
+        )
     unknown = sorted(set(constructor) - _AGENT)
     if unknown:
         raise ValueError(f"the official DiffusionTransformerAgent takes no {unknown[0]}")
@@ -130,7 +135,8 @@ def _describe(net: nn.Module) -> Arguments | None:
     }
     if given["state_dim"] is not None:
         names = {"token": "add_token", "pad": "pad_img_tokens"}
-        found |= {"odim": given["state_dim"], "use_obs": names[given["state_as"]]}
+        width = given["state_dim"] * given["state_frames"]  # side by side
+        found |= {"odim": width, "use_obs": names[given["state_as"]]}
     if given["features"] == "patches":
         if given["patch_size"] != 4:
             raise ValueError("patches have a counterpart with patch_size = 4 alone")

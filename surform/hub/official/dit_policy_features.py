@@ -27,18 +27,22 @@ def features(fixture: Fixture, dtype: torch.dtype) -> Replay:
     given = fixture.constructor
     if not str(fixture.header.get("parameter_rule", {}).get("text", "")):
         raise ValueError(f"{fixture.path.name} states no rule that its parameters follow")
+    norm = given.get("norm_cfg", {"name": "group_norm"})
+    if norm.get("name") != "group_norm":
+        raise ValueError(f"norm_cfg is {norm}, but only group_norm is supported")
+    pooled = given.get("avg_pool", False)
     model = create_model(
         "resnet_tokens",
-        size=given["size"],
-        groups=given["norm_cfg"]["num_groups"],
-        average_pool=given["avg_pool"],
+        size=given.get("size", 18),
+        groups=norm.get("num_groups", 16),
+        average_pool=pooled,
     ).to(dtype)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(_parameter(_official(name), parameter))
     expected = fixture.named("out")["tokens"]
     side = _STRIDE * math.isqrt(expected.shape[1])
-    side = int(fixture.options.get("image_size", side if not given["avg_pool"] else 3 * _STRIDE))
+    side = int(fixture.options.get("image_size", side if not pooled else 3 * _STRIDE))
     image = _uniform("image", (len(expected), 3, side, side)).to(dtype)
     tokens = model.eval()(image)
     cotangent = _uniform("cot", tuple(expected.shape)).to(dtype)

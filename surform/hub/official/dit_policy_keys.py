@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surform.hub.official.renaming import Renaming
+
 __all__ = ["DROPPED", "infer", "to_official", "to_ours"]
 
 State = dict[str, Tensor]
@@ -21,44 +23,38 @@ _MODULATIONS = (
     "attn_mod1.scale", "attn_mod1.shift", "attn_mod2.scale",
     "mlp_mod1.scale", "mlp_mod1.shift", "mlp_mod2.scale",
 )  # fmt: skip
-# official pattern -> ours
-_TO_OURS = (
-    (r"^visual_features\.(\d+)\._model\.", r"tokens.features.\1.net."),
-    (r"^visual_features\.(\d+)\.", r"tokens.features.\1."),
-    (r"^_obs_proc\.1\.", "tokens.state."),
-    (r"^post_proc\.0\.", "tokens.project."),
-    (r"^post_proc\.1\.", "tokens.norm."),
-    (r"(^|\.)dec_pos$", r"\1positions"),
-    (r"(^|\.)time_net\.w$", r"\1time.frequencies"),
-    (r"(^|\.)time_net\.out_net\.0\.", r"\1time.up."),
-    (r"(^|\.)time_net\.out_net\.2\.", r"\1time.down."),
-    (r"(^|\.)ac_proj\.", r"\1actions."),
-    (r"(^|\.)(en|de)coder\.layers\.(\d+)\.self_attn\.in_proj_", r"\1\2coder.\3.attention.qkv."),
-    (r"(^|\.)(en|de)coder\.layers\.(\d+)\.self_attn\.out_proj\.", r"\1\2coder.\3.attention.out."),
-    (r"(^|\.)(en|de)coder\.layers\.(\d+)\.linear1\.", r"\1\2coder.\3.feed_forward.up."),
-    (r"(^|\.)(en|de)coder\.layers\.(\d+)\.linear2\.", r"\1\2coder.\3.feed_forward.down."),
-    (r"(^|\.)(en|de)coder\.layers\.(\d+)\.", r"\1\2coder.\3."),
-    (r"(^|\.)eps_out\.adaLN_modulation\.1\.", r"\1output.modulation."),
-    (r"(^|\.)eps_out\.linear\.", r"\1output.linear."),
+_LAYER = (
+    ("self_attn.in_proj_", "attention.qkv."),
+    ("self_attn.out_proj.", "attention.out."),
+    ("linear1.", "feed_forward.up."),
+    ("linear2.", "feed_forward.down."),
+    ("", ""),
 )
-_TO_OFFICIAL = (
-    (r"^tokens\.features\.(\d+)\.net\.", r"visual_features.\1._model."),
-    (r"^tokens\.features\.(\d+)\.", r"visual_features.\1."),
-    (r"^tokens\.state\.", "_obs_proc.1."),
-    (r"^tokens\.project\.", "post_proc.0."),
-    (r"^tokens\.norm\.", "post_proc.1."),
-    (r"(^|\.)positions$", r"\1dec_pos"),
-    (r"(^|\.)time\.frequencies$", r"\1time_net.w"),
-    (r"(^|\.)time\.up\.", r"\1time_net.out_net.0."),
-    (r"(^|\.)time\.down\.", r"\1time_net.out_net.2."),
-    (r"(^|\.)actions\.", r"\1ac_proj."),
-    (r"(^|\.)(en|de)coder\.(\d+)\.attention\.qkv\.", r"\1\2coder.layers.\3.self_attn.in_proj_"),
-    (r"(^|\.)(en|de)coder\.(\d+)\.attention\.out\.", r"\1\2coder.layers.\3.self_attn.out_proj."),
-    (r"(^|\.)(en|de)coder\.(\d+)\.feed_forward\.up\.", r"\1\2coder.layers.\3.linear1."),
-    (r"(^|\.)(en|de)coder\.(\d+)\.feed_forward\.down\.", r"\1\2coder.layers.\3.linear2."),
-    (r"(^|\.)(en|de)coder\.(\d+)\.", r"\1\2coder.layers.\3."),
-    (r"(^|\.)output\.modulation\.", r"\1eps_out.adaLN_modulation.1."),
-    (r"(^|\.)output\.linear\.", r"\1eps_out.linear."),
+_NOISE_NET = (
+    ("dec_pos", "positions"),
+    ("time_net.w", "time.frequencies"),
+    ("time_net.out_net.0.", "time.up."),
+    ("time_net.out_net.2.", "time.down."),
+    ("ac_proj.", "actions."),
+    ("eps_out.adaLN_modulation.1.", "output.modulation."),
+    ("eps_out.linear.", "output.linear."),
+    *(
+        (f"{part}.layers.#.{official}", f"{part}.#.{ours}")
+        for part in ("encoder", "decoder")
+        for official, ours in _LAYER
+    ),
+)
+_NAMES = Renaming(
+    (
+        ("visual_features.#._model.", "tokens.features.#.net."),
+        ("visual_features.#.", "tokens.features.#."),
+        ("_obs_proc.1.", "tokens.state."),
+        ("post_proc.0.", "tokens.project."),
+        ("post_proc.1.", "tokens.norm."),
+        # of a whole policy, and alone
+        *((f"noise_net.{official}", f"noise_net.{ours}") for official, ours in _NOISE_NET),
+        *_NOISE_NET,
+    )
 )
 _PART = re.compile(rf"(.*decoder\.layers\.\d+)\.({'|'.join(map(re.escape, _MODULATIONS))})\.(\w+)$")
 _WHOLE = re.compile(r"(.*decoder\.\d+)\.modulation\.(\w+)$")
@@ -73,11 +69,11 @@ def to_ours(state: State, constructor: dict[str, Any]) -> State:
         part = _PART.match(key)
         if part is None:
             value = value[:, 0] if key.endswith("dec_pos") else value
-            found[_renamed(key, _TO_OURS)] = value
+            found[_NAMES.ours(key)] = value
         elif part[2] == _MODULATIONS[0]:
             names = [f"{part[1]}.{name}.{part[3]}" for name in _MODULATIONS]
             whole = torch.cat([state[name] for name in names])
-            found[_renamed(f"{part[1]}.modulation.{part[3]}", _TO_OURS)] = whole
+            found[_NAMES.ours(f"{part[1]}.modulation.{part[3]}")] = whole
     return found
 
 
@@ -87,10 +83,10 @@ def to_official(state: State, constructor: dict[str, Any]) -> State:
     for key, value in state.items():
         whole = _WHOLE.match(key)
         if whole is None:
-            official = _renamed(key, _TO_OFFICIAL)
+            official = _NAMES.official(key)
             found[official] = value[:, None] if official.endswith("dec_pos") else value
             continue
-        layer = _renamed(f"{whole[1]}.", _TO_OFFICIAL)
+        layer = _NAMES.official(f"{whole[1]}.")
         for name, part in zip(_MODULATIONS, value.chunk(len(_MODULATIONS)), strict=True):
             found[f"{layer}{name}.{whole[2]}"] = part
     return found
@@ -111,11 +107,3 @@ def infer(state: State) -> dict[str, Any]:
         f"the weights tell {read}, but not nhead and activation: give the official constructor "
         "arguments"
     )
-
-
-def _renamed(key: str, table: tuple[tuple[str, str], ...]) -> str:
-    for pattern, target in table:
-        changed, count = re.subn(pattern, target, key, count=1)
-        if count:
-            return changed
-    return key

@@ -136,6 +136,8 @@ class System:
     to_ours(state, constructor), to_official(state, constructor): linear (rename, reshape, slice,
         concatenate), because gradients go the same way; `constructor` is always the official one.
     dropped: shell patterns of official keys that are left out on purpose -> the reason.
+    aside(state, constructor) -> official keys that are left out on purpose in that state dict, and
+        why, where patterns cannot tell.
     surrogate: registered surrogate that wraps a converted network.
     infer(state) -> official constructor arguments read off the shapes of a bare state dict.
     modes: modes of a fixture that the replays tell apart.
@@ -160,6 +162,7 @@ class System:
     to_ours: Callable[[State, dict[str, Any]], State]
     to_official: Callable[[State, dict[str, Any]], State]
     dropped: Mapping[str, str] = field(default_factory=dict)
+    aside: Callable[[State, dict[str, Any]], Mapping[str, str]] | None = None
     infer: Callable[[State], dict[str, Any]] | None = None
     surrogate: str = "fields"
     modes: tuple[str, ...] = ("eval", "train")
@@ -186,8 +189,10 @@ class System:
         model = create_model(name, **arguments).to(dtype)
         state = fixture.parameters(dtype)
         needed = self.to_official(model.state_dict(), fixture.constructor)
-        account(state, needed, dict(self.dropped)).require_complete(where)
-        model.load_state_dict(self.to_ours(state, fixture.constructor))
+        accounting = account(state, needed, self.left(state, fixture.constructor))
+        accounting.require_complete(where)
+        used = {key: state[key] for key in accounting.used}
+        model.load_state_dict(self.to_ours(used, fixture.constructor))
         return model.train(training)
 
     def described(
@@ -198,6 +203,11 @@ class System:
             return self.arguments(constructor, kind=kind, options=options)
         except KeyError as error:
             raise ValueError(f"the constructor arguments for {where} lack {error}") from error
+
+    def left(self, state: State, constructor: dict[str, Any]) -> dict[str, str]:
+        """Patterns of the keys of a state dict that are left out on purpose, and why."""
+        aside = {} if self.aside is None else self.aside(state, constructor)
+        return {**self.dropped, **aside}
 
     def leaves_out(self, key: str) -> bool:
         """Whether an official key is left out on purpose."""

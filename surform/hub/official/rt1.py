@@ -47,6 +47,10 @@ def _arguments(
     """Official constructor -> (registered name, our arguments)."""
     if kind is not None:
         raise ValueError(f"kind {kind!r} is a part of RT-1: leave it out for the whole")
+    if constructor.get("cls", "TransformerNetwork") != "TransformerNetwork":
+        raise ValueError(
+            f"cls is {constructor['cls']!r}, but only the whole TransformerNetwork is converted"
+        )
     unknown = [name for name in constructor if name not in (*_TABLE, *_OTHERS)]
     if unknown:
         near = difflib.get_close_matches(unknown[0], (*_TABLE, *_OTHERS), n=1)

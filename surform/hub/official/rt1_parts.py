@@ -18,6 +18,12 @@ __all__ = ["KINDS", "fields_of"]
 
 State = dict[str, Tensor]
 _DROPPED = {"_action_token_emb/*": "multiplied by zero"}
+# official argument -> its default, in the order of ours
+_SIZES = {
+    "time_sequence_length": 1, "tokens_per_image": None, "tokens_per_action": None,
+    "vocab_size": 256, "token_embedding_size": 512, "feed_forward_size": 512, "num_layers": 1,
+    "num_heads": 8, "layer_size": 4096, "dropout_rate": 0.1,
+}  # fmt: skip
 
 
 def fields_of(constructor: dict[str, Any]) -> tuple[tuple[Any, ...], ...]:
@@ -39,6 +45,12 @@ def fields_of(constructor: dict[str, Any]) -> tuple[tuple[Any, ...], ...]:
                 f"action_spec does not say what {name!r} is, and the published models have none"
             )
     return tuple(fields)
+
+
+def _actions(constructor: dict[str, Any]) -> Any:
+    return import_object("surform.robotics.action_tokens:ActionTokens")(
+        fields_of(constructor), constructor.get("vocab_size", 256)
+    )
 
 
 def _film(fixture: Fixture, dtype: torch.dtype) -> Replay:
@@ -76,53 +88,50 @@ def _token_learner(fixture: Fixture, dtype: torch.dtype) -> Replay:
 def _transformer(fixture: Fixture, dtype: torch.dtype) -> Replay:
     """All steps at once with the loss, then an episode step by step."""
     inputs, given = fixture.inputs(dtype), fixture.constructor
-    net = _action_transformer(given).to(dtype).eval()
+    actions = _actions(given)
+    net = _action_transformer(given, actions).to(dtype).eval()
     part = _Part(net, "transformer.", "", given)
     part.load(fixture, dtype)
     tokens = inputs["image_tokens"]
     logits = net(tokens)
-    actions = import_object("surform.robotics.action_tokens:ActionTokens")(
-        fields_of(given), given["vocab_size"]
-    )
-    exact = fixture.inputs(fixture.dtype)  # labels are those of the record, whatever the precision
-    labels = actions.encode(actions.join(_below(exact, "action_")).detach())
-    loss = import_object("surform.robotics.action_tokens:action_loss")(
-        net.read(logits), labels, step_tokens=net.step_tokens
-    )
     last = actions.split(actions.decode(net.read(logits)[:, -1].argmax(-1)))
-    outputs = {
-        "logits_all_positions": logits,
-        "loss_per_step": loss,
-        "loss_mean": loss.mean()[None],
-    }
+    outputs: State = {"logits_all_positions": logits}
     outputs |= {f"last_action_{name}": value for name, value in last.items()}
+    mid: State = {"attention_mask": net.keep.to(dtype)}
+    loss: Tensor | None = None
+    # labels are those of the record, whatever the precision
+    exact = _below(fixture.inputs(fixture.dtype), "action_")
+    if exact:
+        mid["action_labels"] = labels = actions.encode(actions.join(exact).detach())
+        each = import_object("surform.robotics.action_tokens:action_loss")(
+            net.read(logits), labels, step_tokens=net.step_tokens
+        )
+        outputs |= {"loss_per_step": each, "loss_mean": each.mean()[None]}
+        loss = each.mean()
     if "rollout_image_tokens" in inputs:
         steps = _rolled(net, inputs["rollout_image_tokens"].detach())
         outputs |= {"rollout_logits": steps, "rollout_action_tokens": steps.argmax(-1)}
-    mid = {"attention_mask": net.keep.to(dtype), "action_labels": labels}
     with torch.no_grad():
         first, x = net.blocks[0], net.sequence(tokens)
         size = x.shape[1]
         mid["attention_layer0"] = first.attention.forward_with_map(
             first.norm1(x), mask=net.keep[None, None, :size, :size]
         )[1]
-    official = part.official
-    return Replay(outputs, inputs, net, loss=loss.mean(), mid=mid, to_official=official)
+    return Replay(outputs, inputs, net, loss=loss, mid=mid, to_official=part.official)
 
 
-def _action_transformer(given: dict[str, Any]) -> Any:
-    return import_object("surform.robotics.action_transformer:ActionTransformer")(
-        given["time_sequence_length"],
-        given["tokens_per_image"],
-        given["tokens_per_action"],
-        given["vocab_size"],
-        given["token_embedding_size"],
-        given["feed_forward_size"],
-        given["num_layers"],
-        given["num_heads"],
-        given["layer_size"],
-        given.get("dropout_rate", 0.1),
-    )
+def _action_transformer(given: dict[str, Any], actions: Any) -> Any:
+    own = {
+        "tokens_per_image": 8 if given.get("use_token_learner", True) else 81,
+        "tokens_per_action": actions.count,
+    }
+    sizes = {name: given.get(name, own.get(name, default)) for name, default in _SIZES.items()}
+    if sizes["tokens_per_action"] != actions.count:
+        raise ValueError(
+            f"tokens_per_action is {sizes['tokens_per_action']}, but action_order and action_spec "
+            f"make {actions.count}"
+        )
+    return import_object("surform.robotics.action_transformer:ActionTransformer")(*sizes.values())
 
 
 @torch.no_grad()
@@ -138,9 +147,7 @@ def _rolled(net: Any, images: Tensor) -> Tensor:
 def _action_tokenizer(fixture: Fixture, dtype: torch.dtype) -> Replay:
     """In the precision of the record: bins have edges."""
     inputs, given = fixture.inputs(fixture.dtype), fixture.constructor
-    actions = import_object("surform.robotics.action_tokens:ActionTokens")(
-        fields_of(given), given["vocab_size"]
-    )
+    actions = _actions(given)
     outputs: State = {"tokens": actions.encode(actions.join(inputs).detach())}
     if "tokens_to_decode" in inputs:
         decoded = actions.split(actions.decode(inputs["tokens_to_decode"]))
