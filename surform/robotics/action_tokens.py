@@ -146,6 +146,11 @@ def action_loss(
             f"labels have shape {tuple(labels.shape)}, but logits {tuple(logits.shape)}: labels "
             "lack the last axis, else they are alike"
         )
+    if last is not None and last.shape != labels.shape[:-1]:
+        raise ValueError(
+            f"last has shape {tuple(last.shape)}, but must be {tuple(labels.shape[:-1])}: one for "
+            "each step"
+        )
     loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten().long(), reduction="none")
     loss = loss.view(labels.shape).mean(-1)
     if step_tokens is not None:
@@ -174,13 +179,15 @@ def _field(given: Sequence[Any], vocab_size: int) -> Field:
 def _bins(field: Field, part: Tensor, vocab_size: int) -> Tensor:
     if field.discrete:
         return part.argmax(-1, keepdim=True)
+    part = part if part.is_floating_point() else part.float()
     low, high = part.new_tensor(field.low), part.new_tensor(field.high)
     return ((part.clamp(low, high) - low) / (high - low) * (vocab_size - 1)).long()
 
 
 def _values(field: Field, tokens: Tensor, vocab_size: int, dtype: torch.dtype) -> Tensor:
     if field.discrete:
-        known = torch.where(tokens[..., 0] < field.size, tokens[..., 0], 0)
+        token = tokens[..., 0]
+        known = torch.where((token >= 0) & (token < field.size), token, 0)
         return F.one_hot(known.long(), field.size).to(dtype)
     low, high = (torch.tensor(x, dtype=dtype, device=tokens.device) for x in _bounds(field))
     return tokens.to(dtype) / (vocab_size - 1) * (high - low) + low

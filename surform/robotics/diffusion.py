@@ -53,7 +53,20 @@ class Diffusion:
         noise: Float[Tensor, "b c a"],
         time: Int[Tensor, " b"],
     ) -> Float[Tensor, "b c a"]:
-        """Actions as they are at the times, 0 .. steps - 1."""
+        """Actions as they are at the times, 0 .. steps - 1.
+
+        Raises:
+            ValueError: noise of another shape, other times, or not one for each chunk.
+        """
+        if noise.shape != actions.shape or time.shape != actions.shape[:1]:
+            raise ValueError(
+                f"noise of shape {tuple(noise.shape)} and times of shape {tuple(time.shape)} do "
+                f"not fit actions of shape {tuple(actions.shape)}"
+            )
+        if time.device.type == "cpu" and not torch.compiler.is_compiling():  # waits for no GPU
+            wrong = time[(time < 0) | (time >= self.steps)]
+            if len(wrong):
+                raise ValueError(f"a time is {wrong[0]}, but must be 0 to {self.steps - 1}")
         kept = self.alphas_cumprod.to(actions.device, actions.dtype)[time][:, None, None]
         return kept.sqrt() * actions + (1 - kept).sqrt() * noise
 

@@ -29,6 +29,7 @@ from surform.robotics.dit_blocks import (
 
 __all__ = ["DiTNoiseNet", "Known"]
 
+_TABLE = 512  # tokens whose positions are at hand; of more, they are made anew
 # The modulations of every decoder layer, and of the output: (b, 6 dim) each, and (b, 2 dim)
 Known = tuple[Sequence[Tensor], Tensor]
 
@@ -90,7 +91,7 @@ class DiTNoiseNet(nn.Module):
             DecoderLayer(dim, heads, hidden, dropout=dropout, activation=act) for _ in range(depth)
         )
         self.output = Output(dim, action_dim)
-        self.register_buffer("table", sinusoid(64, dim), persistent=False)
+        self.register_buffer("table", sinusoid(_TABLE, dim), persistent=False)
         self._reset()
 
     def _reset(self) -> None:
@@ -116,6 +117,7 @@ class DiTNoiseNet(nn.Module):
                 f"times have shape {tuple(time.shape)}, but must be one for each of the "
                 f"{len(actions)} chunks of actions"
             )
+        self._check_batch(actions, tokens)
         return self.denoise(
             actions, self.known(self.encode(tokens), self.time(_real(time, tokens)))
         )
@@ -167,6 +169,7 @@ class DiTNoiseNet(nn.Module):
             ValueError: as `forward`; more steps than in training.
         """
         self.check_actions(start)
+        self._check_batch(start, tokens)
         times = torch.tensor(diffusion.times(steps), device=tokens.device)
         time = self.time(_real(times, tokens))
         # (step, b, layer, dim): one matrix product for all steps
@@ -182,6 +185,13 @@ class DiTNoiseNet(nn.Module):
             raise ValueError(
                 f"actions have shape {tuple(actions.shape)}, but must be (batch, {self.chunk}, "
                 f"{self.action_dim}): chunks of {self.chunk} actions of {self.action_dim} numbers"
+            )
+
+    def _check_batch(self, actions: Tensor, tokens: Tensor) -> None:
+        if len(actions) != len(tokens):
+            raise ValueError(
+                f"there are {len(actions)} chunks of actions for the tokens of {len(tokens)} "
+                "observations"
             )
 
     def _positions(self, tokens: Tensor) -> Tensor:

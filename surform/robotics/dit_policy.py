@@ -211,8 +211,12 @@ def masked_chunk_loss(
     """Squared errors summed over the chunk's actions that count, then their mean over the rest.
 
     Raises:
-        ValueError: a mask of another shape.
+        ValueError: noise or a mask of another shape.
     """
+    if noise.shape != estimate.shape:
+        raise ValueError(
+            f"noise has shape {tuple(noise.shape)}, but must be {tuple(estimate.shape)}"
+        )
     errors = (estimate - noise).square()
     if mask is not None:
         errors = errors * _spread(mask, errors)

@@ -105,7 +105,8 @@ class _FixedPadding(nn.Conv2d):
 
 def build_trunk(name: str) -> Any:
     """timm's network, without its head and with fixed padding; ValueError for other networks."""
-    if not name.startswith("tf_efficientnet_") or name not in timm.list_models("tf_efficientnet_*"):
+    known = timm.list_models("tf_efficientnet_*", exclude_filters="*_cc_*")  # mixtures of kernels
+    if name not in known:
         raise ValueError(
             f"encoder is {name!r}, but must be one of timm's tf_efficientnet_..., such as "
             "tf_efficientnet_b3"

@@ -42,8 +42,8 @@ class ImageTokenizer(nn.Module):
 
     def forward(self, images: Tensor, modulation: Float[Tensor, "b m"]) -> Float[Tensor, "b n d"]:
         """images: (b, 3, h, w), uint8 or numbers from 0 to 1."""
-        if images.dtype == torch.uint8:
-            images = images.to(modulation.dtype) / 255
+        kind = self.encoder.mean.dtype  # of the weights, whatever autocast makes of them
+        images = images.to(kind) / 255 if images.dtype == torch.uint8 else images.to(kind)
         places = self.encoder(images, modulation)
         return places if self.learner is None else self.learner(places)
 

@@ -110,6 +110,9 @@ class ObservationTokens(nn.Module):
             state = self.state_dropout(state)
         if state is not None and self.state is not None:
             parts.append(self.state(state)[:, None])
+        batches = [len(part) for part in (*parts, state, language) if part is not None]
+        if len(set(batches)) > 1:
+            raise ValueError(f"the observations have different batches: {batches}")
         tokens = torch.cat(parts, 1)
         if state is not None and self.state is None:
             beside = state[:, None].expand(-1, tokens.shape[1], -1)

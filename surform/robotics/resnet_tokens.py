@@ -67,6 +67,11 @@ class ResNetTokens(nn.Module):
         self, images: Float[Tensor, "b c h w"], language: Float[Tensor, "b l"] | None = None
     ) -> Float[Tensor, "b n e"]:
         """language: embeddings of the instructions, where the network takes them."""
+        if (language is None) != (self.film is None):
+            raise ValueError(
+                f"language is {'missing' if language is None else 'given'}, but language_dim is "
+                f"{None if self.film is None else self.film.in_features}"
+            )
         if min(images.shape[2:]) < _SMALLEST:
             raise ValueError(
                 f"images are {images.shape[2]} x {images.shape[3]}, but a ResNet needs at least "
@@ -102,7 +107,9 @@ class PatchTokens(nn.Module):
     def forward(
         self, images: Float[Tensor, "b c h w"], language: Float[Tensor, "b l"] | None = None
     ) -> Float[Tensor, "b n e"]:
-        """Patches take no instruction."""
+        """Patches take no instruction: ValueError for one."""
+        if language is not None:
+            raise ValueError("language is given, but patches take no instruction")
         if any(side % self.patch_size for side in images.shape[2:]):
             raise ValueError(
                 f"images are {images.shape[2]} x {images.shape[3]}, but patch_size = "

@@ -127,6 +127,10 @@ class RT1(nn.Module):
             ValueError: images or instructions of another shape or kind.
         """
         self._check(images, instruction, steps=True)
+        steps = images.shape[1]
+        if not 1 <= steps <= self.transformer.frames:
+            most = self.transformer.frames
+            raise ValueError(f"there are {steps} frames, but must be 1 to {most}")
         if self.training and self.crop:
             images = random_crop(images, per_sample=self.crop_per_sample)
         modulation = self.tokenizer.modulation(instruction)
@@ -233,12 +237,12 @@ class RT1(nn.Module):
 
     def _check(self, images: Tensor, instruction: Tensor, *, steps: bool) -> None:
         shape = "(batch, steps, 3, height, width)" if steps else "(batch, 3, height, width)"
-        if images.ndim != 4 + steps or images.shape[-3] != 3:
+        if images.ndim != 4 + steps or images.shape[-3] != 3 or 0 in images.shape[-2:]:
             raise ValueError(f"images have shape {tuple(images.shape)}, but must be {shape}")
         if images.dtype != torch.uint8 and not images.is_floating_point():
             raise ValueError(f"images are {images.dtype}, but must be uint8, or floats from 0 to 1")
-        if images.is_floating_point() and _plain(images) and bool((images.abs() > 1).any()):
-            raise ValueError("images hold numbers beyond 1: give uint8, or floats from 0 to 1")
+        if images.is_floating_point() and _plain(images) and not _from_0_to_1(images):
+            raise ValueError("images hold numbers beyond 0 to 1: give uint8, or floats in between")
         if tuple(instruction.shape) != (len(images), self.instruction_dim):
             raise ValueError(
                 f"instructions have shape {tuple(instruction.shape)}, but must be (batch, "
@@ -267,6 +271,11 @@ def remember(
     if tokens is None:
         return new[:, None]
     return torch.cat((tokens[:, max(0, tokens.shape[1] + 1 - frames) :], new[:, None]), 1)
+
+
+def _from_0_to_1(images: Tensor) -> bool:
+    """Not so for numbers that are none; rounding may leave a little more than 1."""
+    return bool(((images >= -1e-3) & (images <= 1 + 1e-3)).all())
 
 
 def _plain(images: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """The diffusion transformer policy as its formulas stand, from weights under the official names.
 
-Tokens come first, nothing is packed beyond what the weights are, and every step runs everything.
+Tokens come first, the modulations are linear maps of their own, made anew in every step.
 """
 
 from __future__ import annotations
@@ -18,37 +18,52 @@ def literal_noise(
     w: State, actions: Tensor, time: Tensor, tokens: Tensor, heads: int, activation: str = "gelu"
 ) -> Tensor:
     """The noise in actions (b, c, a) at times (b,), told by tokens (b, s, d)."""
-    x, means = tokens.transpose(0, 1), []
-    depth = len({key.split(".")[2] for key in w if key.startswith("encoder.layers.")})
-    for layer in range(depth):
-        x = _encoder_layer(w, f"encoder.layers.{layer}", x, heads, activation)
-        means.append(x.mean(0))
-    angles = time[:, None] * w["time_net.w"]
-    known = torch.cat((torch.cos(angles), torch.sin(angles)), 1)
-    known = _linear(w, "time_net.out_net.2", F.silu(_linear(w, "time_net.out_net.0", known)))
-    hidden = F.gelu(_linear(w, "ac_proj.0", actions), approximate="tanh")
-    y = _linear(w, "ac_proj.2", hidden).transpose(0, 1) + w["dec_pos"]
-    for layer in range(depth):
-        y = _decoder_layer(w, f"decoder.layers.{layer}", y, means[layer] + known, heads, activation)
-    both = _linear(w, "eps_out.adaLN_modulation.1", F.silu(means[-1] + known))
-    shift, scale = both.chunk(2, dim=1)
-    return _linear(w, "eps_out.linear", y * scale + shift).transpose(0, 1)
+    return _decoded(w, actions, time, _encoded(w, tokens, heads, activation), heads, activation)
 
 
 def literal_sample(
     w: State, tokens: Tensor, start: Tensor, steps: int, heads: int, trained: int = 100
 ) -> Tensor:
-    """DDIM without noise of its own; encoder and decoder run in every step."""
-    kept = literal_schedule(trained)
+    """DDIM without noise of its own; the encoder runs once, the whole decoder in every step."""
+    kept, layers = literal_schedule(trained), _encoded(w, tokens, heads, "gelu")
     stride = trained // steps
     x = start
     for time in range((steps - 1) * stride, -1, -stride):
-        noise = literal_noise(w, x, torch.full((len(x),), time), tokens, heads)
+        noise = _decoded(w, x, torch.full((len(x),), time), layers, heads, "gelu")
         now = kept[time]
         before = kept[time - stride] if time - stride >= 0 else torch.tensor(1.0)
         clean = torch.clip((x - (1 - now) ** 0.5 * noise) / now**0.5, -1, 1)
         x = before**0.5 * clean + (1 - before) ** 0.5 * noise
     return x
+
+
+def _encoded(w: State, tokens: Tensor, heads: int, activation: str) -> list[Tensor]:
+    """The tokens after every layer of the encoder."""
+    x, layers = tokens.transpose(0, 1), []
+    for layer in range(_depth(w)):
+        x = _encoder_layer(w, f"encoder.layers.{layer}", x, heads, activation)
+        layers.append(x)
+    return layers
+
+
+def _decoded(
+    w: State, actions: Tensor, time: Tensor, layers: list[Tensor], heads: int, activation: str
+) -> Tensor:
+    means = [x.mean(0) for x in layers]
+    angles = time[:, None] * w["time_net.w"]
+    known = torch.cat((torch.cos(angles), torch.sin(angles)), 1)
+    known = _linear(w, "time_net.out_net.2", F.silu(_linear(w, "time_net.out_net.0", known)))
+    hidden = F.gelu(_linear(w, "ac_proj.0", actions), approximate="tanh")
+    y = _linear(w, "ac_proj.2", hidden).transpose(0, 1) + w["dec_pos"]
+    for layer, mean in enumerate(means):
+        y = _decoder_layer(w, f"decoder.layers.{layer}", y, mean + known, heads, activation)
+    both = _linear(w, "eps_out.adaLN_modulation.1", F.silu(means[-1] + known))
+    shift, scale = both.chunk(2, dim=1)
+    return _linear(w, "eps_out.linear", y * scale + shift).transpose(0, 1)
+
+
+def _depth(w: State) -> int:
+    return len({key.split(".")[2] for key in w if key.startswith("encoder.layers.")})
 
 
 def literal_schedule(steps: int) -> Tensor:
@@ -96,16 +111,12 @@ def _feed_forward(w: State, key: str, x: Tensor, activation: str) -> Tensor:
 
 
 def _attention(w: State, key: str, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    weights = w[f"{key}.self_attn.in_proj_weight"].chunk(3)
-    biases = w[f"{key}.self_attn.in_proj_bias"].chunk(3)
-    q, k, v = (F.linear(x, a, b) for x, a, b in zip((q, k, v), weights, biases, strict=True))
-    parts = []
-    for head in range(heads):
-        size = q.shape[-1] // heads
-        one = slice(head * size, (head + 1) * size)
-        scores = torch.einsum("ibd,jbd->bij", q[..., one], k[..., one]) / math.sqrt(size)
-        parts.append(torch.einsum("bij,jbd->ibd", torch.softmax(scores, -1), v[..., one]))
-    return _linear(w, f"{key}.self_attn.out_proj", torch.cat(parts, -1))
+    """torch's own, by which the official code attends, weights of the attention returned."""
+    names = ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+    packed, packed_bias, out, bias = (w[f"{key}.self_attn.{name}"] for name in names)
+    return F.multi_head_attention_forward(
+        q, k, v, q.shape[-1], heads, packed, packed_bias, None, None, False, 0.0, out, bias
+    )[0]
 
 
 def _norm(w: State, key: str, x: Tensor) -> Tensor:

@@ -37,8 +37,14 @@ def test_decoding_is_wrong_by_a_bin_at_most():
     assert (actions.count, actions.width) == (11, 13)
 
 
+def test_whole_numbers_are_numbers():
+    actions = ActionTokens((("turn", 2, -0.5, 2.5),), 7)
+    assert actions.encode(torch.tensor([0, 3])).tolist() == [1, 6]
+
+
 def test_a_choice_that_does_not_exist_is_the_first():
     actions = ActionTokens(REACH, 5)
+    assert actions.split(actions.decode(torch.tensor([0, 0, -1, 0])))["grip"].tolist() == [1, 0, 0]
     assert actions.split(actions.decode(torch.tensor([0, 0, 4, 0])))["grip"].tolist() == [1, 0, 0]
 
 
@@ -108,6 +114,9 @@ def test_a_field_that_lacks():
 def test_labels_of_another_shape():
     with pytest.raises(ValueError, match=r"labels have shape \(2, 3\)"):
         action_loss(torch.zeros(2, 3, 4, 5), torch.zeros(2, 3).long())
+    labels, last = torch.zeros(2, 3, 4).long(), torch.zeros(2, 1).bool()
+    with pytest.raises(ValueError, match=r"last has shape \(2, 1\), but must be \(2, 3\)"):
+        action_loss(torch.zeros(2, 3, 4, 5), labels, last=last)
 
 
 @pytest.mark.fault

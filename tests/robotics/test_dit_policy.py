@@ -15,7 +15,7 @@ from surform.robotics.diffusion import Diffusion
 from surform.robotics.dit_noise_net import DiTNoiseNet
 from surform.robotics.dit_policy import DiTPolicy, masked_chunk_loss
 from surform.robotics.policy import Policy
-from surform.robotics.resnet_tokens import ResNetTokens
+from surform.robotics.resnet_tokens import PatchTokens, ResNetTokens
 from tests.robotics.literal_dit_policy import literal_noise, literal_sample, literal_schedule
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "dit_policy"
@@ -49,7 +49,7 @@ def test_official_numbers(case: Path, dtype: torch.dtype):
 
 
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
-@pytest.mark.parametrize("tokens", [1, 5, 70])
+@pytest.mark.parametrize("tokens", [1, 5, 530])
 def test_it_is_the_literal_formula(activation, tokens):
     net = randomly(DiTNoiseNet(3, 4, **NET, activation=activation)).double()
     weights = SYSTEM.to_official(dict(net.named_parameters()) | dict(net.named_buffers()), {})
@@ -125,6 +125,25 @@ def test_every_way_to_make_tokens(options, count):
     assert net.sample(seen).shape == (2, 4, 3)
     shared = options.get("shared_features", False)
     assert len(net.tokens.features) == (1 if shared else len(net.cameras))
+
+
+def test_frames_lie_side_by_side_in_the_channels():
+    net = policy(frames=2, early_fusion=True, state_dim=None)
+    seen = observation(frames=2)
+    whole = torch.cat((seen["cam0"][:, 0], seen["cam0"][:, 1]), 1)
+    wanted = net.tokens.features[0].conv(whole).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(net.tokens(seen), wanted)
+
+
+def test_tokens_come_in_the_order_of_cameras_frames_and_places():
+    net = policy(cameras=("b", "a"), frames=2)
+    seen = {"a": torch.randn(2, 2, 3, 8, 8), "b": torch.randn(2, 2, 3, 8, 8)}
+    seen["state"] = torch.randn(2, 5)
+    b, a = (each.conv for each in net.tokens.features)
+    parts = [b(seen["b"][:, 0]), b(seen["b"][:, 1]), a(seen["a"][:, 0]), a(seen["a"][:, 1])]
+    wanted = [part.flatten(2).transpose(1, 2) for part in parts]
+    wanted.append(net.tokens.state(seen["state"])[:, None])
+    torch.testing.assert_close(net.tokens(seen), torch.cat(wanted, 1))
 
 
 def test_instructions_act_through_film():
@@ -244,6 +263,7 @@ def test_policies_that_cannot_be(options, message):
         ({"cam0": torch.zeros(2, 3, 8, 8).byte()}, "must be normalised floats"),
         ({"cam0": torch.zeros(2, 3, 9, 8)}, "patch_size = 4 must divide both sides"),
         ({"state": torch.zeros(2, 4)}, "state_dim is 5"),
+        ({"state": torch.zeros(3, 5)}, r"observations have different batches: \[2, 3, 3\]"),
     ],
 )
 def test_observations_that_are_refused(seen, message):
@@ -261,12 +281,34 @@ def test_actions_that_are_refused():
         net.loss(seen, actions, torch.ones(2, 4))
     with pytest.raises(ValueError, match="one for each of the 2 chunks"):
         net(seen, actions, torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match="3 chunks of actions for the tokens of 2"):
+        net(seen, torch.zeros(3, 4, 3), torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match="3 chunks of actions for the tokens of 2"):
+        net.sample(seen, torch.zeros(3, 4, 3))
+    with pytest.raises(ValueError, match=r"noise of shape \(1, 4, 3\)"):
+        net.loss(seen, actions, noise=torch.zeros(1, 4, 3))
+    with pytest.raises(ValueError, match=r"noise has shape \(1, 4, 3\), but must be \(2, 4, 3\)"):
+        masked_chunk_loss(actions, torch.zeros(1, 4, 3))
+    for time in (-1, 100):
+        with pytest.raises(ValueError, match=f"a time is {time}, but must be 0 to 99"):
+            net.loss(seen, actions, time=torch.tensor([3, time]))
     actions[1, 3, 0] = 1.5
     with pytest.raises(ValueError, match=r"an action is 1\.5, but must lie in \[-1, 1\]"):
         net.loss(seen, actions)
     padding = torch.ones(2, 4).bool()
     padding[1, 3] = False
     assert net.loss(seen, actions, padding).isfinite()
+
+
+@pytest.mark.fault
+def test_instructions_that_nobody_hears():
+    images, told = torch.zeros(1, 3, 32, 32), torch.zeros(1, 7)
+    with pytest.raises(ValueError, match="language is given, but language_dim is None"):
+        ResNetTokens(18)(images, told)
+    with pytest.raises(ValueError, match="language is missing, but language_dim is 7"):
+        ResNetTokens(18, language_dim=7)(images)
+    with pytest.raises(ValueError, match="patches take no instruction"):
+        PatchTokens(8)(images, told)
 
 
 @pytest.mark.fault
