@@ -96,7 +96,8 @@ class DemonstrationsDescription(DataDescription):
         table["action"] = f"{self.action_dim} numbers{names}"
         if self.action_limits:
             table["limits of actions"] = ", ".join(f"{a:g} to {b:g}" for a, b in self.action_limits)
-        table["window"] = f"{self.history} observations, {self.chunk} actions"
+        many = "s" if self.history > 1 else ""
+        table["window"] = f"{self.history} observation{many}, {self.chunk} actions"
         if self.fps is not None:
             table["steps in a second"] = f"{self.fps:g}"
         if self.language is not None:
@@ -119,7 +120,8 @@ class DemonstrationsDescription(DataDescription):
 
     def layout(self) -> str:
         rate = "" if self.fps is None else f", {self.fps:g} steps in a second"
-        return f"It sees the last {self.history} observations{rate}."
+        seen = "last observation" if self.history == 1 else f"last {self.history} observations"
+        return f"It sees the {seen}{rate}."
 
     def limits(self) -> str:
         return (
