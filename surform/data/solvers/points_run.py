@@ -5,20 +5,22 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
+from surform.data.child_process import follow_parent
 from surform.data.solvers.mesh_samples import require_mesh_extra
 from surform.data.solvers.points_partial import PointsPartial
-from surform.data.solvers.points_worker import make_sample, prepare
+from surform.data.solvers.points_worker import make_sample
 from surform.data.solvers.request import Request
 
 __all__ = ["in_processes", "make_points", "usable_cores"]
 
 Made = TypeVar("Made")
+Asked = TypeVar("Asked")
 
 
 def make_points(
@@ -57,7 +59,7 @@ def usable_cores() -> int:
 
 
 def in_processes(
-    make: Callable[[int], Made], numbers: range, workers: int, solver: str
+    make: Callable[[Asked], Made], numbers: Sequence[Asked], workers: int, solver: str
 ) -> Iterator[Made]:
     """What `make` gives for each number, in their order, made in so many processes.
 
@@ -70,7 +72,7 @@ def in_processes(
         return
     # Spawned, not forked: a fork copies the locks of torch's threads but not the threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=prepare)
+    pool = ProcessPoolExecutor(workers, context, initializer=follow_parent)
     try:
         yield from pool.map(make, numbers)
     except BrokenProcessPool as error:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from typing import Any
 
 import numpy as np
@@ -13,7 +9,7 @@ import numpy as np
 from surform.data.points import PointSample
 from surform.data.solvers.options import find_solver
 
-__all__ = ["make_sample", "prepare"]
+__all__ = ["make_sample"]
 
 
 def make_sample(
@@ -25,16 +21,3 @@ def make_sample(
     except ValueError as error:
         raise ValueError(f"{solver}, sample {number}: {error}") from error
     return sample.map(lambda values: values.astype(dtype))
-
-
-def prepare() -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
