@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+from pathlib import Path
 from typing import NoReturn
 
 from surform.data.solvers import SOLVERS
@@ -53,15 +54,22 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         metavar="FILE",
-        help="file to write: .zarr, .h5 or .nc; series also .csv, pictures a folder, frames .h5",
+        help="file to write: .zarr, .h5 or .nc; series also .csv, pictures a folder, frames and "
+        "demonstrations .h5 (demonstrations.h5)",
     )
-    add("--samples", type=int, metavar="N", help="size of the whole data set")
+    add(
+        "--samples",
+        "--episodes",
+        type=int,
+        metavar="N",
+        help="size of the whole data set; of demonstrations, episodes of each task",
+    )
     add("--seed", type=int, default=0, help="sample i is a function of (seed, i) (0)")
     add("--shard", default="0/1", metavar="I/N", help="make part I of N, I = 0 ... N-1")
     add("--batch", type=int, metavar="B", help="samples computed at once (the solver's choice)")
     add("--device", default="cpu", help="torch device (cpu)")
     add("--dtype", default="float32", choices=("float32", "float64"), help="(float32)")
-    workers = "processes, of solvers on meshes and of pictures (one per core)"
+    workers = "processes, of solvers on meshes, pictures, demonstrations (one per core)"
     add("--workers", type=int, metavar="W", help=workers)
     add("--overwrite", action="store_true", help="replace what exists instead of continuing it")
 
@@ -113,8 +121,11 @@ class _SolverParser(argparse.ArgumentParser):
 
 def _generate(name: str, values: dict[str, object]) -> int:
     from surform.data.solvers.generate import generate
+    from surform.data.solvers.options import makes_demonstrations
     from surform.data.solvers.request import shard_path
 
+    if values["out"] is None and makes_demonstrations(name):
+        values["out"] = "demonstrations.h5"
     for required in ("out", "samples"):
         if values[required] is None:
             raise ValueError(f"--{required} is missing (see surform generate {name} --help)")
@@ -124,8 +135,17 @@ def _generate(name: str, values: dict[str, object]) -> int:
     existed = shard_path(str(options["out"]), options["shard"], name).exists()
     path = generate(name, progress=True, **options, **own)  # pyright: ignore[reportArgumentType]
     complete = existed and not options["overwrite"]
+    if makes_demonstrations(name) and not complete:
+        _tell_attempts(path)
     print(f"{path} is already complete" if complete else f"wrote {path}")
     return 0
+
+
+def _tell_attempts(path: Path) -> None:
+    from surform.data.solvers.demonstrations_run import attempts_of
+
+    for task, (kept, tried) in attempts_of(path).items():
+        print(f"{task}: kept the {kept} episodes of {tried} attempts that succeeded")
 
 
 def _join(args: argparse.Namespace) -> int:
@@ -155,9 +175,10 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _example(name: str) -> str:
-    from surform.data.solvers.options import makes_trajectory, pictures_set
+    from surform.data.solvers.options import makes_demonstrations, makes_trajectory, pictures_set
 
-    suffix = "" if pictures_set(name) else ".h5" if makes_trajectory(name) else ".zarr"
+    frames = makes_trajectory(name) or makes_demonstrations(name)
+    suffix = "" if pictures_set(name) else ".h5" if frames else ".zarr"
     return f"surform generate {name} --out {name}{suffix} --samples 4 --seed 0"
 
 

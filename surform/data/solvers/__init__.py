@@ -10,6 +10,7 @@ SOLVERS: dict[str, str] = {
     "channel": "surform.data.solvers.channel:channel",
     "darcy": "surform.data.solvers.darcy:darcy",
     "darcy_inverse": "surform.data.solvers.darcy_inverse:darcy_inverse",
+    "demonstrations": "surform.data.solvers.demonstrations:demonstrations",
     "elasticity": "surform.data.solvers.elasticity:elasticity",
     "figures": "surform.data.solvers.figures:figures",
     "heat": "surform.data.solvers.heat:heat",

@@ -14,6 +14,7 @@ from surform.data.devices import available_device
 from surform.data.solvers.options import (
     default_batch,
     find_solver,
+    makes_demonstrations,
     makes_trajectory,
     pictures_set,
     points_description,
@@ -54,8 +55,10 @@ def generate(
     Args:
         name: a key of `SOLVERS`.
         out: a local `.zarr` folder, or a `.h5`, `.hdf5` or `.nc` file (netCDF-4); of series also a
-            `.csv` or `.parquet` table; of pictures a folder; of trajectories `.h5` alone.
-        samples: size of the whole data set, over all shards.
+            `.csv` or `.parquet` table; of pictures a folder; of trajectories and
+            demonstrations `.h5` alone.
+        samples: size of the whole data set, over all shards; of demonstrations, episodes of each
+            task.
         seed: seed of the data set.
         shard: (index, count); with count > 1 the part `<stem>.shard-<i>-of-<n>.zarr` is written.
         batch: samples computed at once; None is the solver's own choice.
@@ -63,7 +66,8 @@ def generate(
         dtype: "float32" or "float64".
         progress: called with the finished fraction; True shows a progress bar.
         overwrite: replace an existing or half-finished `out` instead of checking it.
-        workers: processes that make samples side by side, of solvers on meshes and of pictures;
+        workers: processes that make samples side by side, of solvers on meshes, of pictures and of
+            demonstrations;
             None is one per core. Other solvers share the cores by torch's threads. With more than
             one, a script must guard its main part by `if __name__ == "__main__":`.
         parameters: options of the solver.
@@ -89,6 +93,11 @@ def generate(
             with _reporter(progress, f"{name}: {target.name}") as report:
                 if makes_trajectory(name):
                     make_trajectory(request, target, report, overwrite)
+                elif makes_demonstrations(name):
+                    # its writer imports nothing of torch, but experts may import simulators
+                    from surform.data.solvers.demonstrations_run import make_demonstrations
+
+                    make_demonstrations(request, target, processes, report, overwrite)
                 elif pictures_set(name) is not None:
                     make_pictures(request, target, processes, report, overwrite)
                 elif points_description(name) is not None:
@@ -143,6 +152,7 @@ def _reporter(
 def _processes(name: str, device: str, workers: int | None) -> int:
     """How many processes make samples; ValueError where the solver cannot work so."""
     alone = points_description(name) is not None or pictures_set(name) is not None
+    alone = alone or makes_demonstrations(name)
     serial = makes_trajectory(name)
     if (alone or serial) and device != "cpu":
         raise ValueError(f"device is {device!r}, but {name} computes on the CPU only: choose 'cpu'")

@@ -20,6 +20,7 @@ __all__ = [
     "default_batch",
     "find_solver",
     "full_options",
+    "makes_demonstrations",
     "makes_series",
     "makes_trajectory",
     "pictures_set",
@@ -113,6 +114,11 @@ def default_batch(name: str) -> int:
 def makes_series(name: str) -> bool:
     """Return whether a solver's results are series, which may be written as tables."""
     return bool(getattr(inspect.getmodule(find_solver(name)), "SERIES", False))
+
+
+def makes_demonstrations(name: str) -> bool:
+    """Return whether a solver's samples are demonstrations, in a file of episodes."""
+    return bool(getattr(inspect.getmodule(find_solver(name)), "DEMONSTRATIONS", False))
 
 
 def makes_trajectory(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from surform.data.solvers.options import (
     full_options,
+    makes_demonstrations,
     makes_series,
     makes_trajectory,
     pictures_set,
@@ -132,7 +133,8 @@ def shard_path(out: str | Path, shard: tuple[int, int], solver: str | None = Non
     """Return the file that a run writes: `out`, or its part `<stem>.shard-<i>-of-<n>.zarr`.
 
     Tables are for the `solver`s that make series, and for one shard; folders without suffix for
-    those that make pictures, HDF5 for those that make trajectories, which are not divided.
+    those that make pictures, HDF5 for those that make trajectories or demonstrations, which are
+    not divided.
     """
     if "://" in str(out):
         raise ValueError(f"{out} is a URL, but data can only be generated into local files")
@@ -142,6 +144,8 @@ def shard_path(out: str | Path, shard: tuple[int, int], solver: str | None = Non
         return _folder(path, count)
     if solver is not None and makes_trajectory(solver):
         return _arrays(path, count)
+    if solver is not None and makes_demonstrations(solver):
+        return _episodes(path, count)
     series = solver is not None and makes_series(solver)
     valid = (*_SUFFIXES, *TABLES) if series and count == 1 else _SUFFIXES
     if path.suffix not in valid:
@@ -164,4 +168,12 @@ def _arrays(path: Path, shards: int) -> Path:
         raise ValueError(f"{path} must end in .h5 or .hdf5, where trajectories are written")
     if shards > 1:
         raise ValueError("a trajectory is made in one piece: leave out --shard, or change --seed")
+    return path
+
+
+def _episodes(path: Path, shards: int) -> Path:
+    if path.suffix not in (".h5", ".hdf5"):
+        raise ValueError(f"{path} must end in .h5 or .hdf5, where demonstrations are written")
+    if shards > 1:
+        raise ValueError("demonstrations are made in one piece: leave out --shard, use --workers")
     return path
