@@ -184,6 +184,34 @@ PROMISED = {
         "robotics/test_dit_policy.py::test_observations_that_are_refused"
     ),
     "modality that is missing": "robotics/test_hpt.py::test_observations_that_are_refused",
+    "simulator that is killed or hangs": (
+        "data/environments/test_crew.py::"
+        "test_a_process_that_fails_once_is_replaced_and_nothing_else_changes"
+    ),
+    "simulator that always fails": (
+        "data/environments/test_crew.py::test_a_process_that_fails_again_and_again_is_given_up"
+    ),
+    "killed simulator in an evaluation": (
+        "robotics/test_closed_loop.py::test_a_killed_simulator_does_not_change_the_results"
+    ),
+    "environment that raises": (
+        "data/environments/test_crew.py::test_an_error_of_an_environment_says_where"
+    ),
+    "environment that is not there": (
+        "data/environments/test_opening.py::test_an_unknown_environment"
+    ),
+    "environment that shows something else": (
+        "cli/test_rollout_policy.py::test_an_environment_that_does_not_show_what_the_policy_sees"
+    ),
+    "actions of a policy that are not finite": (
+        "robotics/test_loop_faults.py::test_actions_that_are_not_finite"
+    ),
+    "actions of another size": "robotics/test_loop_faults.py::test_actions_of_another_size",
+    "film that cannot be made": "robotics/test_loop_faults.py::test_a_film_of_what_cannot_be_seen",
+    "expert that fails": "data/solvers/test_demonstrations.py::test_an_expert_that_fails",
+    "killed recording of demonstrations": (
+        "data/solvers/test_demonstrations.py::test_a_killed_run_is_continued"
+    ),
     "file without a trunk": "hub/test_official_hpt.py::test_files_without_a_trunk",
     "episodes that are not alike": (
         "data/test_demonstrations_faults.py::test_episodes_that_are_not_alike"

@@ -1,4 +1,4 @@
-"""`surform rollout`: run a model step after step from given data, and see how it does."""
+"""`surform rollout`: run a model step after step from given data, or a policy in its world."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from surform.cli.rollout_models import load_models
+from surform.cli.rollout_policy import add_policy_arguments, refuse_policy_options
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from surform.rollout.corrections import Correction
 
-__all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
+__all__ = ["EXAMPLE", "HELP", "add_arguments", "print_table", "run"]
 
 HELP = (
     "Run a model step after step from the first frames of a data set; compare with the frames that "
-    "follow, as far as there are any; write predictions and a report."
+    "follow, as far as there are any; write predictions and a report. With --env: let a policy act "
+    "in an environment, and count where it succeeds."
 )
 EXAMPLE = (
     "surform rollout runs/flow --data flow.zarr --steps 16 "
@@ -34,9 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a shipped model's name, a saved folder, a run folder, hf://... or a .ckpt; several, "
         "or a model made by `surform ensemble`, run side by side",
     )
-    add("--data", required=True, help="data set to start from: .zarr, .nc, .h5, glob or URL")
-    add("--steps", type=int, required=True, help="frames to predict, as many as you like")
-    add("--out", help="folder *.zarr for the predictions")
+    add("--data", help="data set to start from: .zarr, .nc, .h5, glob or URL")
+    add(
+        "--steps",
+        type=int,
+        help="frames to predict, as many as you like; of policies, most steps of an episode",
+    )
+    add("--out", help="folder *.zarr for the predictions; of policies, folder for all results")
     add("--report", help="write a self-contained HTML page here")
     add("--statistics", metavar="FILE", help="write the pooled statistics here, as .json or .nc")
     add("--samples", default=":", metavar="A:B", help="which samples, as a slice (default: all)")
@@ -55,7 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="of --members: perturbation over standard deviation (0.01)",
     )
-    add("--seed", type=int, default=0, help="seed of the perturbations (default: 0)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the perturbations; of policies, of the first episode (default: 0)",
+    )
     add(
         "--damping",
         type=float,
@@ -86,14 +97,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DATA",
         help="keep the change of energy in one step within that of this data set, e.g. of training",
     )
-    add("--batch-size", type=int, default=8, help="samples in one model call (default: 8)")
+    add("--batch-size", type=int, default=8, help="samples, or episodes, in one call (default: 8)")
     add("--blow-up", type=float, default=100.0, help="growth that ends a run (default: 100)")
     add("--any-grid", action="store_true", help="accept another grid than the model was trained on")
     add("--device", default="cpu", help="torch device (default: cpu)")
+    add_policy_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Roll out, print a table, write what was asked for; 1 when a run blew up."""
+    if args.env is not None:
+        from surform.cli.rollout_policy import run_policy
+
+        return run_policy(args)
+    return _run_fields(args)
+
+
+def _run_fields(args: argparse.Namespace) -> int:
     from surform.data.fields import open_fields
     from surform.rollout import Ensemble, Trajectories, rollout_to
     from surform.rollout.choose import observers_for
@@ -103,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
     from surform.rollout.statistics_files import write_statistics
     from surform.rollout.summary import blow_ups, left_out, summarize
 
+    _require_fields(args)
     _refuse_lone_options(args)
     _refuse_overwriting(args)
     models = load_models(args.model, args.device)
@@ -134,13 +155,13 @@ def run(args: argparse.Namespace) -> int:
         )
     rows = summarize(prediction)
     if rows:
-        _print_table(rows, ("variable", "figure", "model", "persistence", "runs"))
+        print_table(rows, ("variable", "figure", "model", "persistence", "runs"))
     else:
         print("no frames after the start to compare with")
     rows = summarize_statistics(prediction)
     if rows:
         print("\nstatistics")
-        _print_table(rows, ("variable", "figure", "model", "one true run"))
+        print_table(rows, ("variable", "figure", "model", "one true run"))
     if args.report:
         name = type(models[0].net).__name__ + (f" x {len(models)}" if len(models) > 1 else "")
         rollout_report(
@@ -194,6 +215,15 @@ def _slice(text: str) -> slice:
     return slice(*numbers)
 
 
+def _require_fields(args: argparse.Namespace) -> None:
+    refuse_policy_options(args)
+    missing = [name for name in ("data", "steps") if getattr(args, name) is None]
+    if missing:
+        raise ValueError(
+            f"--{missing[0]} is missing, or, for a policy, --env (see surform rollout --help)"
+        )
+
+
 def _refuse_lone_options(args: argparse.Namespace) -> None:
     for option, of in (("perturb", "members"), ("damping_cutoff", "damping")):
         if getattr(args, option) is not None and getattr(args, of) is None:
@@ -233,7 +263,8 @@ def _progress(title: str):
     return counting()
 
 
-def _print_table(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> None:
+def print_table(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> None:
+    """Print rows under the names of their columns."""
     from rich.console import Console
     from rich.table import Table
 
