@@ -30,8 +30,7 @@ _MODULES = (
     "benchmarks.potentials",
     "benchmarks.forecasting",
     "benchmarks.cct",
-    "benchmarks.rt1",
-    "benchmarks.dpt",
+    "benchmarks.robotics",
 )
 
 

@@ -16,7 +16,7 @@ from surform.layers.attends import Softmax
 from surform.layers.checks import at_least
 from surform.layers.dropout import Dropout
 from surform.layers.feed_forward import Activation, FeedForward
-from surform.layers.multihead import SelfAttention
+from surform.layers.multihead import SelfAttention, merge_heads, split_heads
 
 __all__ = ["DecoderLayer", "Output", "PositionedAttention", "TimeEmbedding"]
 
@@ -36,10 +36,13 @@ class PositionedAttention(SelfAttention):
     def forward(  # type: ignore[override]
         self, x: Float[Tensor, "b n c"], positions: Float[Tensor, "n c"]
     ) -> Float[Tensor, "b n c"]:
-        # W (x + p) = W x + W p: what positions add is the same for the whole batch
-        both = 2 * x.shape[-1]
-        added = F.linear(positions, self.qkv.weight[:both])
-        return self.attended(self.qkv(x) + F.pad(added, (0, both // 2)))
+        dim = x.shape[-1]
+        (weight, of_values), (bias, value_bias) = (
+            parameter.split((2 * dim, dim)) for parameter in (self.qkv.weight, self.qkv.bias)
+        )
+        q, k = split_heads(F.linear(x + positions, weight, bias), 2, self.heads)
+        (v,) = split_heads(F.linear(x, of_values, value_bias), 1, self.heads)
+        return self.out(merge_heads(self.attend(q, k, v)))
 
 
 class TimeEmbedding(nn.Module):

@@ -140,8 +140,8 @@ class DiTNoiseNet(nn.Module):
         self, means: Float[Tensor, "*#k l d"], time: Float[Tensor, "*#k d"]
     ) -> tuple[list[Float[Tensor, "*each m"]], Float[Tensor, "*each o"]]:
         """The modulations of the decoder's layers, and of the output."""
-        condition = F.silu(means + time[..., None, :])
-        parts = condition.unbind(-2)
+        # layers first, so that each layer's is one block of memory
+        parts = F.silu(means.movedim(-2, 0) + time).contiguous().unbind(0)
         layers = [
             layer.modulation(part)  # type: ignore[operator]
             for layer, part in zip(self.decoder, parts, strict=True)
