@@ -130,7 +130,7 @@ def _reference(run: Callable[[], object]) -> Callable[[], object]:
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=200, help="bandits side by side")
+    parser.add_argument("--batch", type=int, default=64, help="bandits side by side")
     args = parser.parse_args(words)
     torch.set_num_threads(1)
     rows = []

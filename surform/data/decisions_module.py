@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -30,9 +31,12 @@ class DecisionsData(OrderedData):
         collector: who plays to make contexts: a name, or {name: share of the worlds}. For bandits
             thompson, uniform, skewed (DPT's), linucb, ucb, empirical_mean, as they know the kind.
         rounds: transitions in a context.
-        environments: worlds of one training epoch; every epoch has new ones.
+        lengths: transitions that training contexts have in turn, with as many more worlds in a
+            batch as they are shorter; None: `rounds`. What an agent does first is learnt from the
+            first transitions only, which long contexts have few of.
+        environments: worlds of one training epoch, all lengths together; every epoch has new ones.
         validation, test: worlds of these splits.
-        batch_size: worlds per training batch and process.
+        batch_size: worlds per training batch and process, of the longest contexts.
         eval_batch_size: likewise for validation and test; default: all of them.
         episodes: that the agent acts in to be measured, in worlds with states.
         seed: of everything that is drawn.
@@ -47,6 +51,7 @@ class DecisionsData(OrderedData):
         worlds: dict[str, Any],
         collector: str | dict[str, float] = "uniform",
         rounds: int = 200,
+        lengths: list[int] | None = None,
         environments: int = 16384,
         validation: int = 200,
         test: int = 200,
@@ -69,6 +74,11 @@ class DecisionsData(OrderedData):
         self.collectors = {collector: 1.0} if isinstance(collector, str) else dict(collector)
         self._check_collectors()
         self.rounds, self.seed, self.dtype = rounds, seed, _DTYPES[dtype]
+        self.lengths = [rounds] if lengths is None else list(lengths)
+        if not self.lengths or any(not 1 <= length <= rounds for length in self.lengths):
+            raise ValueError(
+                f"lengths is {lengths}, but must be numbers from 1 to rounds = {rounds}"
+            )
         self.episodes = episodes
         self.counts = {"train": environments, "validation": validation, "test": test}
         self.batch_size = batch_size
@@ -110,7 +120,8 @@ class DecisionsData(OrderedData):
     def _loader(
         self, split: str, training: bool = False
     ) -> tuple[DataLoader[DecisionBatch], BatchOrder]:
-        order = FreshOrder if training else BatchOrder
+        fresh = partial(FreshOrder, lengths=self.lengths, rounds=self.rounds)
+        order: Any = fresh if training else BatchOrder
         return self._in_order(self.samples(split), order, training)
 
     def _check_collectors(self) -> None:

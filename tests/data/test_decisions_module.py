@@ -7,7 +7,7 @@ import torch
 
 from surform.data.decisions_description import DecisionsDescription
 from surform.data.decisions_module import DecisionsData
-from surform.data.decisions_samples import BLOCK, WorldSamples
+from surform.data.decisions_samples import BLOCK, FreshOrder, WorldSamples
 from surform.data.decisions_settings import make_setting, setting_names
 
 WORLDS = {"name": "linear_bandit", "actions": 4}
@@ -58,6 +58,34 @@ def test_a_run_is_taken_up_in_the_middle():
     found = [batch.rewards for batch in loader]
     assert len(found) == 1
     assert torch.equal(found[0], expected[2])
+
+
+def test_short_contexts_come_in_turn_with_as_many_more_worlds():
+    source = data(rounds=12, lengths=[12, 4], environments=70, batch_size=8)
+    loader = source.train_dataloader()
+    batches = list(loader)
+    assert [batch.rewards.shape for batch in batches] == [(8, 12), (24, 4)] * 2
+    assert [batch.states.shape[1] for batch in batches] == [12, 4] * 2
+    means = torch.cat([batch.world.means for batch in batches])
+    assert len(means.unique(dim=0)) == 64  # each world once
+    loader.sampler.set_epoch(1)
+    later = list(loader)
+    assert not torch.isin(later[1].rewards, torch.cat([b.rewards for b in batches[1::2]])).any()
+    again = data(rounds=12, lengths=[12, 4], environments=70, batch_size=8)
+    again.resume_at(1, 3)
+    (last,) = again.train_dataloader()
+    assert torch.equal(last.rewards, later[3].rewards)
+
+
+def test_processes_share_the_worlds():
+    given = {"lengths": [6, 3], "rounds": 6}
+    alone = list(FreshOrder(60, 8, training=True, **given).batches(1))
+    parts = [
+        list(FreshOrder(60, 4, training=True, rank=r, ranks=2, **given).batches(1)) for r in (0, 1)
+    ]
+    assert len(alone) == len(parts[0]) == 4
+    for whole, first, second in zip(alone, *parts, strict=True):
+        assert first + second == whole
 
 
 @pytest.mark.parametrize("name", setting_names())
@@ -117,6 +145,8 @@ def test_the_description_goes_into_json_and_back():
         ({"collector": {"uniform": 0}}, "uniform has the share 0"),
         ({"collector": {}}, "collector is empty"),
         ({"rounds": 0}, "rounds must be at least 1"),
+        ({"lengths": [5, 6]}, "lengths is .5, 6., but must be numbers from 1 to rounds = 5"),
+        ({"lengths": []}, "lengths is"),
         ({"test": 0}, "test must be at least 1"),
         ({"episodes": 0}, "episodes must be at least 1"),
     ],
