@@ -184,6 +184,14 @@ PROMISED = {
         "robotics/test_dit_policy.py::test_observations_that_are_refused"
     ),
     "modality that is missing": "robotics/test_hpt.py::test_observations_that_are_refused",
+    "instruction that nobody hears": (
+        "robotics/test_dit_policy.py::test_instructions_that_nobody_hears"
+    ),
+    "pointer of Git LFS for a checkpoint": ("hub/test_tensor_bundle.py::test_pointers_of_git_lfs"),
+    "small checkpoint of endless keys": (
+        "hub/test_tensor_bundle.py::test_a_small_table_of_endless_keys"
+    ),
+    "trunk that lacks a weight": ("hub/test_official_hpt.py::test_files_that_do_not_tell_enough"),
     "simulator that is killed or hangs": (
         "data/environments/test_crew.py::"
         "test_a_process_that_fails_once_is_replaced_and_nothing_else_changes"

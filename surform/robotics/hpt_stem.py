@@ -83,20 +83,24 @@ class Stem(nn.Module):
 
 def with_positions(x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
     """Tokens with their sinusoidal positions added."""
-    return x + position_table(x.shape[1], x.shape[2], x.device, x.dtype)
+    # a program that is being traced must not leave its stand-ins for tensors behind
+    make = position_table if torch.compiler.is_compiling() else _kept_table
+    return x + make(x.shape[1], x.shape[2], x.device, x.dtype)
 
 
-@lru_cache(maxsize=64)
 def position_table(
     length: int, dim: int, device: torch.device, dtype: torch.dtype
 ) -> Float[Tensor, "n d"]:
     """sin (even channels) and cos (odd ones) of t / 10000^(2 floor(i / 2) / dim).
 
-    All of it in float32, as published weights were trained with; made once for each size, device
-    and precision.
+    All of it in float32, as published weights were trained with.
     """
     channel = torch.arange(dim, device="cpu")
     steps = torch.arange(length, dtype=torch.float32, device="cpu")[:, None]
     powers = (2 * (channel // 2) / dim).float()
     angles = steps * (1 / torch.tensor(10000.0, dtype=torch.float32, device="cpu") ** powers)
     return torch.where(channel % 2 == 0, angles.sin(), angles.cos()).to(device, dtype)
+
+
+# once for each size, device and precision
+_kept_table = lru_cache(maxsize=64)(position_table)

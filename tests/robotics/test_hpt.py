@@ -13,6 +13,7 @@ from surform.hub.official.hpt import SYSTEM
 from surform.hub.verify import find_cases, verify_case
 from surform.robotics.action_unet import ActionUNet
 from surform.robotics.hpt import HPT
+from surform.robotics.hpt_stem import _kept_table
 from surform.robotics.limits import Limits
 from tests.robotics.literal_hpt import literal_features, literal_mlp_head, literal_unet
 
@@ -141,6 +142,18 @@ def test_limits():
     assert inside[:, [0, 2]].amin() == -1
     assert inside[:, [0, 2]].amax() == 1
     torch.testing.assert_close(limits.denormalize(inside), values)
+
+
+def test_it_compiles_and_exports_and_runs_on():
+    net, seen = policy(), observation()
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    _kept_table.cache_clear()
+    with torch.no_grad():
+        exported = torch.export.export(net, (seen,)).module()
+        plain = net(seen)
+        assert type(plain) is torch.Tensor  # no stand-in of the export's
+        torch.testing.assert_close(compiled(seen), plain)
+        torch.testing.assert_close(exported(seen), plain)
 
 
 def test_freezing_by_blocks():
