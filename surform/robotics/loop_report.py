@@ -71,6 +71,7 @@ def success_figure(found: Evaluation) -> Figure:
         axes.invert_yaxis()
         axes.set(xlim=(0, 1), xlabel="success rate")
         axes.grid(False, axis="y")
+        axes.set_axisbelow(True)
     return figure
 
 
@@ -128,6 +129,7 @@ def _lengths(found: Evaluation) -> Figure:
         axes.hist(lengths, np.linspace(0, most + 1, 31).tolist(), stacked=True, label=endings,
                   color=[colors.get(ending, "#8a8f98") for ending in endings])  # fmt: skip
         axes.set(xlabel="steps", ylabel="episodes")
+        axes.set_axisbelow(True)
         axes.legend()
     return figure
 

@@ -66,7 +66,8 @@ def test_returns_and_lengths_are_those_of_the_environment():
         seen, _ = environment.reset(seed=episode.seed)
         total, steps, done = 0.0, 0, False
         while not done:
-            seen, reward, done, _, _ = environment.step(environment.expert()(seen))
+            seen, reward, _, _, info = environment.step(environment.expert()(seen))
+            done = info["success"]
             total, steps = total + reward, steps + 1
         assert episode.steps == steps
         assert episode.reward == pytest.approx(total, abs=1e-4)

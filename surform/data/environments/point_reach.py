@@ -27,8 +27,8 @@ class PointReach:
 
     Observations: `state` (8,): the point's x and y, then those of the red, the green and the blue
     disc; with `image_size` also `image` (size, size, 3) uint8. Actions (2,) in [-1, 1] move the
-    point by a tenth of them. An episode is done when the point is on the disc of the task, and
-    truncated after 50 steps; the reward is the distance, negative.
+    point by a tenth of them. The task is done when the point is on its disc, which does not end the
+    episode; it is truncated after 50 steps. The reward is the distance, negative.
 
     Args:
         task: color of the disc to go to.
@@ -86,9 +86,8 @@ class PointReach:
         moved = self._point + _STEP * np.clip(np.asarray(action, np.float64), -1, 1)
         self._point, self._steps = np.clip(moved, -1, 1), self._steps + 1
         off = float(np.hypot(*(self._goal - self._point)))
-        done = off < _RADIUS
-        late = not done and self._steps >= self.max_episode_steps
-        return self._observation(), -off, done, late, {"success": done}
+        late = self._steps >= self.max_episode_steps
+        return self._observation(), -off, False, late, {"success": off < _RADIUS}
 
     def render(self) -> np.ndarray:
         """A picture (render_size, render_size, 3) uint8."""

@@ -12,9 +12,10 @@ from surform.data.environments.point_reach import PointReach
 def run(environment: PointReach, seed: int) -> tuple[int, bool]:
     observation, info = environment.reset(seed=seed)
     expert, steps = environment.expert(), 0
-    ended = late = False
-    while not (ended or late):
+    late = False
+    while not (info["success"] or late):
         observation, _, ended, late, info = environment.step(expert(observation))
+        assert not ended
         steps += 1
     return steps, info["success"]
 

@@ -50,8 +50,8 @@ def test_episodes_hold_what_led_to_success(tmp_path):
         assert demo["obs/image"].shape == (len(actions), 32, 32, 3)
         # an observation is what was seen before its action
         np.testing.assert_allclose(states[1:, :2] - states[:-1, :2], 0.1 * actions[:-1], atol=1e-6)
-        reached = states[-1, :2] + 0.1 * actions[-1]
-        assert np.hypot(*(reached - states[-1, 4:6])) < 0.1
+        reached = np.hypot(*(states[:, :2] + 0.1 * actions - states[:, 4:6]).T) < 0.1
+        assert reached.tolist() == [False] * (len(actions) - 5) + [True] * 5
         assert demo["dones"][:].tolist() == [0] * (len(actions) - 1) + [1]
     assert attempts_of(path) == {"red": (10, 10), "green": (10, 10), "blue": (10, 10)}
 
