@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,15 @@ def test_the_python_of_policies_runs(page: str, folder: Path) -> None:
         if language == "python":
             exec(compile(text, f"{page}.md", "exec"), given)
     assert given["chunk"].isfinite().all()
+
+
+def test_the_python_of_the_closed_loop_runs(folder: Path) -> None:
+    (text,) = [
+        text for language, text in blocks("docs/robotics-rollout.md") if language == "python"
+    ]
+    Path("loop.py").write_text(text)
+    done = subprocess.run([sys.executable, "loop.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1.0 ")
 
 
 def test_the_python_of_atoms_runs(folder: Path) -> None:

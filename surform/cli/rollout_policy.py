@@ -17,6 +17,7 @@ _OWN = ("task", "episodes", "execute", "temporal_ensemble", "instruction", "env_
         "workers", "timeout")  # fmt: skip
 _FIELDS = ("data", "statistics", "members", "perturb", "damping", "damping_cutoff", "clamp",
            "limit_energy")  # fmt: skip
+_OURS = ("results.json", "report.html", "episodes.png", "films")
 _EPISODES, _FILMS, _TIMEOUT = 20, 4, 60.0
 
 
@@ -118,8 +119,11 @@ def _checked(args: argparse.Namespace) -> Path | None:
     folder = Path(args.out)
     if folder.is_file():
         raise FileExistsError(f"--out {folder} is an existing file; give the name of a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "results.json").is_file():
-        raise FileExistsError(f"--out {folder} holds something else than results: choose another")
+    strange = [p.name for p in folder.iterdir() if p.name not in _OURS] if folder.is_dir() else []
+    if strange:
+        raise FileExistsError(
+            f"--out {folder} holds something else than results, {strange[0]}: choose another"
+        )
     return folder
 
 
@@ -148,14 +152,28 @@ def _options(words: list[str]) -> dict[str, Any]:
 def _print(found: Evaluation) -> None:
     from surform.cli.rollout import print_table
 
-    rows = found.rows()
-    shown = [{key: value for key, value in row.items() if value == value} for row in rows]
+    shown = [_line(row) for row in found.rows()]
     print_table(shown, tuple(dict.fromkeys(key for row in shown for key in row)))
     if all(episode.success is None for episode in found.episodes):
         print("the environment tells no success: there are returns and lengths only")
     restarts = sum(episode.restarts for episode in found.episodes)
     if restarts:
         print(f"{restarts} times an episode was begun again, as its process had failed")
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table as it fits a terminal; what is not known is left out."""
+    between = f"{row['low']:.2f} to {row['high']:.2f}" if row["low"] == row["low"] else None
+    found = {
+        "task": row["task"],
+        "episodes": row["episodes"],
+        "success": row["success rate"],
+        "95 %": between,
+        "return": row["mean return"],
+        "steps": row["mean steps"],
+        "coverage": row["mean coverage"],
+    }
+    return {name: value for name, value in found.items() if value is not None and value == value}
 
 
 def _write(

@@ -57,7 +57,7 @@ def test_results_a_page_and_films(saved, tmp_path, capsys):
     line = (saved, "--env", "point-reach", "--task", "red", "--episodes", 5, "--execute", 1)
     assert run(*line, "--out", out, "--report", page, "--films", 2, "--workers", 1) == 0
     told = capsys.readouterr().out
-    assert "success rate" in told
+    assert "red   5               1  0.57 to 1.00" in told
     found = json.loads((out / "results.json").read_text())
     assert found["all"]["success rate"] == 1
     assert found["settings"]["execution"] == "1 actions of each chunk"

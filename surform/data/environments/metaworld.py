@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ class MetaWorld:
         task: "reach-v3", "push-v3", ...
         image_size: side of the picture [pixels]; None: no picture is observed, nor OpenGL needed.
         camera: of pictures: "corner2", "corner", "corner3", "topview", "behindGripper", ...
-        render_mode: "rgb_array", what `render` gives.
+        render_mode: "rgb_array" where `render` is used, which needs OpenGL; None: it is not.
         render_size: side of what `render` gives [pixels].
 
     Raises:
@@ -69,14 +70,14 @@ class MetaWorld:
         task: str = "reach-v3",
         image_size: int | None = None,
         camera: str = "corner2",
-        render_mode: str | None = "rgb_array",
+        render_mode: str | None = None,
         render_size: int = 240,
     ) -> None:
         for name, size in (("image_size", image_size), ("render_size", render_size)):
             if size is not None and not 16 <= size <= _LARGEST:
                 raise ValueError(f"{name} is {size}, but must lie between 16 and {_LARGEST}")
         load_triton_first()
-        if image_size is not None:
+        if image_size is not None or render_mode is not None:
             draw_off_screen()
         known = require_extra("metaworld.env_dict", "simulators", "Meta-World").ALL_V3_ENVIRONMENTS
         if task not in known:
@@ -116,6 +117,8 @@ class MetaWorld:
 
     def render(self) -> np.ndarray:
         """A picture (render_size, render_size, 3) uint8, upright."""
+        if self.render_mode is None:
+            raise ValueError("it was opened without render_mode='rgb_array'")
         return self._picture(self.render_size)
 
     def expert(self) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
@@ -125,7 +128,9 @@ class MetaWorld:
         policy = metaworld.policies.ENV_POLICY_MAP[self.task]()
 
         def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
-            return np.clip(policy.get_action(observation["state"].astype(np.float64)), -1, 1)
+            state = observation["state"].astype(np.float64)
+            with warnings.catch_warnings(action="ignore"):  # that it is clipped
+                return np.clip(policy.get_action(state), -1, 1)
 
         return act
 
@@ -162,7 +167,6 @@ def _with_goal(kind: Any) -> Any:
 
 
 def _renderer(model: Any, size: int) -> Any:
-    draw_off_screen()
     mujoco: Any = importlib.import_module("mujoco")
     # both are read when the buffers are made
     model.vis.quality.offsamples, model.vis.quality.shadowsize = 0, 0

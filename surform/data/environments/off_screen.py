@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import importlib.util
 import os
+import sys
 
 __all__ = ["draw_off_screen", "load_triton_first"]
 
@@ -27,10 +28,15 @@ def draw_off_screen() -> None:
     `MUJOCO_GL`, where it is set, decides.
 
     Raises:
-        OSError: no library that can do it is installed.
+        OSError: no library that can do it is installed, or mujoco was loaded without one.
     """
     if os.environ.get("MUJOCO_GL"):
         return
+    if "mujoco" in sys.modules:
+        raise OSError(
+            "mujoco was loaded before without OpenGL, which cannot be made up for: set MUJOCO_GL, "
+            "or open the environment that draws first"
+        )
     found = [kind for kind, name in _LIBRARIES.items() if ctypes.util.find_library(name)]
     if not found:
         raise OSError(

@@ -46,13 +46,28 @@ def test_all_ten_tasks_open():
 
 @pytest.mark.skipif(not DRAWS, reason="there is no OpenGL without a display")
 def test_pictures_are_upright_and_of_the_size_that_is_asked_for():
-    source = EnvironmentSource("metaworld", "reach-v3", {"image_size": 96})
+    seen = EnvironmentSource("metaworld", "reach-v3", {"image_size": 96})
     with Crew(1, timeout=120) as crew:
-        moment = crew.begin([Start(source, 0)])[0]
-    picture = moment.observation["image"]
+        picture = crew.begin([Start(seen, 0)])[0].observation["image"]
     assert picture.shape == (96, 96, 3)
     assert picture.dtype == np.uint8
-    assert picture.std() > 20
+    # the arm is red, and stands to the left and above the middle
+    red = (picture[..., 0] > 120) & (picture[..., 1] < 60)
+    rows, columns = np.nonzero(red)
+    assert len(rows) > 100
+    assert rows.mean() < 55
+    assert columns.mean() < 48
+
+
+@pytest.mark.skipif(not DRAWS, reason="there is no OpenGL without a display")
+def test_an_episode_from_states_can_be_filmed():
+    source = EnvironmentSource("metaworld", "reach-v3", films=True)
+    with Crew(1, timeout=120) as crew:
+        moment = crew.begin([Start(source, 0, filmed=True)])[0]
+        assert crew.rows[0].renders
+    assert list(moment.observation) == ["state"]
+    assert moment.picture is not None
+    assert moment.picture.shape == (240, 240, 3)
 
 
 @pytest.mark.fault
