@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["curve_figure", "report_sections"]
 
 _SPOKEN = {
-    "agent": "prediction: the agent",
+    "agent": "the agent",
     "greedy": "the agent, greedy",
     "thompson": "Thompson sampling",
     "linucb": "LinUCB",
     "ucb": "UCB",
     "ucb_vi": "UCB-VI",
     "empirical_mean": "empirical mean",
-    "optimal": "truth: the best policy",
+    "optimal": "the best policy",
 }
 _OFF_SCALE = 3.0  # times the agent's end: further curves are only told in the table
 
@@ -45,7 +45,7 @@ def report_sections(
     for name, values in profiles.items():
         mean, error = _moments(values, count)
         rows.append(
-            {"who": _SPOKEN.get(name, name).partition(": ")[2] or _SPOKEN.get(name, name),
+            {"who": _SPOKEN.get(name, name),
              about.setting.curve: mean[-1], "standard error": error[-1]}
         )  # fmt: skip
     rows.sort(key=lambda row: row[about.setting.curve])

@@ -214,7 +214,7 @@ def test_curves_far_above_the_agents_are_left_to_the_table() -> None:
         "uniform": [[5.0, 26.0], [9.0, 90.0]],
     }  # fmt: skip
     names = [line.get_label() for line in curve_figure(profiles, 10, "regret").axes[0].lines]
-    assert names == ["prediction: the agent", "Thompson sampling"]
+    assert names == ["the agent", "Thompson sampling"]
     (section,) = report_sections(profiles, 10, data().description())
     (rows,) = section.tables.values()
     assert [row["who"] for row in rows] == ["the agent", "Thompson sampling", "uniform"]
