@@ -162,6 +162,13 @@ def test_the_guide_to_forecasting_runs_from_nothing(
 
 
 @pytest.mark.slow
+def test_the_guide_to_robots_runs_from_nothing(folder: Path) -> None:
+    run("docs/robotics.md")
+    assert (folder / "runs/reach/report.html").is_file()
+    assert (folder / "evaluated/results.json").is_file()
+
+
+@pytest.mark.slow
 def test_the_guide_to_meshes_runs_from_nothing(folder: Path) -> None:
     run("docs/points.md")
     assert (folder / "runs/meshes/report.html").is_file()

@@ -37,6 +37,8 @@ PATHS = (
     "hub/test_official_rt1.py",
     "hub/test_official_dpt.py",
     "decisions/test_networks.py",
+    "data/test_demonstrations.py",
+    "robotics/test_policy.py",
 )
 
 

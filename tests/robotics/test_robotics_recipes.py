@@ -41,7 +41,7 @@ def demonstrations(path: Path, environment: str) -> Path:
 
 def test_what_there_is() -> None:
     names = ["metaworld-mlp", "metaworld-dit", "metaworld-hpt", "metaworld-rt1", "own-dit"]
-    names += ["pusht-dit", "pusht-hpt"]
+    names += ["pusht-dit", "pusht-hpt", "quickstart"]
     assert set(RECIPES) >= {f"robotics/{name}" for name in names}
 
 
