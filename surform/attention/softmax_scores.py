@@ -50,10 +50,14 @@ def pays(call: Call) -> str | None:
         return None  # double precision is for comparing digits, and this is the definition's order
     if b * h < _HEADS:
         return f"pays for {_HEADS} heads or more in the whole batch"
-    return None if small or call.has("dropout_p") else _FEW
+    unlike = _certainly(width != call.shapes["v"][3])  # torch's fused kernel wants equal widths
+    return None if small or unlike or call.has("dropout_p") else _FEW
 
 
-_FEW = f"pays with dropout, or for fewer than {SHORT} keys and heads up to {_WIDEST} wide"
+_FEW = (
+    f"pays with dropout, for values of another width than keys, or for fewer than {SHORT} keys and "
+    f"heads up to {_WIDEST} wide"
+)
 
 
 def _certainly(condition: bool) -> bool:
