@@ -48,16 +48,18 @@ def export(model: Pretrained, out: str | PathLike[str]) -> float:
     refuse_folder(path, "OUT")
     model = model.eval()
     inputs = model.example_inputs()
-    shapes = {name: {0: torch.export.Dim(_BATCH)} for name in inputs}
+    names = {name: model.ragged.get(name, _BATCH) for name in inputs}
+    dims = {name: torch.export.Dim(name) for name in names.values()}
+    shapes = {name: {0: dims[of]} for name, of in names.items()}
     with torch.no_grad():
         program = torch.export.export(model, (), inputs, dynamic_shapes=shapes, strict=False)
         with replacing(path) as partial:
             run = _onnx if path.suffix == ".onnx" else _archive
-            found = run(program, inputs, partial)
+            found = run(program, inputs, names, partial)
             return max(_difference(model, found, _sized(inputs, n), path) for n in _BATCHES)
 
 
-def _onnx(program: Any, inputs: Mapping[str, Tensor], path: Path) -> Any:
+def _onnx(program: Any, inputs: Mapping[str, Tensor], names: Mapping[str, str], path: Path) -> Any:
     for module in ("onnx", "onnxscript"):
         require_extra(module, "export", "writing .onnx")
     runtime = require_extra("onnxruntime", "export", "checking .onnx")
@@ -66,7 +68,7 @@ def _onnx(program: Any, inputs: Mapping[str, Tensor], path: Path) -> Any:
         made = torch.onnx.export(
             program,
             kwargs=dict(inputs),
-            dynamic_shapes={name: {0: _BATCH} for name in inputs},  # named so in the file
+            dynamic_shapes={name: {0: of} for name, of in names.items()},  # named so in the file
             input_names=list(inputs),
             output_names=["output"],
             dynamo=True,
@@ -83,7 +85,9 @@ def _onnx(program: Any, inputs: Mapping[str, Tensor], path: Path) -> Any:
     return call
 
 
-def _archive(program: Any, inputs: Mapping[str, Tensor], path: Path) -> Any:
+def _archive(
+    program: Any, inputs: Mapping[str, Tensor], names: Mapping[str, str], path: Path
+) -> Any:
     with path.open("wb") as stream:
         torch.export.save(program, stream)
     with path.open("rb") as stream:
@@ -92,7 +96,9 @@ def _archive(program: Any, inputs: Mapping[str, Tensor], path: Path) -> Any:
 
 
 def _sized(inputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    return {n: torch.cat([v] * count)[:count].contiguous() for n, v in inputs.items()}
+    """The example's two samples again and again, `count` samples in all."""
+    sizes = {n: len(v) * count // 2 for n, v in inputs.items()}
+    return {n: torch.cat([v] * count)[: sizes[n]].contiguous() for n, v in inputs.items()}
 
 
 def _difference(model: Pretrained, program: Any, given: dict[str, Tensor], path: Path) -> float:

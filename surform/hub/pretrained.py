@@ -30,6 +30,7 @@ class Pretrained(nn.Module):
     kind: ClassVar[str] = ""
     usage: ClassVar[str] = ""  # the line that predicts with a loaded `model`, for the model card
     file_options: ClassVar[tuple[str, ...]] = ()  # of `predict_file`, beside the two paths
+    ragged: ClassVar[dict[str, str]] = {}  # inputs whose length is not the batch's -> its name
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -86,7 +87,10 @@ class Pretrained(nn.Module):
         raise ValueError(f"{type(self).__name__} does not predict from files")
 
     def example_inputs(self) -> dict[str, Tensor]:
-        """A batch of two for `forward`, by its arguments' names: what `surform export` traces."""
+        """A batch of two for `forward`, by its arguments' names: what `surform export` traces.
+
+        Inputs in `ragged` hold as many entries for the first sample as for the second.
+        """
         raise ValueError(f"{type(self).__name__} does not say what it takes: it is not exported")
 
     def save_pretrained(self, folder: str | Path, *, model_card: str | None = None) -> Path:
