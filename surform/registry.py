@@ -53,6 +53,13 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "rt1": "surform.robotics.rt1:RT1",
         "bc_mlp": "surform.robotics.bc_mlp:BCMLP",
         "unet_policy": "surform.robotics.unet_policy:UNetPolicy",
+        "hiformer": "surform.recommenders.hiformer:Hiformer",
+        "folded_hiformer": "surform.recommenders.folded_hiformer:FoldedHiformer",
+        "autoint": "surform.recommenders.autoint:AutoInt",
+        "dcn_v2": "surform.recommenders.dcn_v2:DCNv2",
+        "dlrm": "surform.recommenders.dlrm:DLRM",
+        "logistic_regression": "surform.recommenders.logistic_regression:LogisticRegression",
+        "popularity": "surform.recommenders.popularity:Popularity",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -64,6 +71,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "atoms": "surform.atomistic.potential:Potential",
         "policy": "surform.robotics.policy:Policy",
         "decisions": "surform.decisions.agent:Agent",
+        "ranker": "surform.recommenders.ranker:Ranker",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
@@ -107,6 +115,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "hpt": "surform.hub.official.hpt:SYSTEM",
         "rt1": "surform.hub.official.rt1:SYSTEM",
         "dpt": "surform.hub.official.dpt:SYSTEM",
+        "hiformer": "surform.hub.official.hiformer:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write

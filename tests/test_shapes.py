@@ -39,6 +39,7 @@ PATHS = (
     "decisions/test_networks.py",
     "data/test_demonstrations.py",
     "robotics/test_policy.py",
+    "hub/test_official_hiformer.py",
 )
 
 

@@ -83,7 +83,8 @@ def from_official(
         official, state, constructor, kind, dict(options or {}), str(checkpoint)
     )
     source = f"{official.name}: {Path(checkpoint).name}"
-    statistics = {} if official.statistics is None else official.statistics(file)
+    held = dict(file) | {"state_dict": state}
+    statistics = {} if official.statistics is None else official.statistics(held)
     settings = {} if official.settings is None else official.settings(constructor)
     model = wrap(net, official, source, str(checkpoint), statistics, settings)
     if official.adopt is not None:

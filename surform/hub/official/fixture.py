@@ -153,7 +153,8 @@ class System:
     recorded(file) -> official constructor arguments that a checkpoint file holds; None: none.
     settings(constructor) -> settings of the surrogate that the constructor decides.
     adopt(model, file): what else of a checkpoint file a converted surrogate takes over.
-    statistics(file) -> {name of a normaliser of the surrogate: (mean, deviation)} of a checkpoint.
+    statistics(file) -> {name of a normaliser of the surrogate: (mean, deviation)} of a checkpoint,
+        its translated state dict under "state_dict".
     """
 
     name: str

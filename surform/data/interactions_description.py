@@ -1,0 +1,148 @@
+"""What a ranker must know of the table it was trained on: columns, vocabularies, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from surform.data.data_description import DataDescription
+from surform.data.description_keys import check_keys
+
+__all__ = ["UNKNOWN", "InteractionsDescription"]
+
+UNKNOWN = 0  # the row of categories that training did not see (often enough)
+_TUPLES = ("categorical", "multivalued", "dense", "labels")
+
+
+@dataclass(frozen=True)
+class InteractionsDescription(DataDescription):
+    """Columns of a table of interactions and what their categories are called; plain values only.
+
+    Args:
+        categorical: columns of one category per row, in the order of the ids.
+        multivalued: columns of any number of categories per row.
+        dense: columns of numbers.
+        labels: columns of 0 and 1, one per task.
+        vocabularies: per categorical or multi-valued column, its known categories in the order of
+            their ids: the first one has id 1. Id 0 is that of all others.
+        group: column by which figures are also taken group by group (the user, a query); "" = none.
+        transforms: per dense column, what was done before standardising: "log" is
+            sign(x) log(1 + |x|); columns that are not named are taken as they are.
+        source: provenance: "fingerprint" (sha256), "path", "rows", ...
+    """
+
+    categorical: tuple[str, ...] = ()
+    multivalued: tuple[str, ...] = ()
+    dense: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ("label",)
+    vocabularies: dict[str, list[Any]] = field(default_factory=dict)
+    group: str = ""
+    transforms: dict[str, str] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        columns = (*self.categorical, *self.multivalued, *self.dense, *self.labels)
+        twice = sorted({name for name in columns if columns.count(name) > 1})
+        if twice:
+            raise ValueError(f"columns have one role each, but {', '.join(twice)} has two")
+        if not columns[: len(columns) - len(self.labels)]:
+            raise ValueError("a table of interactions needs some feature beside its labels")
+        if not self.labels:
+            raise ValueError("a table of interactions needs at least one label")
+        lacking = [n for n in (*self.categorical, *self.multivalued) if n not in self.vocabularies]
+        if lacking:
+            raise ValueError(f"no vocabulary of {', '.join(lacking)}")
+        for name, known in self.vocabularies.items():
+            if len(set(known)) != len(known):
+                raise ValueError(f"the vocabulary of {name} names a category twice")
+
+    def rows(self, name: str) -> int:
+        """Rows of a column's embedding table: its categories, and the unknown one."""
+        return 1 + len(self.vocabularies[name])
+
+    def ids(self, name: str, categories: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Ids (int64) of a column's categories; those that are not known get id 0."""
+        known = self.vocabularies[name]
+        table = {category: number for number, category in enumerate(known, start=1)}
+        values = categories.tolist() if isinstance(categories, np.ndarray) else categories
+        found = (table.get(category, UNKNOWN) for category in values)
+        return np.fromiter(found, dtype=np.int64, count=len(values))
+
+    def require_match(self, found: InteractionsDescription, where: str) -> None:
+        """Raise unless a table described by `found` suits a model that was trained on this.
+
+        Raises:
+            ValueError: other columns or other vocabularies; `where` names the table.
+        """
+        for role in (*_TUPLES, "transforms"):
+            mine, theirs = getattr(self, role), getattr(found, role)
+            if mine != theirs:
+                raise ValueError(
+                    f"the model was trained with {role} {_listed(mine)}, {where} has "
+                    f"{_listed(theirs)}"
+                )
+        for name, known in self.vocabularies.items():
+            if known != found.vocabularies.get(name):
+                raise ValueError(
+                    f"the categories of {name} are numbered otherwise in {where} than in training: "
+                    "read it with the model's vocabularies"
+                )
+
+    def sizes(self) -> Mapping[str, int | tuple[str, ...] | list[int]]:
+        found: dict[str, int | tuple[str, ...] | list[int]] = {
+            "vocab": [self.rows(name) for name in self.categorical],
+            "tasks": self.labels,
+        }
+        if self.multivalued:
+            found["multi_vocab"] = [self.rows(name) for name in self.multivalued]
+        if self.dense:
+            found["dense_features"] = self.dense
+        return found
+
+    def table(self) -> dict[str, str]:
+        counted = (*self.categorical, *self.multivalued)
+        sizes = ", ".join(f"{name} ({len(self.vocabularies[name])})" for name in counted)
+        table = {"categories": sizes} if counted else {}
+        if self.multivalued:
+            table["several at once"] = ", ".join(self.multivalued)
+        if self.dense:
+            table["numbers"] = _listed(self.dense)
+        table["labels"] = _listed(self.labels)
+        if self.group:
+            table["groups"] = self.group
+        return table | self.source
+
+    def roles(self) -> list[tuple[str, str, str]]:
+        found = [("category", name, "") for name in self.categorical]
+        found += [("categories", name, "") for name in self.multivalued]
+        found += [("number", name, "") for name in self.dense]
+        return found + [("label", name, "probability") for name in self.labels]
+
+    def summary(self) -> str:
+        count = len(self.categorical) + len(self.multivalued) + len(self.dense)
+        return f"Gives the probability of {_listed(self.labels)} from {count} features of a row."
+
+    def layout(self) -> str:
+        return "Categories that training did not see share one row, that of unknown ones."
+
+    def limits(self) -> str:
+        return (
+            "Trusted only for rows like those it was trained on: the same columns, and users and "
+            "items that still behave alike. Probabilities are those of the logged policy."
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> InteractionsDescription:
+        """The inverse of `to_dict`; ValueError names unknown or missing keys."""
+        check_keys(cls, values, ("labels", "vocabularies"), "a description of interactions")
+        plain: dict[str, Any] = {n: tuple(v) if n in _TUPLES else v for n, v in values.items()}
+        return cls(**plain)
+
+
+def _listed(names: Iterable[Any], most: int = 12) -> str:
+    names = [f"{k}: {v}" for k, v in names.items()] if isinstance(names, Mapping) else list(names)
+    more = f", ... ({len(names)})" if len(names) > most else ""
+    return (", ".join(map(str, names[:most])) or "none") + more

@@ -1,0 +1,146 @@
+"""AutoInt: interactions of features by self-attention with shared weights; a baseline."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from surform import attention
+from surform.layers.arguments import record_arguments
+from surform.layers.checks import at_least, fraction
+from surform.layers.dropout import Dropout
+from surform.layers.multihead import merge_heads
+from surform.recommenders.feature_tokens import FeatureTokens
+from surform.recommenders.task_heads import deep_tower
+
+__all__ = ["AutoInt", "InteractingLayer"]
+
+
+class InteractingLayer(nn.Module):
+    """relu(attention + residual), (B, N, inputs) -> (B, N, width), without biases.
+
+    Song et al., "AutoInt", 2019 (arXiv 1810.11921), equations 5 to 8, as FuxiCTR writes it.
+
+    Args:
+        residual: add the input, mapped where the widths differ.
+        scale: divide scores by the root of a head's width.
+        layer_norm: of the sum, before relu.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        heads: int,
+        *,
+        residual: bool = True,
+        scale: bool = False,
+        layer_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        at_least(1, inputs=inputs, width=width, heads=heads)
+        if width % heads:
+            raise ValueError(f"heads is {heads}, but must divide the layer's width = {width}")
+        self.heads, self.scale, self.residual = heads, scale, residual
+        self.q, self.k, self.v = (nn.Linear(inputs, width, bias=False) for _ in range(3))
+        mapped = residual and inputs != width
+        self.skip = nn.Linear(inputs, width, bias=False) if mapped else None
+        self.norm = nn.LayerNorm(width) if layer_norm else None
+
+    def forward(
+        self, x: Float[Tensor, "b n i"], *, dropout_p: float = 0.0
+    ) -> Float[Tensor, "b n w"]:
+        q, k, v = (
+            m(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for m in (self.q, self.k, self.v)
+        )
+        scale = None if self.scale else 1.0
+        y = merge_heads(attention.softmax(q, k, v, scale=scale, dropout_p=dropout_p))
+        if self.residual:
+            y = y + (x if self.skip is None else self.skip(x))
+        return F.relu(y if self.norm is None else self.norm(y))
+
+
+class AutoInt(nn.Module):
+    """Logits (B, tasks): layers of self-attention over the features' tokens, all read together.
+
+    Song, Shi, Xiao, Duan, Xu, Zhang, Tang, "AutoInt: Automatic Feature Interaction Learning via
+    Self-Attentive Neural Networks", CIKM 2019, arXiv 1810.11921. Its layers equal those of FuxiCTR.
+
+    Args:
+        vocab, multi_vocab, dense_features, dense_tokens, dense_hidden: as for `Hiformer`.
+        tasks, dim: likewise.
+        embedding_std: likewise.
+        depth: layers.
+        width: of all heads of a layer together.
+        heads: of attention.
+        residual: add a layer's input.
+        scale: divide scores by the root of a head's width; FuxiCTR's default does not.
+        layer_norm: in every layer.
+        deep: widths of a perceptron beside it, whose logits are added; () = none.
+        dropout: of attention weights, and in `deep`.
+    """
+
+    @record_arguments
+    def __init__(
+        self,
+        vocab: tuple[int, ...],
+        multi_vocab: tuple[int, ...] = (),
+        dense_features: int = 0,
+        *,
+        dense_tokens: int = 0,
+        dense_hidden: int = 64,
+        tasks: int = 1,
+        dim: int = 16,
+        depth: int = 2,
+        width: int = 32,
+        heads: int = 2,
+        residual: bool = True,
+        scale: bool = False,
+        layer_norm: bool = False,
+        deep: tuple[int, ...] = (),
+        dropout: float = 0.0,
+        embedding_std: float = 0.01,
+    ) -> None:
+        super().__init__()
+        at_least(1, tasks=tasks, depth=depth)
+        fraction(dropout=dropout)
+        self.features = FeatureTokens(
+            vocab,
+            multi_vocab,
+            dense_features,
+            dense_tokens,
+            dense_hidden,
+            dim=dim,
+            embedding_std=embedding_std,
+        )
+        self.layers = nn.ModuleList(
+            InteractingLayer(
+                width if i else dim,
+                width,
+                heads,
+                residual=residual,
+                scale=scale,
+                layer_norm=layer_norm,
+            )
+            for i in range(depth)
+        )
+        self.dropout = Dropout(dropout)
+        self.head = nn.Linear(self.features.count * width, tasks)
+        flat = self.features.count * dim
+        self.deep = deep_tower(flat, deep, tasks, dropout) if deep else None
+
+    def forward(
+        self,
+        categorical: Int[Tensor, "b n"],
+        dense: Float[Tensor, "b m"] | None = None,
+        values: Int[Tensor, " v"] | None = None,
+        lengths: Int[Tensor, "b k"] | None = None,
+    ) -> Float[Tensor, "b t"]:
+        """Logits; arguments and errors as those of `Hiformer.forward`."""
+        given = self.features(categorical, dense, values, lengths)
+        x, dropped = given, self.dropout.p if self.training else 0.0
+        for layer in self.layers:
+            x = layer(x, dropout_p=dropped)
+        logits = self.head(x.flatten(1))
+        return logits if self.deep is None else logits + self.deep(given.flatten(1))

@@ -1,0 +1,93 @@
+"""DCN-V2: explicit crosses of features beside a perceptron; a baseline."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from surform.layers.arguments import record_arguments
+from surform.layers.checks import at_least, fraction
+from surform.recommenders.feature_tokens import FeatureTokens
+from surform.recommenders.task_heads import deep_tower
+
+__all__ = ["CrossLayers", "DCNv2"]
+
+
+class CrossLayers(nn.Module):
+    """x_{l+1} = x_0 * (W_l x_l + b_l) + x_l, (B, width) -> (B, width).
+
+    Wang et al., 2021 (arXiv 2008.13535), equation 1.
+    """
+
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        at_least(1, width=width, depth=depth)
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+
+    def forward(self, x: Float[Tensor, "b w"]) -> Float[Tensor, "b w"]:
+        first = x
+        for layer in self.layers:
+            x = first * layer(x) + x
+        return x
+
+
+class DCNv2(nn.Module):
+    """Logits (B, tasks): crosses of bounded degree, and a perceptron in parallel.
+
+    Wang, Shivanna, Cheng, Jain, Lin, Hong, Chi, "DCN V2: Improved Deep & Cross Network and
+    Practical Lessons for Web-scale Learning to Rank Systems", WWW 2021, arXiv 2008.13535; the
+    parallel structure with full matrices. Its crosses equal those of FuxiCTR.
+
+    Args:
+        vocab, multi_vocab, dense_features, dense_tokens, dense_hidden: as for `Hiformer`.
+        tasks, dim: likewise.
+        embedding_std: likewise.
+        depth: crosses.
+        deep: widths of the perceptron; () = none.
+        dropout: in `deep`.
+    """
+
+    @record_arguments
+    def __init__(
+        self,
+        vocab: tuple[int, ...],
+        multi_vocab: tuple[int, ...] = (),
+        dense_features: int = 0,
+        *,
+        dense_tokens: int = 0,
+        dense_hidden: int = 64,
+        tasks: int = 1,
+        dim: int = 16,
+        depth: int = 3,
+        deep: tuple[int, ...] = (400, 400),
+        dropout: float = 0.0,
+        embedding_std: float = 0.01,
+    ) -> None:
+        super().__init__()
+        at_least(1, tasks=tasks)
+        fraction(dropout=dropout)
+        self.features = FeatureTokens(
+            vocab,
+            multi_vocab,
+            dense_features,
+            dense_tokens,
+            dense_hidden,
+            dim=dim,
+            embedding_std=embedding_std,
+        )
+        flat = self.features.count * dim
+        self.cross = CrossLayers(flat, depth)
+        self.head = nn.Linear(flat, tasks)
+        self.deep = deep_tower(flat, deep, tasks, dropout) if deep else None
+
+    def forward(
+        self,
+        categorical: Int[Tensor, "b n"],
+        dense: Float[Tensor, "b m"] | None = None,
+        values: Int[Tensor, " v"] | None = None,
+        lengths: Int[Tensor, "b k"] | None = None,
+    ) -> Float[Tensor, "b t"]:
+        """Logits; arguments and errors as those of `Hiformer.forward`."""
+        x = self.features(categorical, dense, values, lengths).flatten(1)
+        logits = self.head(self.cross(x))
+        return logits if self.deep is None else logits + self.deep(x)

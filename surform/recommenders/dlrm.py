@@ -1,0 +1,79 @@
+"""DLRM: products of all pairs of embeddings, then a perceptron; a baseline."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from surform.layers.arguments import record_arguments
+from surform.layers.checks import at_least, fraction
+from surform.recommenders.feature_tokens import FeatureTokens
+from surform.recommenders.task_heads import deep_tower
+
+__all__ = ["DLRM"]
+
+
+class DLRM(nn.Module):
+    """Logits (B, tasks) from the products of all pairs of tokens, and the numbers' own token.
+
+    Naumov et al., "Deep Learning Recommendation Model for Personalization and Recommendation
+    Systems", 2019, arXiv 1906.00091. The numbers, if there are any, make one token.
+
+    Args:
+        vocab, multi_vocab, dense_features, dense_hidden, tasks, dim: as for `Hiformer`.
+        embedding_std: likewise.
+        top: widths of the perceptron on the products.
+        dropout: in `top`.
+    """
+
+    pairs: Tensor
+
+    @record_arguments
+    def __init__(
+        self,
+        vocab: tuple[int, ...],
+        multi_vocab: tuple[int, ...] = (),
+        dense_features: int = 0,
+        *,
+        dense_hidden: int = 64,
+        tasks: int = 1,
+        dim: int = 16,
+        top: tuple[int, ...] = (400, 400),
+        dropout: float = 0.0,
+        embedding_std: float = 0.01,
+    ) -> None:
+        super().__init__()
+        at_least(1, tasks=tasks)
+        fraction(dropout=dropout)
+        self.features = FeatureTokens(
+            vocab,
+            multi_vocab,
+            dense_features,
+            1 if dense_features else 0,
+            dense_hidden,
+            dim=dim,
+            embedding_std=embedding_std,
+        )
+        count = self.features.count
+        pairs = torch.tril_indices(count, count, offset=-1)
+        self.register_buffer("pairs", pairs[0] * count + pairs[1], persistent=False)
+        numbers = dim if dense_features else 0
+        inputs = pairs.shape[1] + numbers
+        if not inputs:
+            raise ValueError("DLRM multiplies pairs of features: give at least two")
+        self.top = deep_tower(inputs, top, tasks, dropout)
+
+    def forward(
+        self,
+        categorical: Int[Tensor, "b n"],
+        dense: Float[Tensor, "b m"] | None = None,
+        values: Int[Tensor, " v"] | None = None,
+        lengths: Int[Tensor, "b k"] | None = None,
+    ) -> Float[Tensor, "b t"]:
+        """Logits; arguments and errors as those of `Hiformer.forward`."""
+        x = self.features(categorical, dense, values, lengths)
+        products = (x @ x.transpose(1, 2)).flatten(1)[:, self.pairs]
+        if self.features.dense_tokens:
+            products = torch.cat((x[:, -1], products), 1)
+        return self.top(products)
