@@ -61,7 +61,7 @@ def serve(connection: Connection) -> None:
     while True:
         try:
             command, argument = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             rows.close()
             return
         try:
@@ -74,7 +74,7 @@ def serve(connection: Connection) -> None:
             answer = Fault(rows.current, text, traceback.format_exc(), missing)
         try:
             connection.send(answer)
-        except BrokenPipeError:
+        except OSError:  # nobody listens any more
             return
 
 
