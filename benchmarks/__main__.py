@@ -31,6 +31,7 @@ _MODULES = (
     "benchmarks.forecasting",
     "benchmarks.cct",
     "benchmarks.robotics",
+    "benchmarks.hiformer",
 )
 
 

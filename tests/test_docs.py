@@ -94,6 +94,14 @@ def test_the_python_of_compact_transformers_runs() -> None:
     assert torch.equal(chances.argmax(-1), given["labels"])
 
 
+def test_the_python_of_hiformer_runs(folder: Path) -> None:
+    given: dict[str, Any] = {}
+    for language, text in blocks("docs/models/hiformer.md"):
+        if language == "python":
+            exec(compile(text, "hiformer.md", "exec"), given)
+    assert torch.allclose(given["serving"].score(given["table"]), given["chances"], atol=1e-5)
+
+
 def test_the_python_of_rt1_runs() -> None:
     given: dict[str, Any] = {}
     for language, text in blocks("docs/models/rt1.md"):

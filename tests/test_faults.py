@@ -262,6 +262,21 @@ PROMISED = {
     "weights that do not tell their network": (
         "hub/test_official_dpt.py::test_weights_that_do_not_tell_their_network"
     ),
+    "unseen category": "recommenders/test_hiformer.py::test_inputs_that_do_not_fit",
+    "unseen category in a list": "recommenders/test_hiformer.py::test_an_unknown_id_in_a_list",
+    "rows without a column": "recommenders/test_ranker.py::test_rows_that_do_not_fit",
+    "columns of two roles": "recommenders/test_ranker.py::test_descriptions_that_cannot_be",
+    "categories that are numbered otherwise": (
+        "recommenders/test_ranker.py::test_tables_that_are_numbered_otherwise"
+    ),
+    "network of another table": "recommenders/test_ranker.py::test_networks_of_another_table",
+    "ranker without statistics": (
+        "recommenders/test_ranker.py::test_a_ranker_without_description_or_statistics"
+    ),
+    "network that does not fold": "recommenders/test_folding.py::test_networks_that_do_not_fold",
+    "labels beside 0 and 1": (
+        "recommenders/test_ranking_scores.py::test_figures_of_what_cannot_be"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),
