@@ -70,7 +70,7 @@ class AutoInt(nn.Module):
     Args:
         vocab, multi_vocab, dense_features, dense_tokens, dense_hidden: as for `Hiformer`.
         tasks, dim: likewise.
-        embedding_std: likewise.
+        embedding_std, sparse_tables: likewise.
         depth: layers.
         width: of all heads of a layer together.
         heads: of attention.
@@ -101,6 +101,7 @@ class AutoInt(nn.Module):
         deep: tuple[int, ...] = (),
         dropout: float = 0.0,
         embedding_std: float = 0.01,
+        sparse_tables: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, tasks=tasks, depth=depth)
@@ -113,6 +114,7 @@ class AutoInt(nn.Module):
             dense_hidden,
             dim=dim,
             embedding_std=embedding_std,
+            sparse=sparse_tables,
         )
         self.layers = nn.ModuleList(
             InteractingLayer(

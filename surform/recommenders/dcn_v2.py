@@ -41,7 +41,7 @@ class DCNv2(nn.Module):
     Args:
         vocab, multi_vocab, dense_features, dense_tokens, dense_hidden: as for `Hiformer`.
         tasks, dim: likewise.
-        embedding_std: likewise.
+        embedding_std, sparse_tables: likewise.
         depth: crosses.
         deep: widths of the perceptron; () = none.
         dropout: in `deep`.
@@ -62,6 +62,7 @@ class DCNv2(nn.Module):
         deep: tuple[int, ...] = (400, 400),
         dropout: float = 0.0,
         embedding_std: float = 0.01,
+        sparse_tables: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, tasks=tasks)
@@ -74,6 +75,7 @@ class DCNv2(nn.Module):
             dense_hidden,
             dim=dim,
             embedding_std=embedding_std,
+            sparse=sparse_tables,
         )
         flat = self.features.count * dim
         self.cross = CrossLayers(flat, depth)

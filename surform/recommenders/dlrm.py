@@ -22,7 +22,7 @@ class DLRM(nn.Module):
 
     Args:
         vocab, multi_vocab, dense_features, dense_hidden, tasks, dim: as for `Hiformer`.
-        embedding_std: likewise.
+        embedding_std, sparse_tables: likewise.
         top: widths of the perceptron on the products.
         dropout: in `top`.
     """
@@ -42,6 +42,7 @@ class DLRM(nn.Module):
         top: tuple[int, ...] = (400, 400),
         dropout: float = 0.0,
         embedding_std: float = 0.01,
+        sparse_tables: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, tasks=tasks)
@@ -54,6 +55,7 @@ class DLRM(nn.Module):
             dense_hidden,
             dim=dim,
             embedding_std=embedding_std,
+            sparse=sparse_tables,
         )
         count = self.features.count
         pairs = torch.tril_indices(count, count, offset=-1)

@@ -32,6 +32,7 @@ class FeatureTokens(nn.Module):
         dense_tokens: tokens that the network of the numbers makes of them.
         dense_hidden: width of its hidden layer; exact GELU between.
         embedding_std: of the tables' first values.
+        sparse: give the tables sparse gradients, of the rows that were looked up.
     """
 
     sizes: Tensor
@@ -47,6 +48,7 @@ class FeatureTokens(nn.Module):
         *,
         dim: int,
         embedding_std: float = 0.01,
+        sparse: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, dim=dim)
@@ -58,6 +60,7 @@ class FeatureTokens(nn.Module):
                 f"dense_features is {dense_features} and dense_tokens is {dense_tokens}, but "
                 "numbers need tokens and tokens of numbers need numbers"
             )
+        self.sparse = sparse
         self.single, self.multi = len(vocab), len(multi_vocab)
         self.dense_features, self.dense_tokens, self.dim = dense_features, dense_tokens, dim
         if not self.count:
@@ -89,7 +92,9 @@ class FeatureTokens(nn.Module):
                 then those of the second, ...
             lengths: how many of them belong to each sample and feature.
         """
-        parts = [F.embedding(self.rows(categorical), self.table)] if self.single else []
+        parts = []
+        if self.single:
+            parts.append(F.embedding(self.rows(categorical), self.table, sparse=self.sparse))
         batch = categorical.shape[0]
         if self.multi:
             parts.append(self.means(values, lengths, batch, self.table))
@@ -117,7 +122,9 @@ class FeatureTokens(nn.Module):
             means = sums / bags.clamp(min=1)[:, None]
         else:
             ends = F.pad(bags.cumsum(0), (1, 0))
-            means = F.embedding_bag(rows, table, ends, mode="mean", include_last_offset=True)
+            means = F.embedding_bag(
+                rows, table, ends, mode="mean", sparse=self.sparse, include_last_offset=True
+            )
         return means.unflatten(0, (batch, self.multi))
 
 

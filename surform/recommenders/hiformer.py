@@ -55,6 +55,7 @@ class Hiformer(nn.Module):
         dropout: of attention weights and branches, and in `deep`.
         eps: of the norms.
         embedding_std: of the tables' first values.
+        sparse_tables: give the tables sparse gradients, for `RowwiseAdagrad` or torch's SparseAdam.
     """
 
     @record_arguments
@@ -84,6 +85,7 @@ class Hiformer(nn.Module):
         dropout: float = 0.0,
         eps: float = 1e-6,
         embedding_std: float = 0.01,
+        sparse_tables: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, tasks=tasks, dim=dim, depth=depth, heads=heads)
@@ -103,6 +105,7 @@ class Hiformer(nn.Module):
             dense_hidden,
             dim=dim,
             embedding_std=embedding_std,
+            sparse=sparse_tables,
         )
         self.tasks, self.tokens = tasks, self.features.count + tasks
         self.task_tokens = nn.Parameter(torch.randn(tasks, dim) * dim**-0.5)

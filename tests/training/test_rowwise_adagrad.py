@@ -1,0 +1,63 @@
+"""Row-wise Adagrad: the formula, sparse and dense gradients alike, wrong arguments."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from surform import create_model
+from surform.training.rowwise_adagrad import RowwiseAdagrad
+
+
+def steps(table: torch.Tensor, sparse: bool) -> torch.Tensor:
+    table = table.clone().requires_grad_()
+    optimizer = RowwiseAdagrad([table], lr=0.1)
+    for ids in ([0, 2, 2], [2, 4, 0], [1, 1, 1]):
+        optimizer.zero_grad()
+        F.embedding(torch.tensor(ids), table, sparse=sparse).pow(3).sum().backward()
+        optimizer.step()
+    return table.detach()
+
+
+def test_it_is_the_formula_row_by_row() -> None:
+    table, rows = torch.randn(5, 3, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)
+    expected = table.clone()
+    for ids in ([0, 2, 2], [2, 4, 0], [1, 1, 1]):
+        slope = torch.zeros_like(table)
+        for i in ids:
+            slope[i] += 3 * expected[i] ** 2
+        for i in set(ids):
+            rows[i] += slope[i].square().mean()
+            expected[i] -= 0.1 * slope[i] / (rows[i].sqrt() + 1e-8)
+    assert torch.allclose(steps(table, sparse=True), expected, rtol=1e-12)
+    assert torch.allclose(steps(table, sparse=False), expected, rtol=1e-12)
+    assert torch.equal(steps(table, sparse=True)[3], table[3])
+
+
+def test_networks_of_sparse_tables_learn_alike() -> None:
+    torch.manual_seed(0)
+    nets = [
+        create_model("hiformer", vocab=(50, 9), multi_vocab=(7,), sparse_tables=sparse)
+        for sparse in (False, True)
+    ]
+    nets[1].load_state_dict(nets[0].state_dict())
+    ids = torch.stack((torch.randint(50, (16,)), torch.randint(9, (16,))), 1)
+    values, lengths = torch.randint(7, (24,)), torch.tensor([[1], [2]] * 8)
+    for net in nets:
+        optimizer = RowwiseAdagrad([net.features.table], lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(ids, None, values, lengths).square().sum().backward()
+            assert net.features.table.grad.is_sparse == net.features.sparse
+            optimizer.step()
+    first, second = (net.features.table.detach() for net in nets)
+    assert torch.allclose(first, second, atol=1e-6)
+
+
+@pytest.mark.fault
+def test_what_it_cannot_train() -> None:
+    with pytest.raises(ValueError, match=r"is for matrices, but was given \(3,\)"):
+        RowwiseAdagrad([torch.zeros(3, requires_grad=True)])
+    with pytest.raises(ValueError, match="lr is -1, but must be 0 or more"):
+        RowwiseAdagrad([torch.zeros(3, 2, requires_grad=True)], lr=-1)
