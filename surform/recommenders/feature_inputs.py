@@ -71,7 +71,7 @@ def check_lists(
         )
     _require_whole("values", values)
     _require_whole("lengths", lengths)
-    bags = lengths.reshape(-1)
+    values, bags = values.long(), lengths.long().reshape(-1)
     if not traced():
         if bool((bags < 0).any()):
             raise ValueError(f"lengths holds {int(bags.min())}, but lengths are 0 or more")

@@ -125,7 +125,7 @@ class LowRank(nn.Module):
 
 def concatenated(x: Float[Tensor, "n b c"]) -> Float[Tensor, "b nc"]:
     """The tokens of each sample, one after the other."""
-    return x.transpose(0, 1).reshape(x.shape[1], -1)
+    return x.transpose(0, 1).flatten(1)
 
 
 def _token_heads(x: Tensor, heads: int, widths: tuple[int, ...]) -> tuple[Tensor, ...]:

@@ -137,7 +137,7 @@ class Ranker(Pretrained):
             )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        was_training, device = self.training, next(self.parameters()).device
+        was_training, device = self.training, next(iter(self.state_dict().values())).device
         self.eval()
         try:
             parts = [

@@ -50,6 +50,17 @@ def test_any_kind_of_feature_folds_alone(kind: str, norm: str, features: dict[st
     assert torch.allclose(fold(net)(**given), net(**given), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_stays_close(kind: str) -> None:
+    net, given = hiformer(torch.float32, attention=kind), inputs(32, torch.float32)
+    folded, expected = fold(net), net(**given)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = folded(**given)
+    half = folded.to(torch.bfloat16)(**given | {"dense": given["dense"].bfloat16()})
+    for found in (mixed, half):
+        assert (found.float() - expected).abs().max() < 0.1 * expected.abs().max()
+
+
 def test_folding_leaves_the_network_alone_and_follows_its_dtype() -> None:
     net = hiformer(torch.float32)
     before = {name: value.clone() for name, value in net.state_dict().items()}

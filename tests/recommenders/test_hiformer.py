@@ -155,6 +155,17 @@ def test_it_compiles_without_graph_breaks(kind: str) -> None:
     assert torch.allclose(compiled(**given), net(**given), atol=1e-5)
 
 
+def test_ids_may_be_32_bits_wide() -> None:
+    net, given = hiformer(), inputs()
+    narrow = {name: value.int() for name, value in given.items() if name != "dense"}
+    assert torch.equal(net(**given | narrow), net(**given))
+
+
+def test_no_rows_give_no_logits() -> None:
+    nothing = {name: value[:0] for name, value in inputs().items()}
+    assert hiformer()(**nothing).shape == (0, 2)
+
+
 def test_one_kind_of_feature_is_enough() -> None:
     ids = torch.zeros(2, 0, dtype=torch.int64)
     single = create_model("hiformer", vocab=(4,))

@@ -95,6 +95,19 @@ def test_unknown_categories_all_score_alike() -> None:
     assert torch.equal(found[0], found[2])
 
 
+def test_popularity_ranks_too(tmp_path: Path) -> None:
+    given = {name: SMALL[name] for name in ("vocab", "multi_vocab", "dense_features", "tasks")}
+    model = Ranker(create_model("popularity", **given))
+    model.fit_to(ABOUT, Normalizer(torch.zeros(3), torch.ones(3)))
+    model.net.observe(torch.tensor([[1, 0], [1, 2]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))  # type: ignore[operator]
+    chances = model.score(ROWS)
+    assert chances[0, 0] > chances[2, 0]
+    model.save_pretrained(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert isinstance(again, Ranker)
+    assert torch.equal(again.score(ROWS), chances)
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_saved_rankers_know_their_vocabularies(name: str, tmp_path: Path) -> None:
     model = ranker(name)
