@@ -129,8 +129,15 @@ def test_folded_rankers_score_alike_and_are_saved(kind: str, tmp_path: Path) -> 
     assert torch.equal(again.score(ROWS), folded.score(ROWS))
 
 
-@pytest.mark.parametrize("suffix", [".pt2", ".onnx"])
-@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "folded"),
+    [
+        (".pt2", False),
+        pytest.param(".pt2", True, marks=pytest.mark.slow),
+        pytest.param(".onnx", False, marks=pytest.mark.slow),
+        (".onnx", True),
+    ],
+)
 def test_exported_programs_give_the_same_logits(suffix: str, folded: bool, tmp_path: Path) -> None:
     model = ranker()
     export(model.folded() if folded else model, tmp_path / f"program{suffix}")
