@@ -87,6 +87,16 @@ def test_a_class_and_an_observation_that_is_one_array():
     assert found.rows()[0]["task"] == "–"
 
 
+def test_a_class_with_no_more_than_is_needed():
+    class Still(Reaching):
+        def act(self, observation, memory):
+            return torch.zeros(len(observation["state"]), 2, 1), memory
+
+    found = evaluate(Still(), f"{STRANGE}:Bare", episodes=1)
+    assert found.episodes[0].success
+    assert (found.episodes[0].steps, found.episodes[0].reward) == (2, 2.0)
+
+
 def test_steps_limit_an_episode():
     found = evaluate(Reaching(), "point-reach", tasks=["red"], episodes=1, steps=2)
     assert found.episodes[0].ended == "limit"

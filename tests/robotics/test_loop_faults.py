@@ -69,6 +69,18 @@ def test_an_environment_that_raises():
     refused("episode of seed 0, step 2: RuntimeError: the gripper broke", env=f"{STRANGE}:Raising")
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("OldStep", r"step\(\) must return \(observation, reward, .*, but returns 4 values"),
+        ("OldReset", r"reset\(\) must return \(observation, info\), .*, but returns dict"),
+        ("Rewarding", r"the reward must be one number, but has the shape \(2,\)"),
+    ],
+)
+def test_an_environment_that_answers_otherwise_than_gymnasiums(kind, text):
+    refused(text, env=f"{STRANGE}:{kind}", episodes=1)
+
+
 def test_an_environment_whose_process_hangs():
     options = {"way": "hangs", "at": 2}
     refused("did not answer within 0.6 s, 3 times: given up", env=f"{STRANGE}:Dying", timeout=0.3,

@@ -57,7 +57,7 @@ def facts_of(environment: Any) -> Facts:
         high=np.asarray(space.high, np.float64),
         observations={n: (tuple(s.shape), np.dtype(s.dtype).name) for n, s in spaces.items()},
         instruction=_attribute(environment, "instruction"),
-        fps=float((environment.metadata or {}).get("render_fps") or 10),
+        fps=float((getattr(environment, "metadata", None) or {}).get("render_fps") or 10),
         renders=mode == "rgb_array",
     )
 

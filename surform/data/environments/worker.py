@@ -21,6 +21,7 @@ from surform.data.faults import first_line
 __all__ = ["Fault", "Moment", "serve"]
 
 _SUCCESS = ("success", "is_success")
+_STEP = ("observation", "reward", "terminated", "truncated", "info")
 _MEASURES = ("coverage",)  # beside success, of which the largest in an episode is kept
 
 
@@ -95,7 +96,8 @@ class _Rows:
         found = {}
         for row, (seed, filmed) in starts.items():
             self.current, self._filmed[row] = row, filmed
-            observation, info = self._environment(row).reset(seed=seed)
+            answer = self._environment(row).reset(seed=seed)
+            observation, info = _parts(answer, "reset", ("observation", "info"))
             found[row] = self._moment(row, observation, info)
         return found
 
@@ -115,7 +117,7 @@ class _Rows:
     def close(self) -> None:
         """Close all environments."""
         for _, environment in self._open.values():
-            environment.close()
+            _close(environment)
 
     def _opened(self, row: int, source: EnvironmentSource) -> Any:
         self.current = row
@@ -123,7 +125,7 @@ class _Rows:
             before, environment = self._open[row]
             if before == source:
                 return environment
-            environment.close()
+            _close(environment)
             del self._open[row]
         environment = open_environment(source)
         self._open[row] = source, environment
@@ -136,13 +138,15 @@ class _Rows:
         self.current = row
         environment = self._environment(row)
         kind = environment.action_space.dtype
-        observation, reward, ended, late, info = environment.step(action.astype(kind))
-        return self._moment(row, observation, info, float(reward), bool(ended), bool(late))
+        answer = environment.step(action.astype(kind))
+        observation, reward, ended, late, info = _parts(answer, "step", _STEP)
+        return self._moment(row, observation, info, _number(reward), bool(ended), bool(late))
 
     def _moment(self, row: int, observation: Any, info: Mapping[str, Any], *rest: Any) -> Moment:
         picture = self._picture(row) if self._filmed[row] else None
         instruction = info.get("instruction")
-        told = {name: float(np.max(info[name])) for name in (*_SUCCESS, *_MEASURES) if name in info}
+        names = [n for n in (*_SUCCESS, *_MEASURES) if info.get(n) is not None]
+        told = {name: float(np.max(info[name])) for name in names}
         return Moment(named(observation), *rest, told=told, picture=picture,
                       instruction=instruction)  # fmt: skip
 
@@ -154,3 +158,26 @@ class _Rows:
                 "(height, width, 3): open it with render_mode rgb_array, or film nothing"
             )
         return np.ascontiguousarray(picture)
+
+
+def _parts(answer: Any, method: str, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """What `reset` or `step` returned; ValueError where it is not Gymnasium's tuple."""
+    if isinstance(answer, tuple) and len(answer) == len(names):
+        return answer
+    found = f"{len(answer)} values" if isinstance(answer, tuple) else type(answer).__name__
+    raise ValueError(
+        f"{method}() must return ({', '.join(names)}), as in Gymnasium, but returns {found}"
+    )
+
+
+def _number(reward: Any) -> float:
+    """A reward; some give an array of one number."""
+    values = np.asarray(reward, np.float64)
+    if values.size != 1:
+        raise ValueError(f"the reward must be one number, but has the shape {values.shape}")
+    return float(values.reshape(()))
+
+
+def _close(environment: Any) -> None:
+    """Some have nothing to close."""
+    getattr(environment, "close", lambda: None)()

@@ -133,6 +133,42 @@ class Vector:
         pass
 
 
+class Bare:
+    """Has only what is needed; rewards are arrays of one number, and success is not always told."""
+
+    observation_space, action_space = Box(-9, 9, (3,)), Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(3), {"success": None}
+
+    def step(self, action):
+        self.steps += 1
+        done = self.steps == 2
+        return np.zeros(3), np.ones(1), False, False, {"success": True if done else None}
+
+
+class OldStep(PointReach):
+    """Answers as Gym once did."""
+
+    def step(self, action):
+        observation, reward, ended, _, info = super().step(action)
+        return observation, reward, ended, info
+
+
+class OldReset(PointReach):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0]
+
+
+class Rewarding(PointReach):
+    """Gives several rewards at once."""
+
+    def step(self, action):
+        observation, _, *rest = super().step(action)
+        return observation, np.zeros(2), *rest
+
+
 class Hopeless(PointReach):
     """Its expert goes nowhere."""
 
