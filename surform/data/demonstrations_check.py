@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,21 @@ __all__ = ["check_actions", "check_finite", "check_window"]
 _ROUNDING = 1e-5  # share of the range that actions may lie beyond their limits
 
 
-def check_finite(source: Demonstrations, what: str, values: np.ndarray) -> None:
-    """ValueError where some number of all steps is not finite; names the first one."""
+def check_finite(
+    source: Demonstrations, what: str, values: np.ndarray, used: Collection[int]
+) -> None:
+    """ValueError where some number of the `used` episodes is not finite; names the first one.
+
+    Args:
+        values: of the steps of all episodes.
+    """
     if np.isfinite(values).all():
         return
-    row = int(np.argwhere(~np.isfinite(values))[0, 0])
     starts = starts_of(source)
-    episode = int(np.searchsorted(starts, row, side="right")) - 1
-    _refuse(source, episode, row - int(starts[episode]), what, values[row])
+    rows = np.flatnonzero(~np.isfinite(values).all(1))
+    for row, episode in zip(rows, np.searchsorted(starts, rows, side="right") - 1, strict=True):
+        if int(episode) in used:
+            _refuse(source, int(episode), int(row - starts[episode]), what, values[row])
 
 
 def check_window(source: Demonstrations, episode: int, what: str, values: np.ndarray) -> None:
@@ -46,7 +53,10 @@ def check_actions(
     single = len(given) == 2 and not any(isinstance(each, list | tuple) for each in given)
     pairs = [given] * width if single else given
     fits = len(pairs) == width and all(
-        isinstance(pair, list | tuple) and len(pair) == 2 and float(pair[0]) < float(pair[1])
+        isinstance(pair, list | tuple)
+        and len(pair) == 2
+        and all(isinstance(bound, int | float) for bound in pair)
+        and pair[0] < pair[1]
         for pair in pairs
     )
     if not fits:

@@ -88,6 +88,7 @@ class LeRobotDemonstrations(Demonstrations):
         rows = table[feature][first + begin : first + end]
         column = self.about.columns.get(name)
         if column is None or column.kind == "numbers":
+            self._check_width(episode, feature, rows)
             return rows
         shape = column.shape
         return np.stack(
@@ -131,21 +132,31 @@ class LeRobotDemonstrations(Demonstrations):
         )
         return str(self.folder / path)
 
+    def _check_width(self, episode: int, feature: str, rows: Any) -> None:
+        """ValueError where rows have other numbers than info.json says."""
+        due = int(np.prod(self._info["features"][feature]["shape"]))
+        if np.shape(rows)[1:] != (due,):
+            raise ValueError(
+                f"{feature} of {self.place(episode)} has {np.shape(rows)[-1]} numbers, but "
+                f"info.json says {due}"
+            )
+
     def _check_lengths(self) -> None:
         """ValueError where a table has another number of rows than its episodes have steps."""
         parquet: Any = require_extra("pyarrow.parquet", "robotics", "LeRobot's Parquet files")
-        for path in self.files():
+        steps: dict[str, list[int]] = {}
+        for number, episode in enumerate(self.episodes):
+            steps.setdefault(self._table_of(number), []).append(episode.steps)
+        for path, own in steps.items():
             if not Path(path).is_file():
                 raise FileNotFoundError(f"{path} is missing, which meta/episodes speaks of")
             try:
                 found = parquet.read_metadata(path).num_rows
             except Exception as error:
                 raise OSError(f"{path} cannot be read: {first_line(error)}") from error
-            own = [n for n in range(len(self.episodes)) if self._table_of(n) == path]
-            steps = sum(self.episodes[number].steps for number in own)
-            if found != steps:
+            if found != sum(own):
                 raise ValueError(
-                    f"{path} has {found} rows, but its {len(own)} episodes have {steps} steps"
+                    f"{path} has {found} rows, but its {len(own)} episodes have {sum(own)} steps"
                 )
 
 
@@ -171,14 +182,21 @@ class _Table(dict[str, Any]):
 def _values(array: Any, path: str, feature: str) -> Any:
     import pyarrow as pa
 
-    if pa.types.is_struct(array.type):
+    compute: Any = require_extra("pyarrow.compute", "robotics", "LeRobot's Parquet files")
+    kinds, count = pa.types, len(array)
+    if kinds.is_struct(array.type):
         return array.field("bytes").to_pylist()
-    count = len(array)
-    while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
+    if kinds.is_binary(array.type) or kinds.is_large_binary(array.type):
+        return array.to_pylist()
+    while any(
+        is_one(array.type)
+        for is_one in (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list)
+    ):
+        # lengths that differ may still add up: rows would be cut in the wrong places
+        if len(compute.list_value_length(array).unique()) > 1:
+            raise ValueError(f"{path}: the rows of {feature} have different lengths")
         array = array.flatten()
     values = np.asarray(array.to_numpy(zero_copy_only=False), np.float32)
-    if count and len(values) % count:
-        raise ValueError(f"{path}: the rows of {feature} have different lengths")
     return values.reshape(count, -1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -108,6 +108,8 @@ class DemonstrationsData(OrderedData):
         ):  # fmt: skip
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
+        for name, names in (("observations", observations), ("cameras", cameras)):
+            _check_once(name, names or ())
         if isinstance(path, Mapping):
             _check_mapping(path, split)
         self.path, self.generate = path, generate
@@ -234,6 +236,7 @@ class DemonstrationsData(OrderedData):
                 (self.language, self.language_dim),
                 {"memory": float("inf"), "files": 0.0}.get(self.cache, float(_MEMORY_LIMIT)),
                 Path(self.frames or f"{source.files()[0]}.frames"),
+                {int(number) for own in parts.values() for number in own},
             )
             self._opened = _Opened(source, parts, vectors, recorded, held)
         return self._opened
@@ -311,6 +314,12 @@ class _Opened:
             names = "actions" if what == "action" else ", ".join(self.vectors)
             check_window(self.source, number, names, values)
             yield values
+
+
+def _check_once(what: str, names: Sequence[str]) -> None:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ValueError(f"{what} names {name!r} twice")
 
 
 def _check_mapping(path: Mapping[str, Any], split: Any) -> None:

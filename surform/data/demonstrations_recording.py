@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def record(
     language: tuple[str | None, int],
     limit: float,
     frames: Path,
+    used: Collection[int],
 ) -> tuple[Recorded, int]:
     """All steps, and how many bytes of them are in memory: actions, the state, then cameras.
 
@@ -43,6 +44,7 @@ def record(
         language: "text" or an observation, and the length of embeddings of text.
         limit: bytes that may be held.
         frames: folder for what must be unpacked and is not held.
+        used: episodes of some split; what is wrong with others does not matter.
 
     Raises:
         ValueError: numbers that are not finite, episodes without an instruction.
@@ -54,7 +56,8 @@ def record(
         if not left.take(4 * width * steps):
             return SideBySide([_on_disk(source, name, None, frames) for name in names])
         values = hold(source, names)
-        check_finite(source, "actions" if list(names) == ["action"] else ", ".join(names), values)
+        what = "actions" if list(names) == ["action"] else ", ".join(names)
+        check_finite(source, what, values, used)
         return HeldRows(values)
 
     actions = numbers(["action"], source.about.actions)
@@ -66,7 +69,7 @@ def record(
             images[name] = HeldRows(_held_images(source, name, size, steps))
         else:
             images[name] = _on_disk(source, name, size, frames)
-    return Recorded(source, actions, state, images, _told(source, *language)), left.taken
+    return Recorded(source, actions, state, images, _told(source, *language, used)), left.taken
 
 
 @dataclass
@@ -112,23 +115,30 @@ def _held_images(
     return found
 
 
-def _told(source: Demonstrations, language: str | None, dim: int) -> np.ndarray | None:
+def _told(
+    source: Demonstrations, language: str | None, dim: int, used: Collection[int]
+) -> np.ndarray | None:
     """(episodes, E): what each is told."""
     if language is None:
         return None
     if language == "text":
         for number, episode in enumerate(source.episodes):
-            if not episode.told:
+            if number in used and not episode.told:
                 raise ValueError(
                     f"{source.place(number)} has neither instruction nor task, but data.language "
                     "is text"
                 )
-        return np.stack([embed_text(episode.told, dim) for episode in source.episodes])
+        return np.stack(
+            [
+                embed_text(episode.told, dim) if number in used else np.zeros(dim, np.float32)
+                for number, episode in enumerate(source.episodes)
+            ]
+        )
     if source.column(language).kind != "numbers":
         raise ValueError(f"{language} of {source.name} holds images, but no embedding")
     values = np.stack(
         [source.read(number, language, 0, 1)[0] for number in range(len(source.episodes))]
     )
-    if not np.isfinite(values).all():
+    if not np.isfinite(values[sorted(used)]).all():
         raise ValueError(f"embeddings in {language} of {source.name} are not all finite")
     return values

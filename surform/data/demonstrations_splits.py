@@ -58,6 +58,8 @@ def chosen_tasks(source: Demonstrations, tasks: list[str] | None) -> np.ndarray:
     told = [{episode.task, episode.instruction} for episode in source.episodes]
     if tasks is None:
         return np.arange(len(told))
+    if not tasks:
+        raise ValueError("tasks is empty: name some, or leave it out for all")
     known = sorted(set().union(*told) - {""})
     for task in tasks:
         if task not in known:

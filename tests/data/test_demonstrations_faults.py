@@ -231,6 +231,25 @@ def test_lerobots_tables(lerobot):
         open_demonstrations(str(lerobot))
 
 
+def test_lerobots_rows_of_other_lengths(lerobot):
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    data = next((lerobot / "data").rglob("*.parquet"))
+    table = parquet.read_table(data)
+
+    def store(rows):
+        place = table.schema.get_field_index("observation.goal")
+        parquet.write_table(table.set_column(place, "observation.goal", pa.array(rows)), data)
+
+    store([[0.0], [0.0, 1.0, 2.0]] * 27)  # together as many as two in each row
+    with pytest.raises(ValueError, match=r"the rows of observation\.goal have different lengths"):
+        open_demonstrations(str(lerobot)).read(0, "goal", 0, 3)
+    store([[0.0, 1.0, 2.0]] * 54)
+    with pytest.raises(ValueError, match=r"episode 0 has 3 numbers, but info\.json says 2"):
+        open_demonstrations(str(lerobot)).read(0, "goal", 0, 3)
+
+
 def test_lerobots_episodes(lerobot):
     import pyarrow.parquet as parquet
 
@@ -286,3 +305,37 @@ def test_copies_that_cannot_be_made(demos, tmp_path):
     with pytest.raises(ValueError, match="how many steps there are in a second: give fps"):
         copy_demonstrations(str(minari), tmp_path / "lerobot")
     assert not (tmp_path / "lerobot").exists()
+
+
+def test_episodes_left_out_may_be_damaged(demos):
+    with h5py.File(demos, "r+") as file:
+        file["data/demo_3/actions"][2] = np.nan
+        file["data/demo_3"].attrs.update({"task": "broken", "instruction": ""})
+        del file["mask"]
+        file["mask/good"], file["mask/held"] = np.array([b"demo_0", b"demo_1"]), [b"demo_2"]
+    with pytest.raises(ValueError, match="demo_3, step 2 are not finite"):
+        DemonstrationsData(str(demos)).samples("train")
+    masks = {"train": "good", "validation": "held"}
+    assert len(DemonstrationsData(str(demos), split=masks).samples("train")) == 12 + 13
+    with h5py.File(demos, "r+") as file:
+        file["data/demo_3"].attrs["task"] = ""
+    with pytest.raises(ValueError, match="demo_3 has neither instruction nor task"):
+        DemonstrationsData(
+            str(demos), language="text", observations=["goal"], split={"train": 4}, cache="files"
+        ).samples("train")
+    told = DemonstrationsData(str(demos), split=masks, language="text")
+    assert told.description().language_dim == 64
+
+
+@pytest.mark.parametrize(
+    "options", [{"observations": ["goal", "goal"]}, {"cameras": ["front", "front"]}]
+)
+def test_names_twice(demos, options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"{name} names {options[name][0]!r} twice"):
+        DemonstrationsData(str(demos), **options)
+
+
+def test_no_task_is_chosen(demos):
+    with pytest.raises(ValueError, match="tasks is empty: name some, or leave it out for all"):
+        DemonstrationsData(str(demos), tasks=[]).samples("train")

@@ -135,6 +135,28 @@ def test_lerobots_files_say_what_is_in_them(tmp_path):
     assert data["next.done"].sum() == 3
 
 
+def test_lerobots_columns_as_others_write_them(tmp_path):
+    """Long lists, which Polars writes, and pictures as bytes alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    path = str(write_demonstrations(tmp_path / "demos.h5", episodes=3, camera=16))
+    folder = copy_demonstrations(path, tmp_path / "lerobot")
+    (data,) = (folder / "data").rglob("*.parquet")
+    table = parquet.read_table(data)
+    long = pa.large_list(pa.float32())
+    for name in ("action", "observation.goal"):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.array(table.column(name).to_pylist(), long))
+    name = "observation.images.front"
+    pictures = [each["bytes"] for each in table.column(name).to_pylist()]
+    place = table.schema.get_field_index(name)
+    parquet.write_table(table.set_column(place, name, pa.array(pictures)), data)
+    first, second = open_demonstrations(path), open_demonstrations(str(folder))
+    for name in ("action", "goal", "front"):
+        assert np.array_equal(first.read(1, name, 0, 13), second.read(1, name, 0, 13))
+
+
 def test_lerobots_videos_are_decoded_once(tmp_path):
     pytest.importorskip("av")
     path = str(write_demonstrations(tmp_path / "demos.h5", episodes=3, camera=32))
