@@ -186,6 +186,8 @@ def test_first_and_second_derivatives_are_right(kind: str, name: str):
         call = lambda q, k, v, a, b: function(  # noqa: E731
             q, k, v, norm_k=a, norm_v=b, eps=0.1, mask=mask, second_order=name != "triton"
         )
+    elif kind == "relu":
+        inputs, call = (q, k, v), function  # has no mask
     else:
         inputs = (q, k, v)
         options = {"second_order": name != "sdpa"} if kind == "softmax" else {}

@@ -34,7 +34,7 @@ print("streamed", data.held_bytes())
 def test_more_images_than_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.h5"
     with DemonstrationWriter(path, {}) as writer:
-        for number in range(12):  # 1000 images of 48 KB each: 590 MB
+        for number in range(22):  # 1000 images of 48 KB each: more than the 1 GiB that is held
             front = np.full((1000, 128, 128, 3), number, np.uint8)
             state = np.zeros((1000, 3))
             writer.add(state, {"state": state, "front": front}, state[:, 0], state[:, 0])
@@ -45,5 +45,5 @@ def test_more_images_than_memory(tmp_path: Path) -> None:
         for cache in ("auto", "memory")
     ]
     assert runs[0].returncode == 0, runs[0].stderr
-    assert runs[0].stdout.split() == ["streamed", str(2 * 4 * 3 * 12_000)]
+    assert runs[0].stdout.split() == ["streamed", str(2 * 4 * 3 * 22_000)]
     assert "MemoryError" in runs[1].stderr
