@@ -63,8 +63,8 @@ def test_from_fit_to_test_and_play(
     monkeypatch.delenv("SURFORM_RUN_FOLDER", raising=False)
     words = (
         "fit --config decisions/dpt-linear-bandit --out r --model.net.depth 1 --model.net.dim 8 "
-        "--model.net.horizon 6 --data.rounds 6 --data.lengths [6] --data.environments 64 --data.validation 8 "
-        "--data.test 9 --trainer.max_epochs 1"
+        "--model.net.horizon 6 --data.rounds 6 --data.lengths [6] --data.environments 64 "
+        "--data.validation 8 --data.test 9 --trainer.max_epochs 1"
     )
     assert main(words.split()) == 0
     assert "report: r/report.html" in capsys.readouterr().out
