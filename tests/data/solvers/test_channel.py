@@ -215,7 +215,8 @@ def test_given_pressure_gradient_drives_the_laminar_flow():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_laminar_flow_is_steady(dtype):
-    equation = flow_between_walls(dtype=dtype, frame=0.5)
+    # steps of 0.1: over 0.01 one unit in the last place of the flux is a gradient of 1e-12 already
+    equation = flow_between_walls(dtype=dtype, frame=0.5, dt=0.1)
     start = laminar(equation, 2)
     flow = start
     for _ in range(10):
@@ -224,8 +225,7 @@ def test_laminar_flow_is_steady(dtype):
     for now, before in zip(flow, start, strict=True):
         torch.testing.assert_close(now, before, rtol=0, atol=tolerance)
     error = (gradient / (2 * equation.viscosity) - 1).abs()
-    round_off = 1e-11 if dtype == torch.float64 else 2e-4  # of the flux, over a step's length
-    assert float(error.max()) < round_off
+    assert float(error.max()) < 100 * tolerance  # what round-off of the flux is over a step
 
 
 def test_stokes_modes_decay_at_their_rates():
