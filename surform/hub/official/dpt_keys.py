@@ -5,12 +5,13 @@ GPT-2's maps are kept as (in, out). All entries are linear, so that gradients go
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from surform.hub.official.entries import Entry, joined, split
 
 __all__ = ["DROPPED", "to_official", "to_ours"]
 
@@ -24,35 +25,17 @@ DROPPED = {
 _PARTS = ("_queries", "_keys", "_values")
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One of our tensors and the official ones that it is made of."""
-
-    ours: str
-    official: tuple[str, ...]
-    join: Callable[[Sequence[Tensor]], Tensor]
-    split: Callable[[Tensor], Sequence[Tensor]]
-
-
 def to_ours(state: State, constructor: dict[str, Any]) -> State:
     """Official state dict -> ours, as far as it goes."""
-    return {
-        entry.ours: entry.join([state[key] for key in entry.official])
-        for entry in _entries(constructor)
-        if all(key in state for key in entry.official)
-    }
+    return joined(state, _entries(constructor))
 
 
 def to_official(state: State, constructor: dict[str, Any]) -> State:
     """Our state dict (or gradients under our names) -> official keys."""
-    found: State = {}
-    for entry in _entries(constructor):
-        if entry.ours in state:
-            found |= dict(zip(entry.official, entry.split(state[entry.ours]), strict=True))
-    return found
+    return split(state, _entries(constructor))
 
 
-def _entries(constructor: dict[str, Any]) -> Iterator[_Entry]:
+def _entries(constructor: dict[str, Any]) -> Iterator[Entry]:
     """All of a network with these official arguments."""
     yield from _same("embed", "embed_transition")
     yield from _same("head", "pred_actions")
@@ -65,8 +48,8 @@ def _entries(constructor: dict[str, Any]) -> Iterator[_Entry]:
         yield from _same("backbone.norm", "transformer.ln_f")
 
 
-def _rectified(block: str, number: int) -> Iterator[_Entry]:
-    yield _Entry(
+def _rectified(block: str, number: int) -> Iterator[Entry]:
+    yield Entry(
         f"{block}qkv.weight",
         tuple(f"transformer.{part}.{number}.weight" for part in _PARTS),
         torch.cat,  # type: ignore[arg-type]
@@ -78,7 +61,7 @@ def _rectified(block: str, number: int) -> Iterator[_Entry]:
     yield from _same(f"{block}feed_forward.down", f"transformer._mlps.{number}.2")
 
 
-def _gpt2(block: str, number: int) -> Iterator[_Entry]:
+def _gpt2(block: str, number: int) -> Iterator[Entry]:
     there = f"transformer.h.{number}."
     for norm in (1, 2):
         yield from _same(f"{block}norm{norm}", f"{there}ln_{norm}")
@@ -92,11 +75,11 @@ def _gpt2(block: str, number: int) -> Iterator[_Entry]:
         yield _one(f"{block}{ours}.bias", f"{there}{official}.bias")
 
 
-def _same(ours: str, official: str) -> Iterator[_Entry]:
+def _same(ours: str, official: str) -> Iterator[Entry]:
     for name in ("weight", "bias"):
         yield _one(f"{ours}.{name}", f"{official}.{name}")
 
 
-def _one(ours: str, official: str, turn: Callable[[Tensor], Tensor] = lambda x: x) -> _Entry:
+def _one(ours: str, official: str, turn: Callable[[Tensor], Tensor] = lambda x: x) -> Entry:
     """A tensor alone; turned twice it is itself."""
-    return _Entry(ours, (official,), lambda each: turn(each[0]), lambda x: [turn(x)])
+    return Entry(ours, (official,), lambda each: turn(each[0]), lambda x: [turn(x)])

@@ -6,14 +6,14 @@ and values as (in, heads, head_dim) each. All entries are linear, so that gradie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from surform.hub.official.entries import Entry, joined, split
 from surform.registry import import_object
 
 __all__ = ["ENCODER", "entries", "to_official", "to_ours"]
@@ -24,32 +24,14 @@ _NET = "_image_tokenizer/_tokenizer/net/layer_with_weights-"
 _FILM = ("_projection_mult", "_projection_add")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One of our tensors and the official ones that it is made of."""
-
-    ours: str
-    official: tuple[str, ...]
-    join: Callable[[Sequence[Tensor]], Tensor]
-    split: Callable[[Tensor], Sequence[Tensor]]
-
-
 def to_ours(state: State, constructor: dict[str, Any]) -> State:
     """Official state dict -> ours, as far as it goes."""
-    return {
-        entry.ours: entry.join([state[key] for key in entry.official])
-        for entry in entries(constructor)
-        if all(key in state for key in entry.official)
-    }
+    return joined(state, entries(constructor))
 
 
 def to_official(state: State, constructor: dict[str, Any]) -> State:
-    """Our state dict (or gradients under our names) -> official object paths."""
-    found: State = {}
-    for entry in entries(constructor):
-        if entry.ours in state:
-            found |= dict(zip(entry.official, entry.split(state[entry.ours]), strict=True))
-    return found
+    """Our state dict (or gradients under our names) -> official keys."""
+    return split(state, entries(constructor))
 
 
 def entries(constructor: dict[str, Any]) -> Iterator[Entry]:
@@ -122,7 +104,7 @@ def film_entries(ours: str, places: Sequence[str], channels: Sequence[int]) -> I
     start = [f"{place}/" if place else "" for place in places]
     paths = [f"{place}{name}" for place in start for name in _FILM]
 
-    def split(x: Tensor) -> Sequence[Tensor]:
+    def halves(x: Tensor) -> Sequence[Tensor]:
         sizes = [each for each in channels for _ in _FILM]
         rest = (len(x) - sum(sizes)) // 2
         return x.split([*sizes, rest, rest])
@@ -131,13 +113,13 @@ def film_entries(ours: str, places: Sequence[str], channels: Sequence[int]) -> I
         f"{ours}.weight",
         tuple(f"{path}/kernel" for path in paths),
         lambda each: torch.cat([x.t() for x in each]),
-        lambda w: [x.t() for x in split(w)],
+        lambda w: [x.t() for x in halves(w)],
     )
     yield Entry(
         f"{ours}.bias",
         tuple(f"{path}/bias" for path in paths),
         torch.cat,  # type: ignore[arg-type]
-        split,
+        halves,
     )
 
 
