@@ -17,6 +17,7 @@ __all__ = ["RowStore", "copy_to_hdf5"]
 
 _CHUNK = 32768  # values; a chunk is a file
 _COPIED = 2**20  # values at a time
+_UNWRITTEN = -1  # an array is made longer first and filled then: a kill may fall between
 
 
 class RowStore:
@@ -44,7 +45,12 @@ class RowStore:
         """A new empty array; nothing happens where there is one of this name."""
         if name not in self.group:
             array = self.group.create_array(
-                name, shape=(0,), chunks=(_CHUNK,), dtype=dtype, dimension_names=(dim,)
+                name,
+                shape=(0,),
+                chunks=(_CHUNK,),
+                dtype=dtype,
+                dimension_names=(dim,),
+                fill_value=_UNWRITTEN if name.endswith("row_size") else 0,
             )
             array.attrs.update(dict(attrs))
 
@@ -56,7 +62,8 @@ class RowStore:
         """Cut off the rows of samples that are not complete; how many samples are."""
         if "row_size" not in self.group:
             return 0
-        samples = self._array("row_size").shape[0]
+        unwritten = np.asarray(self._array("row_size")[:]) == _UNWRITTEN
+        samples = int(unwritten.argmax()) if unwritten.any() else len(unwritten)
         rows = {"sample": samples}
         for name, array in self.group.arrays():
             if name.endswith("row_size"):

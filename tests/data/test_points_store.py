@@ -88,6 +88,23 @@ def test_a_stopped_writer_is_continued_and_loses_nothing_it_had_flushed(tmp_path
     assert xr.open_zarr(part).identical(xr.open_zarr(whole))
 
 
+def test_counts_that_a_kill_left_unwritten_do_not_count(tmp_path: Path) -> None:
+    whole, part = tmp_path / "whole.zarr", tmp_path / "part.zarr"
+    store(whole)
+    writer = PointsWriter(part, ABOUT, {"solver": "none", "seed": 3})
+    for number in range(2):
+        writer.append(sample(number))
+    writer.flush()
+    for name in ("x", "row_size"):  # zarr makes an array longer before it writes the values
+        array = writer.rows.group[name]
+        array.resize((array.shape[0] + 2,))
+    with PointsWriter(part, ABOUT, {"solver": "none", "seed": 3}, resume=True) as writer:
+        assert writer.samples == 2
+        for number in range(2, 6):
+            writer.append(sample(number))
+    assert xr.open_zarr(part).identical(xr.open_zarr(whole))
+
+
 def test_an_unstarted_store_is_continued_from_nothing(tmp_path: Path) -> None:
     PointsWriter(tmp_path / "a.zarr", ABOUT)
     with PointsWriter(tmp_path / "a.zarr", ABOUT, resume=True) as writer:
