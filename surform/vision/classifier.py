@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from surform.data.images_batch import ImageBatch
 from surform.data.images_description import ImagesDescription
 from surform.data.normalizers import Normalizer
-from surform.hub.pretrained import Pretrained
+from surform.hub.classifier import Classifier
 
 __all__ = ["ImageClassifier"]
 
 
-class ImageClassifier(Pretrained):
+class ImageClassifier(Classifier):
     """Images in, logits of the classes out.
 
     Args:
@@ -57,20 +57,15 @@ class ImageClassifier(Pretrained):
         """Logits; images: (B, C, H, W), 0 to 1 or uint8 where trained on 8-bit images."""
         return self.net(self.normalized(images))
 
-    def probabilities(self, images: Tensor) -> Float[Tensor, "b k"]:
-        """Of the classes, in float32 at least."""
-        logits = self(images)
-        return torch.softmax(logits, -1, dtype=torch.promote_types(logits.dtype, torch.float32))
-
     def normalized(self, images: Tensor) -> Float[Tensor, "b c h w"]:
         """Images as the network wants them, in its precision; uint8 stands for 0 to 1."""
         if images.dtype == torch.uint8:
             images = images.to(self.normalizer.mean.dtype) / 255
         return self.normalizer.normalize(images).to(next(self.parameters()).dtype)
 
-    def outputs(self, batch: ImageBatch) -> Float[Tensor, "b k"]:
-        """Probabilities of the classes for a batch."""
-        return self.probabilities(batch.images)
+    def inputs(self, batch: ImageBatch) -> Tensor:
+        """The images."""
+        return batch.images
 
     def example_inputs(self) -> dict[str, Tensor]:
         """Two images between 0 and 1."""
@@ -81,12 +76,6 @@ class ImageClassifier(Pretrained):
         sides = (size, size) if isinstance(size, int) else size
         dtype = next(self.parameters()).dtype
         return {"images": torch.rand(2, given["in_channels"], *sides).to(dtype)}
-
-    def targets(self, batch: ImageBatch, like: Tensor) -> Float[Tensor, "b k"]:
-        """Probabilities that the batch's labels stand for, beside outputs `like`."""
-        if batch.targets.ndim == 2:
-            return batch.targets.to(like.dtype)
-        return nn.functional.one_hot(batch.targets, like.shape[-1]).to(like.dtype)
 
     def predict(self, source: Any, **options: Any) -> Any:
         """Classify images; see `surform.vision.labelled.predict`.

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from surform.data.images_batch import ImageBatch
 from surform.reports.page import Section
+from surform.training.classification import ClassTask
 from surform.training.cross_entropy import CrossEntropy
-from surform.training.evaluation import Evaluation
-from surform.training.parameter_groups import decay_groups
 from surform.training.prediction import Prediction
 from surform.training.schedules import Cosine, Schedule
-from surform.training.task import Task
 from surform.vision.classifier import ImageClassifier
 from surform.vision.compact_start import begin_with
 from surform.vision.mixing import Mixing
@@ -23,10 +21,9 @@ from surform.vision.mixing import Mixing
 __all__ = ["ClassificationTask"]
 
 _METRICS = ("top1", "top5")
-_CONFUSION = 100  # classes; a matrix of more is neither kept nor drawn
 
 
-class ClassificationTask(Task):
+class ClassificationTask(ClassTask):
     """Train a network that tells which class an image shows.
 
     Targets are probabilities: mixed images have mixed ones. Biases, norms and other vectors are not
@@ -51,7 +48,6 @@ class ClassificationTask(Task):
             starts from, as far as they fit: classes and the size of images may be others.
     """
 
-    predicts: ClassVar[Literal["windows", "files"]] = "files"
     shown: ClassVar[int | None] = 16
     surrogate: ImageClassifier
 
@@ -91,9 +87,6 @@ class ClassificationTask(Task):
         self.mixing = Mixing(mixup, cutmix, mix_probability, mix_switch, erasing)
         self.mix_epochs, self.weights = mix_epochs, weights
 
-    def trained(self) -> list[Any]:
-        return decay_groups(self.surrogate.net)
-
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage != "fit":
@@ -113,26 +106,6 @@ class ClassificationTask(Task):
                 images, targets = self.mixing.mix(images, targets)
             images = self.mixing.erase(images)
         return Prediction(self.surrogate.net(images), targets)
-
-    def predict_step(self, batch: ImageBatch, batch_idx: int) -> Tensor:
-        """The probabilities of the classes."""
-        return self.surrogate.outputs(batch)
-
-    def new_evaluation(self) -> Evaluation:
-        """Means over all images; the protocols differ in which images choose the weights."""
-        return Evaluation()
-
-    def profile_batch(self, prediction: Prediction, batch: ImageBatch) -> dict[str, Tensor]:
-        """Shares of all images: by true and predicted class, or by true class where many."""
-        count = prediction.output.shape[-1]
-        true = prediction.target.argmax(-1)
-        found = prediction.output.argmax(-1)
-        truth = nn.functional.one_hot(true, count).float()
-        if count > _CONFUSION:
-            right = (true == found).float().unsqueeze(-1)
-            return {"class_share": truth, "class_found": truth * right}
-        answer = nn.functional.one_hot(found, count).float()
-        return {"confusion": truth.unsqueeze(2) * answer.unsqueeze(1)}
 
     def report_sections(
         self, batch: ImageBatch, prediction: Prediction, labels: dict[str, Any]
