@@ -96,6 +96,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "atoms": "surform.data.atoms_module:AtomsData",
         "demonstrations": "surform.data.demonstrations_module:DemonstrationsData",
         "decisions": "surform.data.decisions_module:DecisionsData",
+        "interactions": "surform.data.interactions_module:InteractionsData",
     },
     # official code bases whose checkpoints and golden fixtures we read
     "official": {

@@ -1,4 +1,4 @@
-"""From files to batches: fields, samples on meshes, time series, atoms, normalisers, solvers."""
+"""From files to batches: fields, meshes, series, atoms, interactions, normalisers, solvers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from surform.data.description import FieldsDescription
     from surform.data.fields import open_fields
     from surform.data.fields_module import FieldsData
+    from surform.data.interactions_batch import InteractionsBatch
+    from surform.data.interactions_description import InteractionsDescription
+    from surform.data.interactions_module import InteractionsData
     from surform.data.normalizers import Normalizer
     from surform.data.points import PointBatch, PointSample
     from surform.data.points_description import PointsDescription
@@ -41,6 +44,9 @@ __all__ = [
     "FieldBatch",
     "FieldsData",
     "FieldsDescription",
+    "InteractionsBatch",
+    "InteractionsData",
+    "InteractionsDescription",
     "Normalizer",
     "PointBatch",
     "PointSample",
@@ -68,6 +74,9 @@ _HOMES = {
     "FieldBatch": "batches",
     "FieldsData": "fields_module",
     "FieldsDescription": "description",
+    "InteractionsBatch": "interactions_batch",
+    "InteractionsData": "interactions_module",
+    "InteractionsDescription": "interactions_description",
     "Normalizer": "normalizers",
     "PointBatch": "points",
     "PointSample": "points",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from surform.data.data_description import DataDescription
 from surform.data.description_keys import check_keys
+from surform.data.interactions_transforms import TRANSFORMS
+from surform.data.interactions_vocabulary import UNKNOWN, HashedColumn, Vocabulary
 
 __all__ = ["UNKNOWN", "InteractionsDescription"]
 
-UNKNOWN = 0  # the row of categories that training did not see (often enough)
 _TUPLES = ("categorical", "multivalued", "dense", "labels")
+_READING = ("hashed", "transforms", "positive", "separator")  # beside columns
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,12 @@ class InteractionsDescription(DataDescription):
             their ids: the first one has id 1. Id 0 is that of all others.
         group: column by which figures are also taken group by group (the user, a query); "" = none.
         transforms: per dense column, what was done before standardising: "log" is
-            sign(x) log(1 + |x|); columns that are not named are taken as they are.
+            sign(x) log(1 + |x|), "sqrt" sign(x) sqrt(|x|); others are taken as they are.
+        hashed: per categorical or multi-valued column without a vocabulary, the rows that its
+            categories are hashed into; missing ones have row 0.
+        fills: per dense column, what stands for a missing number, after the transform.
+        positive: per label, the least value that counts as 1, of columns such as ratings.
+        separator: between the categories of a multi-valued column that is text; "" = none is.
         source: provenance: "fingerprint" (sha256), "path", "rows", ...
     """
 
@@ -41,6 +49,10 @@ class InteractionsDescription(DataDescription):
     vocabularies: dict[str, list[Any]] = field(default_factory=dict)
     group: str = ""
     transforms: dict[str, str] = field(default_factory=dict)
+    hashed: dict[str, int] = field(default_factory=dict)
+    fills: dict[str, float] = field(default_factory=dict)
+    positive: dict[str, float] = field(default_factory=dict)
+    separator: str = ""
     source: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,24 +64,41 @@ class InteractionsDescription(DataDescription):
             raise ValueError("a table of interactions needs some feature beside its labels")
         if not self.labels:
             raise ValueError("a table of interactions needs at least one label")
-        lacking = [n for n in (*self.categorical, *self.multivalued) if n not in self.vocabularies]
+        counted = (*self.categorical, *self.multivalued)
+        lacking = [n for n in counted if n not in self.vocabularies and n not in self.hashed]
         if lacking:
             raise ValueError(f"no vocabulary of {', '.join(lacking)}")
-        for name, known in self.vocabularies.items():
-            if len(set(known)) != len(known):
-                raise ValueError(f"the vocabulary of {name} names a category twice")
+        both = [name for name in self.hashed if name in self.vocabularies]
+        if both:
+            raise ValueError(f"{both[0]} has a vocabulary, and is hashed too: take one")
+        for what, names, among in (
+            ("hashed", self.hashed, counted), ("transforms", self.transforms, self.dense),
+            ("fills", self.fills, self.dense), ("positive", self.positive, self.labels),
+        ):  # fmt: skip
+            for name in names:
+                if name not in among:
+                    raise ValueError(f"{what} names {name}, but has {_listed(among)} to choose of")
+        for name, transform in self.transforms.items():
+            if transform not in TRANSFORMS:
+                raise ValueError(
+                    f"{name} has the transform {transform!r}: choose {', '.join(TRANSFORMS)}"
+                )
+        _ = self.numbering  # refuses vocabularies that cannot be
+
+    @cached_property
+    def numbering(self) -> dict[str, Vocabulary | HashedColumn]:
+        """Per categorical or multi-valued column, what gives its categories their ids."""
+        known = {name: Vocabulary(v, name) for name, v in self.vocabularies.items()}
+        return known | {name: HashedColumn(rows, name) for name, rows in self.hashed.items()}
 
     def rows(self, name: str) -> int:
         """Rows of a column's embedding table: its categories, and the unknown one."""
-        return 1 + len(self.vocabularies[name])
+        return self.numbering[name].rows
 
     def ids(self, name: str, categories: Sequence[Any] | np.ndarray) -> np.ndarray:
         """Ids (int64) of a column's categories; those that are not known get id 0."""
-        known = self.vocabularies[name]
-        table = {category: number for number, category in enumerate(known, start=1)}
         values = categories.tolist() if isinstance(categories, np.ndarray) else categories
-        found = (table.get(category, UNKNOWN) for category in values)
-        return np.fromiter(found, dtype=np.int64, count=len(values))
+        return self.numbering[name].of_values(values)
 
     def require_match(self, found: InteractionsDescription, where: str) -> None:
         """Raise unless a table described by `found` suits a model that was trained on this.
@@ -77,7 +106,7 @@ class InteractionsDescription(DataDescription):
         Raises:
             ValueError: other columns or other vocabularies; `where` names the table.
         """
-        for role in (*_TUPLES, "transforms"):
+        for role in (*_TUPLES, *_READING):
             mine, theirs = getattr(self, role), getattr(found, role)
             if mine != theirs:
                 raise ValueError(
@@ -90,6 +119,11 @@ class InteractionsDescription(DataDescription):
                     f"the categories of {name} are numbered otherwise in {where} than in training: "
                     "read it with the model's vocabularies"
                 )
+        if self.fills != found.fills:
+            raise ValueError(
+                f"the model was trained with fills {_listed(self.fills)}, {where} has "
+                f"{_listed(found.fills)}: read it with the model's vocabularies"
+            )
 
     def sizes(self) -> Mapping[str, int | tuple[str, ...] | list[int]]:
         found: dict[str, int | tuple[str, ...] | list[int]] = {
@@ -104,10 +138,12 @@ class InteractionsDescription(DataDescription):
 
     def table(self) -> dict[str, str]:
         counted = (*self.categorical, *self.multivalued)
-        sizes = ", ".join(f"{name} ({len(self.vocabularies[name])})" for name in counted)
+        sizes = ", ".join(f"{name} ({self.rows(name) - 1:,})" for name in counted)
         table = {"categories": sizes} if counted else {}
         if self.multivalued:
             table["several at once"] = ", ".join(self.multivalued)
+        if self.hashed:
+            table["hashed"] = ", ".join(self.hashed)
         if self.dense:
             table["numbers"] = _listed(self.dense)
         table["labels"] = _listed(self.labels)
@@ -143,6 +179,8 @@ class InteractionsDescription(DataDescription):
 
 
 def _listed(names: Iterable[Any], most: int = 12) -> str:
+    if isinstance(names, str):
+        return repr(names)
     names = [f"{k}: {v}" for k, v in names.items()] if isinstance(names, Mapping) else list(names)
     more = f", ... ({len(names)})" if len(names) > most else ""
     return (", ".join(map(str, names[:most])) or "none") + more
