@@ -54,20 +54,33 @@ class Popularity(nn.Module):
             raise ValueError(f"prior is {prior}, but must be above 0")
         self.feature, self.prior = feature, prior
         self.register_buffer("sizes", torch.tensor(vocab), persistent=False)
-        self.register_buffer("shown", torch.zeros(vocab[feature], 1, dtype=torch.float64))
-        self.register_buffer("taken", torch.zeros(vocab[feature], tasks, dtype=torch.float64))
+        counts = torch.zeros(vocab[feature], tasks, dtype=torch.float64)
+        self.register_buffer("shown", counts)
+        self.register_buffer("taken", counts.clone())
 
     @torch.no_grad()
     def observe(self, categorical: Int[Tensor, "b n"], labels: Float[Tensor, "b t"]) -> None:
-        """Count a batch; ValueError for other shapes, or ids that a feature does not have."""
+        """Count a batch; a label that is NaN says nothing and does not count.
+
+        Raises:
+            ValueError: other shapes, ids that a feature does not have, labels beside 0 and 1.
+        """
         ids = check_ids(categorical, self.sizes)[:, self.feature]
         if tuple(labels.shape) != (len(ids), self.taken.shape[1]):
             raise ValueError(
                 f"labels has shape {tuple(labels.shape)}, but must be "
                 f"({len(ids)}, {self.taken.shape[1]})"
             )
-        self.shown.index_add_(0, ids, torch.ones_like(self.shown[:1]).expand(len(ids), 1))
-        self.taken.index_add_(0, ids, labels.to(self.taken.dtype))
+        known = ~labels.isnan()
+        wrong = known & (labels != 0) & (labels != 1)
+        if bool(wrong.any()):
+            row, task = wrong.nonzero()[0].tolist()
+            raise ValueError(
+                f"row {row} has the label {labels[row, task]:g} of task {task}, but labels are 0 "
+                "or 1, or NaN where nothing is known"
+            )
+        self.shown.index_add_(0, ids, known.to(self.shown.dtype))
+        self.taken.index_add_(0, ids, labels.nan_to_num(0.0).to(self.taken.dtype))
 
     def forward(
         self,
@@ -78,7 +91,6 @@ class Popularity(nn.Module):
     ) -> Float[Tensor, "b t"]:
         """Logits; ids that were never seen get the average share."""
         ids = check_ids(categorical, self.sizes)[:, self.feature]
-        total = self.shown.sum()
-        average = (self.taken.sum(0) + 0.5) / (total + 1)
+        average = (self.taken.sum(0) + 0.5) / (self.shown.sum(0) + 1)
         share = (self.taken[ids] + self.prior * average) / (self.shown[ids] + self.prior)
         return torch.logit(share).to(torch.get_default_dtype())

@@ -68,8 +68,10 @@ def group_auc(labels: Any, scores: Any, groups: Any) -> float:
 
 
 def log_loss(labels: Any, probabilities: Any) -> float:
-    """Mean binary cross-entropy in nats."""
+    """Mean binary cross-entropy in nats; NaN of no rows."""
     y, p = _checked(labels, probabilities, bounded=True)
+    if not len(y):
+        return float("nan")
     p = np.clip(p, _SMALLEST, 1 - _SMALLEST)
     return float(-(y * np.log(p) + (1 - y) * np.log1p(-p)).mean())
 
@@ -81,7 +83,7 @@ def normalized_entropy(labels: Any, probabilities: Any) -> float:
     all labels are alike.
     """
     y, _ = _checked(labels, probabilities, bounded=True)
-    share = y.mean()
+    share = y.mean() if len(y) else 0.0
     if share in (0.0, 1.0):
         return float("nan")
     entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
@@ -112,10 +114,14 @@ def calibration_table(
 def calibration_error(labels: Any, probabilities: Any, bins: int = 15) -> float:
     """Expected calibration error: |mean probability - share of positives| over bins, by size.
 
+    NaN of no rows.
+
     Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015.
     """
     count, mean, share = calibration_table(labels, probabilities, bins)
     filled = count > 0
+    if not filled.any():
+        return float("nan")
     gap = np.abs(mean[filled] - share[filled])
     return float((gap * count[filled]).sum() / count.sum())
 
@@ -128,8 +134,9 @@ def ndcg(labels: Any, scores: Any, groups: Any, k: int) -> float:
     """
     hits, place, group, positives = _lists(labels, scores, groups, k)
     gains = np.bincount(group, weights=hits / np.log2(2 + place), minlength=len(positives))
-    ideal = np.concatenate(([0.0], np.cumsum(1 / np.log2(2 + np.arange(k)))))
-    best = ideal[np.minimum(positives, k).astype(np.int64)]
+    reached = np.minimum(positives, k).astype(np.int64)
+    ideal = np.concatenate(([0.0], np.cumsum(1 / np.log2(2 + np.arange(reached.max(initial=0))))))
+    best = ideal[reached]
     counted = positives > 0
     return float((gains[counted] / best[counted]).mean()) if counted.any() else float("nan")
 

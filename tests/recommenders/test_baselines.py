@@ -80,8 +80,20 @@ def test_arguments_that_cannot_be(name: str, options: dict[str, Any], words: str
         create_model(name, **FEATURES | options)
 
 
+def test_popularity_does_not_count_what_is_unknown() -> None:
+    net, nan = create_model("popularity", vocab=(3,), tasks=2, prior=2.0), float("nan")
+    net.observe(torch.tensor([[0], [0], [1]]), torch.tensor([[1.0, nan], [nan, 0.0], [0.0, 1.0]]))
+    alone = create_model("popularity", vocab=(3,), prior=2.0)
+    alone.observe(torch.tensor([[0], [1]]), torch.tensor([[1.0], [0.0]]))
+    ids = torch.tensor([[0], [1], [2]])
+    assert torch.allclose(net(ids)[:, :1], alone(ids))
+    assert net(ids)[0, 1] < net(ids)[2, 1] < net(ids)[1, 1]
+
+
 @pytest.mark.fault
 def test_labels_of_another_shape_are_not_counted() -> None:
     net = create_model("popularity", vocab=(4,))
+    with pytest.raises(ValueError, match="row 1 has the label 3 of task 0, but labels are 0 or 1"):
+        net.observe(torch.tensor([[0], [1]]), torch.tensor([[1.0], [3.0]]))
     with pytest.raises(ValueError, match=r"labels has shape \(2,\), but must be \(2, 1\)"):
         net.observe(torch.tensor([[0], [1]]), torch.ones(2))

@@ -82,6 +82,19 @@ def test_calibration(split) -> None:
     assert math.isnan(scores.calibration_table([1], [0.05], 2)[1][1])
 
 
+def test_no_rows_have_no_figures() -> None:
+    for found in (
+        *(figure([], []) for figure in (scores.auc, scores.log_loss, scores.normalized_entropy)),
+        *(figure([], []) for figure in (scores.calibration, scores.calibration_error)),
+        *(scores.group_auc([], [], []), scores.ndcg([], [], [], 3), scores.recall([], [], [], 3)),
+    ):
+        assert math.isnan(found)
+
+
+def test_lists_may_be_longer_than_any_group() -> None:
+    assert scores.ndcg([1, 0], [0.2, 0.1], [0, 0], 10**15) == 1.0
+
+
 def test_a_split_of_one_label_has_no_auc() -> None:
     for found in (
         scores.auc([1, 1], [0.1, 0.2]),
