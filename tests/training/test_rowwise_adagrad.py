@@ -55,9 +55,52 @@ def test_networks_of_sparse_tables_learn_alike() -> None:
     assert torch.allclose(first, second, atol=1e-6)
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_steps_too_small_for_bfloat16_add_up(sparse: bool) -> None:
+    """1 - 200 * 2e-4: rounding to the nearest would leave 1, whose neighbour is 0.004 away."""
+    table = torch.ones(4, 1 << 14, dtype=torch.bfloat16, requires_grad=True)
+    optimizer = RowwiseAdagrad([table], lr=2e-4, initial=1e4)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (100 * F.embedding(torch.tensor([0, 2]), table, sparse=sparse).sum()).backward()
+        optimizer.step()
+    expected = 1 - sum(2e-4 / (2 + step) ** 0.5 for step in range(200))
+    assert table[0].float().mean().item() == pytest.approx(expected, abs=2e-4)
+    assert torch.equal(table[1], torch.ones(1 << 14, dtype=torch.bfloat16))
+    assert optimizer.state[table]["sum"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_resumed_runs_go_on_exactly(dtype: torch.dtype) -> None:
+    def run(table: torch.Tensor, optimizer: RowwiseAdagrad, steps: range) -> None:
+        for step in steps:
+            optimizer.zero_grad()
+            ids = torch.tensor([step % 5, 2, 2])
+            F.embedding(ids, table, sparse=True).float().pow(3).sum().backward()
+            optimizer.step()
+
+    torch.manual_seed(0)
+    table = torch.randn(5, 8).to(dtype)
+    whole, half = table.clone().requires_grad_(), table.clone().requires_grad_()
+    run(whole, RowwiseAdagrad([whole], lr=0.1), range(6))
+    first = RowwiseAdagrad([half], lr=0.1)
+    run(half, first, range(3))
+    again = half.detach().clone().requires_grad_()
+    second = RowwiseAdagrad([again], lr=0.1)
+    second.load_state_dict(first.state_dict())
+    torch.manual_seed(7)
+    run(again, second, range(3, 6))
+    assert torch.equal(again, whole)
+
+
 @pytest.mark.fault
 def test_what_it_cannot_train() -> None:
     with pytest.raises(ValueError, match=r"is for matrices, but was given \(3,\)"):
         RowwiseAdagrad([torch.zeros(3, requires_grad=True)])
+    trained = RowwiseAdagrad([torch.zeros(2, 2, requires_grad=True)])
+    with pytest.raises(ValueError, match=r"is for matrices, but was given \(4,\)"):
+        trained.add_param_group({"params": [torch.zeros(4, requires_grad=True)]})
+    with pytest.raises(ValueError, match="lr is nan, but must be 0 or more"):
+        RowwiseAdagrad([torch.zeros(3, 2, requires_grad=True)], lr=float("nan"))
     with pytest.raises(ValueError, match="lr is -1, but must be 0 or more"):
         RowwiseAdagrad([torch.zeros(3, 2, requires_grad=True)], lr=-1)
