@@ -40,6 +40,7 @@ PATHS = (
     "data/test_demonstrations.py",
     "robotics/test_policy.py",
     "hub/test_official_hiformer.py",
+    "recommenders/test_feature_tables.py",
 )
 
 

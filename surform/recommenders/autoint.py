@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform import attention
 from surform.layers.arguments import record_arguments
-from surform.layers.checks import at_least, fraction
+from surform.layers.checks import at_least
 from surform.layers.dropout import Dropout
 from surform.layers.multihead import merge_heads
-from surform.recommenders.feature_tokens import FeatureTokens
+from surform.recommenders.feature_network import FeatureNetwork, TrainedDtype
 from surform.recommenders.task_heads import deep_tower
 
 __all__ = ["AutoInt", "InteractingLayer"]
@@ -61,7 +61,7 @@ class InteractingLayer(nn.Module):
         return F.relu(y if self.norm is None else self.norm(y))
 
 
-class AutoInt(nn.Module):
+class AutoInt(FeatureNetwork):
     """Logits (B, tasks): layers of self-attention over the features' tokens, all read together.
 
     Song, Shi, Xiao, Duan, Xu, Zhang, Tang, "AutoInt: Automatic Feature Interaction Learning via
@@ -70,7 +70,7 @@ class AutoInt(nn.Module):
     Args:
         vocab, multi_vocab, dense_features, dense_tokens, dense_hidden: as for `Hiformer`.
         tasks, dim: likewise.
-        embedding_std, sparse_tables: likewise.
+        embedding_std, sparse_tables, table_dtype: likewise.
         depth: layers.
         width: of all heads of a layer together.
         heads: of attention.
@@ -102,20 +102,22 @@ class AutoInt(nn.Module):
         dropout: float = 0.0,
         embedding_std: float = 0.01,
         sparse_tables: bool = False,
+        table_dtype: TrainedDtype = "float32",
     ) -> None:
-        super().__init__()
-        at_least(1, tasks=tasks, depth=depth)
-        fraction(dropout=dropout)
-        self.features = FeatureTokens(
+        super().__init__(
             vocab,
             multi_vocab,
             dense_features,
-            dense_tokens,
-            dense_hidden,
+            dense_tokens=dense_tokens,
+            dense_hidden=dense_hidden,
+            tasks=tasks,
             dim=dim,
+            dropout=dropout,
             embedding_std=embedding_std,
-            sparse=sparse_tables,
+            sparse_tables=sparse_tables,
+            table_dtype=table_dtype,
         )
+        at_least(1, depth=depth)
         self.layers = nn.ModuleList(
             InteractingLayer(
                 width if i else dim,
@@ -132,17 +134,10 @@ class AutoInt(nn.Module):
         flat = self.features.count * dim
         self.deep = deep_tower(flat, deep, tasks, dropout) if deep else None
 
-    def forward(
-        self,
-        categorical: Int[Tensor, "b n"],
-        dense: Float[Tensor, "b m"] | None = None,
-        values: Int[Tensor, " v"] | None = None,
-        lengths: Int[Tensor, "b k"] | None = None,
-    ) -> Float[Tensor, "b t"]:
-        """Logits; arguments and errors as those of `Hiformer.forward`."""
-        given = self.features(categorical, dense, values, lengths)
-        x, dropped = given, self.dropout.p if self.training else 0.0
+    def logits(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b t"]:
+        """Logits from the features' tokens."""
+        x, dropped = tokens, self.dropout.p if self.training else 0.0
         for layer in self.layers:
             x = layer(x, dropout_p=dropped)
         logits = self.head(x.flatten(1))
-        return logits if self.deep is None else logits + self.deep(given.flatten(1))
+        return logits if self.deep is None else logits + self.deep(tokens.flatten(1))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
-from surform.layers.checks import at_least, fraction
-from surform.recommenders.feature_tokens import FeatureTokens
+from surform.layers.checks import at_least
+from surform.recommenders.feature_network import FeatureNetwork, TrainedDtype
 from surform.recommenders.task_heads import deep_tower
 
 __all__ = ["CrossLayers", "DCNv2"]
@@ -31,7 +31,7 @@ class CrossLayers(nn.Module):
         return x
 
 
-class DCNv2(nn.Module):
+class DCNv2(FeatureNetwork):
     """Logits (B, tasks): crosses of bounded degree, and a perceptron in parallel.
 
     Wang, Shivanna, Cheng, Jain, Lin, Hong, Chi, "DCN V2: Improved Deep & Cross Network and
@@ -41,7 +41,7 @@ class DCNv2(nn.Module):
     Args:
         vocab, multi_vocab, dense_features, dense_tokens, dense_hidden: as for `Hiformer`.
         tasks, dim: likewise.
-        embedding_std, sparse_tables: likewise.
+        embedding_std, sparse_tables, table_dtype: likewise.
         depth: crosses.
         deep: widths of the perceptron; () = none.
         dropout: in `deep`.
@@ -63,33 +63,28 @@ class DCNv2(nn.Module):
         dropout: float = 0.0,
         embedding_std: float = 0.01,
         sparse_tables: bool = False,
+        table_dtype: TrainedDtype = "float32",
     ) -> None:
-        super().__init__()
-        at_least(1, tasks=tasks)
-        fraction(dropout=dropout)
-        self.features = FeatureTokens(
+        super().__init__(
             vocab,
             multi_vocab,
             dense_features,
-            dense_tokens,
-            dense_hidden,
+            dense_tokens=dense_tokens,
+            dense_hidden=dense_hidden,
+            tasks=tasks,
             dim=dim,
+            dropout=dropout,
             embedding_std=embedding_std,
-            sparse=sparse_tables,
+            sparse_tables=sparse_tables,
+            table_dtype=table_dtype,
         )
         flat = self.features.count * dim
         self.cross = CrossLayers(flat, depth)
         self.head = nn.Linear(flat, tasks)
         self.deep = deep_tower(flat, deep, tasks, dropout) if deep else None
 
-    def forward(
-        self,
-        categorical: Int[Tensor, "b n"],
-        dense: Float[Tensor, "b m"] | None = None,
-        values: Int[Tensor, " v"] | None = None,
-        lengths: Int[Tensor, "b k"] | None = None,
-    ) -> Float[Tensor, "b t"]:
-        """Logits; arguments and errors as those of `Hiformer.forward`."""
-        x = self.features(categorical, dense, values, lengths).flatten(1)
+    def logits(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b t"]:
+        """Logits from the features' tokens."""
+        x = tokens.flatten(1)
         logits = self.head(self.cross(x))
         return logits if self.deep is None else logits + self.deep(x)

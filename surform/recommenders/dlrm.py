@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from surform.layers.arguments import record_arguments
-from surform.layers.checks import at_least, fraction
-from surform.recommenders.feature_tokens import FeatureTokens
+from surform.recommenders.feature_network import FeatureNetwork, TrainedDtype
 from surform.recommenders.task_heads import deep_tower
 
 __all__ = ["DLRM"]
 
 
-class DLRM(nn.Module):
+class DLRM(FeatureNetwork):
     """Logits (B, tasks) from the products of all pairs of tokens, and the numbers' own token.
 
     Naumov et al., "Deep Learning Recommendation Model for Personalization and Recommendation
@@ -22,7 +21,7 @@ class DLRM(nn.Module):
 
     Args:
         vocab, multi_vocab, dense_features, dense_hidden, tasks, dim: as for `Hiformer`.
-        embedding_std, sparse_tables: likewise.
+        embedding_std, sparse_tables, table_dtype: likewise.
         top: widths of the perceptron on the products.
         dropout: in `top`.
     """
@@ -43,19 +42,20 @@ class DLRM(nn.Module):
         dropout: float = 0.0,
         embedding_std: float = 0.01,
         sparse_tables: bool = False,
+        table_dtype: TrainedDtype = "float32",
     ) -> None:
-        super().__init__()
-        at_least(1, tasks=tasks)
-        fraction(dropout=dropout)
-        self.features = FeatureTokens(
+        super().__init__(
             vocab,
             multi_vocab,
             dense_features,
-            1 if dense_features else 0,
-            dense_hidden,
+            dense_tokens=1 if dense_features else 0,
+            dense_hidden=dense_hidden,
+            tasks=tasks,
             dim=dim,
+            dropout=dropout,
             embedding_std=embedding_std,
-            sparse=sparse_tables,
+            sparse_tables=sparse_tables,
+            table_dtype=table_dtype,
         )
         count = self.features.count
         pairs = torch.tril_indices(count, count, offset=-1)
@@ -66,16 +66,9 @@ class DLRM(nn.Module):
             raise ValueError("DLRM multiplies pairs of features: give at least two")
         self.top = deep_tower(inputs, top, tasks, dropout)
 
-    def forward(
-        self,
-        categorical: Int[Tensor, "b n"],
-        dense: Float[Tensor, "b m"] | None = None,
-        values: Int[Tensor, " v"] | None = None,
-        lengths: Int[Tensor, "b k"] | None = None,
-    ) -> Float[Tensor, "b t"]:
-        """Logits; arguments and errors as those of `Hiformer.forward`."""
-        x = self.features(categorical, dense, values, lengths)
-        products = (x @ x.transpose(1, 2)).flatten(1)[:, self.pairs]
+    def logits(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b t"]:
+        """Logits from the features' tokens."""
+        products = (tokens @ tokens.transpose(1, 2)).flatten(1)[:, self.pairs]
         if self.features.dense_tokens:
-            products = torch.cat((x[:, -1], products), 1)
+            products = torch.cat((tokens[:, -1], products), 1)
         return self.top(products)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["check_dense", "check_ids", "check_lists", "owners", "row_starts", "traced"]
+__all__ = ["check_ids", "check_lists", "checked_dense", "owners", "row_starts", "traced"]
 
 _WHOLE = (torch.int64, torch.int32)
 
@@ -94,8 +94,18 @@ def check_lists(
     return values, bags, bag
 
 
-def check_dense(dense: Float[Tensor, "b n"] | None, count: int, batch: int) -> None:
-    """ValueError for numbers that are missing, of another shape, or not finite."""
+def checked_dense(
+    dense: Float[Tensor, "b n"] | None, count: int, batch: int, into: nn.Module | None
+) -> Float[Tensor, "b n"] | None:
+    """Numbers in the precision of `into`, the network that takes them; None where none are taken.
+
+    Raises:
+        ValueError: numbers that are missing, not asked for, of another shape, or not finite.
+    """
+    if not count or into is None:
+        if dense is not None and dense.numel():
+            raise ValueError(f"dense has shape {tuple(dense.shape)}, but the network takes none")
+        return None
     if dense is None:
         raise ValueError(f"dense is missing: the network takes {count} numbers per sample")
     if dense.ndim != 2 or dense.shape[1] != count or dense.shape[0] != batch:
@@ -108,6 +118,7 @@ def check_dense(dense: Float[Tensor, "b n"] | None, count: int, batch: int) -> N
             f"sample {sample} has {dense[sample, column].item()} as dense number {column}, but "
             "numbers must be finite: fill what is missing first"
         )
+    return dense.to(next(into.parameters()).dtype)
 
 
 def _require_whole(name: str, ids: Tensor) -> None:

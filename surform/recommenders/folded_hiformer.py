@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from surform import attention
 from surform.layers.arguments import record_arguments
-from surform.recommenders.feature_inputs import check_dense
+from surform.recommenders.feature_inputs import checked_dense
+from surform.recommenders.feature_tables import FeatureTables, TableDtype
 from surform.recommenders.feature_tokens import FeatureTokens
 from surform.recommenders.hiformer import Hiformer
 from surform.recommenders.hiformer_layer import AfterAttention
@@ -41,12 +41,14 @@ class FoldedHiformer(nn.Module):
 
     Args:
         hiformer: arguments of the network that was folded.
+        table_dtype: of the folded rows: "float32" (the network's precision), "bfloat16", or "int8"
+            with a scale per row; see `FeatureTables`. All else is computed in the network's.
     """
 
     eye: Tensor
 
     @record_arguments
-    def __init__(self, hiformer: Mapping[str, Any]) -> None:
+    def __init__(self, hiformer: Mapping[str, Any], table_dtype: TableDtype = "float32") -> None:
         super().__init__()
         with torch.device("meta"):
             plan = Hiformer(**hiformer)
@@ -62,7 +64,13 @@ class FoldedHiformer(nn.Module):
         computed = features.multi + features.dense_tokens if pre else 0
         self.folded_multi = () if pre else given["multi_vocab"]
         rows = (
-            FeatureTokens(given["vocab"], self.folded_multi, dim=self.width, embedding_std=0.0)
+            FeatureTables(
+                given["vocab"],
+                self.folded_multi,
+                dim=self.width,
+                embedding_std=0.0,
+                table_dtype=table_dtype,
+            )
             if given["vocab"] or self.folded_multi
             else None
         )
@@ -121,11 +129,11 @@ class FoldedHiformer(nn.Module):
         tokens = None
         if self.features is not None:
             tokens = self.features(categorical, dense, values, lengths)
-        if self.numbers is not None:
-            check_dense(dense, self.dense_features, categorical.shape[0])
-        inputs = categorical, dense, values, lengths
+            dense = None if self.numbers is None else dense
+            values, lengths = (values, lengths) if self.folded_multi else (None, None)
+        numbers = checked_dense(dense, self.dense_features, categorical.shape[0], self.numbers)
         read = self._by_token if self.by_token else self._summed
-        scores, taken = read(inputs, tokens)
+        scores, taken = read((categorical, numbers, values, lengths), tokens)
         query = self.eye.expand(
             scores.shape[0], self.heads, -1, -1
         )  # each task reads its own scores
@@ -141,8 +149,7 @@ class FoldedHiformer(nn.Module):
         categorical, dense, values, lengths = inputs
         parts = []
         if self.rows is not None:
-            lists = (values, lengths) if self.folded_multi else (None, None)
-            parts.append(self.rows(categorical, None, *lists))
+            parts += self.rows.parts(categorical, values, lengths)
         if self.numbers is not None:
             parts.append(self.numbers(dense).unflatten(-1, (-1, self.width)))
         if self.computed is not None and tokens is not None:
@@ -157,9 +164,9 @@ class FoldedHiformer(nn.Module):
         categorical, dense, values, lengths = inputs
         total = self.constant
         if self.rows is not None and self.single:
-            total = total + _sum_of_rows(self.rows.rows(categorical), self.rows.table)
+            total = total + self.rows.sums(categorical)
         if self.rows is not None and self.folded_multi:
-            means = self.rows.means(values, lengths, categorical.shape[0], self.rows.table)
+            means = self.rows.means(values, lengths, categorical.shape[0])
             total = total + means.sum(1)
         if self.numbers is not None:
             total = total + self.numbers(dense)
@@ -205,11 +212,5 @@ def _same_features(given: Mapping[str, Any]) -> FeatureTokens:
         given["dense_tokens"],
         given["dense_hidden"],
         dim=given["dim"],
+        table_dtype=given["table_dtype"],
     )
-
-
-def _sum_of_rows(rows: Tensor, table: Tensor) -> Tensor:
-    """Sums of rows of `table`, (B, n) -> (B, width)."""
-    if torch.compiler.is_exporting():  # programs in ONNX have no bags
-        return F.embedding(rows, table).sum(1)
-    return F.embedding_bag(rows, table, mode="sum")

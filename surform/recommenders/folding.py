@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from surform.recommenders.feature_tables import TableDtype
 from surform.recommenders.folded_hiformer import FoldedHiformer, require_foldable
 from surform.recommenders.hiformer import Hiformer
 from surform.recommenders.hiformer_layer import HiformerLayer
@@ -16,8 +17,12 @@ __all__ = ["fold"]
 
 
 @torch.no_grad()
-def fold(net: Hiformer) -> FoldedHiformer:
+def fold(net: Hiformer, table_dtype: TableDtype = "float32") -> FoldedHiformer:
     """The same function with folded tables, in evaluation mode; sums are made in float64.
+
+    Args:
+        table_dtype: of the folded rows; "float32" is the network's own precision, "bfloat16" and
+            "int8" round each row.
 
     Raises:
         ValueError: more than one layer, or an unpruned one.
@@ -25,18 +30,19 @@ def fold(net: Hiformer) -> FoldedHiformer:
     given = net.__dict__["arguments"]
     require_foldable(given)
     like = next(net.parameters())
-    folding = _Folding(copy.deepcopy(net).double().cpu().eval(), FoldedHiformer(given).double())
+    made = FoldedHiformer(given, table_dtype).to(like.dtype)
+    folding = _Folding(copy.deepcopy(net).double().cpu().eval(), made)
     folding.tables()
     folding.numbers()
     folding.computed_tokens()
     folding.constants()
-    folding.biases()
+    folding.maps()
     folding.kept_parts()
-    return folding.made.to(like.device, like.dtype).eval()
+    return made.to(like.device).eval()
 
 
 class _Folding:
-    """One fold from `net` into `made`, both in float64."""
+    """One fold from `net` in float64 into `made`, a table at a time."""
 
     def __init__(self, net: Hiformer, made: FoldedHiformer) -> None:
         self.net, self.made, self.features = net, made, net.features
@@ -107,13 +113,13 @@ class _Folding:
         rows = self.made.rows
         if rows is None:
             return
-        sizes = self.features.sizes.tolist()[: rows.count]
+        sizes = rows.sizes.tolist()
         start = 0
         for token, size in enumerate(sizes):
-            own = self.features.table[start : start + size]
+            own = self.features.table[start : start + size].double()  # bfloat16 stays so
             if token < self.features.single:
                 own = self.layer.after.given(own + self.position(token))
-            rows.table[start : start + size] = self.adds(own, token)
+            rows.write(start, self.adds(own, token))
             start += size
 
     def numbers(self) -> None:
@@ -144,26 +150,25 @@ class _Folding:
             self.made.positions.copy_(torch.stack([self.position(token) for token in places]))
 
     def constants(self) -> None:
-        """What task tokens add, and the positions of tokens that are folded without them."""
-        first, added = (
-            self.features.count,
-            self.made.constant.new_zeros(self.net.tokens, self.made.width),
-        )
+        """What task tokens, positions of tokens that are folded without them, and biases add."""
+        first = self.features.count
+        added = torch.zeros(self.net.tokens, self.made.width, dtype=torch.float64)
         for n, token in enumerate(self.layer.after.given(self.tasks)):
             added[first + n] = self.adds(token[None], first + n)[0]
         if self.made.computed is None:
             for token in range(self.features.single, first):
                 added[token] = self.adds(self.position(token)[None], token)[0]
-        self.made.constant.copy_(added if self.made.by_token else added.sum(0))
-
-    def biases(self) -> None:
+        whole = added if self.made.by_token else added.sum(0)
         if not self.low_rank:
-            added = self.row(self.bias("k"), self.bias("v"))
-            self.made.constant.add_(added if self.made.by_token else added[0])
-            return
+            biases = self.row(self.bias("k"), self.bias("v"))
+            whole = whole + (biases if self.made.by_token else biases[0])
+        self.made.constant.copy_(whole)
+
+    def maps(self) -> None:
+        """From thin vectors to scores and values, where there are such."""
         made = self.made
-        assert made.scores is not None
-        assert made.values is not None
+        if made.scores is None or made.values is None:
+            return
         right = self.part("k")[0].right.unflatten(0, (made.heads, self.net.tokens, -1))
         scores = torch.einsum("hldr,htd->hltr", right, self.query)
         made.scores.weight.copy_(scores.flatten(0, 2))

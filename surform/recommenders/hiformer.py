@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
-from surform.layers.checks import at_least, fraction, one_of
-from surform.recommenders.feature_tokens import FeatureTokens
+from surform.layers.checks import at_least, one_of
+from surform.recommenders.feature_network import FeatureNetwork, TrainedDtype
 from surform.recommenders.hiformer_layer import HiformerLayer, Norm
 from surform.recommenders.projections import Kind
 from surform.recommenders.task_heads import TaskHeads, deep_tower
@@ -18,7 +18,7 @@ from surform.recommenders.task_heads import TaskHeads, deep_tower
 __all__ = ["Hiformer"]
 
 
-class Hiformer(nn.Module):
+class Hiformer(FeatureNetwork):
     """Logits (B, tasks) from categories and numbers: every feature is a token, tasks ask them.
 
     Gui, Wang, Yin, Jin, Kula, Xu, Hong, Chi, "Hiformer: Heterogeneous Feature Interactions Learning
@@ -56,6 +56,8 @@ class Hiformer(nn.Module):
         eps: of the norms.
         embedding_std: of the tables' first values.
         sparse_tables: give the tables sparse gradients, for `RowwiseAdagrad` or torch's SparseAdam.
+        table_dtype: "bfloat16" keeps the tables in half the memory, whatever the network's own
+            precision is; `RowwiseAdagrad` trains them, with state in float32.
     """
 
     @record_arguments
@@ -86,28 +88,30 @@ class Hiformer(nn.Module):
         eps: float = 1e-6,
         embedding_std: float = 0.01,
         sparse_tables: bool = False,
+        table_dtype: TrainedDtype = "float32",
     ) -> None:
-        super().__init__()
-        at_least(1, tasks=tasks, dim=dim, depth=depth, heads=heads)
+        super().__init__(
+            vocab,
+            multi_vocab,
+            dense_features,
+            dense_tokens=dense_tokens,
+            dense_hidden=dense_hidden,
+            tasks=tasks,
+            dim=dim,
+            dropout=dropout,
+            embedding_std=embedding_std,
+            sparse_tables=sparse_tables,
+            table_dtype=table_dtype,
+        )
+        at_least(1, depth=depth, heads=heads)
         at_least(1, key_dim=key_dim, value_dim=value_dim)
         at_least(1, key_rank=key_rank, value_rank=value_rank)
         one_of("attention", attention, ["shared", "feature", "composite", "lowrank"])
         one_of("norm", norm, ["post", "pre", "none"])
-        fraction(dropout=dropout)
         hidden = round(dim * mlp_ratio)
         if hidden < 1:
             raise ValueError(f"mlp_ratio is {mlp_ratio!r}, but dim * mlp_ratio must be at least 1")
-        self.features = FeatureTokens(
-            vocab,
-            multi_vocab,
-            dense_features,
-            dense_tokens,
-            dense_hidden,
-            dim=dim,
-            embedding_std=embedding_std,
-            sparse=sparse_tables,
-        )
-        self.tasks, self.tokens = tasks, self.features.count + tasks
+        self.tokens = self.features.count + tasks
         self.task_tokens = nn.Parameter(torch.randn(tasks, dim) * dim**-0.5)
         self.positions = nn.Parameter(torch.randn(self.tokens, dim) * 0.02) if positions else None
         self.layers = nn.ModuleList(
@@ -133,30 +137,12 @@ class Hiformer(nn.Module):
         flat = self.features.count * dim
         self.deep = deep_tower(flat, deep, tasks, dropout) if deep else None
 
-    def forward(
-        self,
-        categorical: Int[Tensor, "b n"],
-        dense: Float[Tensor, "b m"] | None = None,
-        values: Int[Tensor, " v"] | None = None,
-        lengths: Int[Tensor, "b k"] | None = None,
-    ) -> Float[Tensor, "b t"]:
-        """Logits.
-
-        Args:
-            categorical: ids of the single-valued features, int64 or int32.
-            dense: standardised numbers.
-            values: ids of all multi-valued features: those of the first sample, feature by feature,
-                then those of the second, ...
-            lengths: how many of them belong to each sample and feature.
-
-        Raises:
-            ValueError: inputs that are missing or do not fit, an id that a feature does not have.
-        """
-        given = self.features(categorical, dense, values, lengths)
-        x = self.with_tasks(given)
+    def logits(self, tokens: Float[Tensor, "b n c"]) -> Float[Tensor, "b t"]:
+        """Logits from the features' tokens."""
+        x = self.with_tasks(tokens)
         for layer in self.layers:
             x = layer(x)
-        return self.read(x, given)
+        return self.read(x, tokens)
 
     def forward_with_attention(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least
-from surform.recommenders.feature_inputs import check_dense
+from surform.recommenders.feature_inputs import checked_dense
 from surform.recommenders.feature_tokens import FeatureTokens
 
 __all__ = ["LogisticRegression"]
@@ -55,7 +55,7 @@ class LogisticRegression(nn.Module):
         logits = self.bias.expand(categorical.shape[0], -1)
         if self.weights is not None:
             logits = logits + self.weights(categorical, None, values, lengths).sum(1)
+        numbers = checked_dense(dense, self.dense_features, categorical.shape[0], self.numbers)
         if self.numbers is not None:
-            check_dense(dense, self.dense_features, categorical.shape[0])
-            logits = logits + self.numbers(dense)
+            logits = logits + self.numbers(numbers)
         return logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import torch
@@ -170,7 +171,8 @@ class Ranker(Pretrained):
         given = self._given()
         if "vocab" not in given:
             return super().example_inputs()
-        found = {"categorical": torch.stack([torch.arange(2) % size for size in given["vocab"]], 1)}
+        sizes = torch.tensor(given["vocab"], dtype=torch.int64)
+        found = {"categorical": torch.arange(2)[:, None] % sizes}
         if self.dense is not None:
             mean = self.dense.mean.expand(self.dense_features)
             found["dense"] = torch.stack((mean, mean + self.dense.std)).to(self._dtype())
@@ -187,4 +189,8 @@ class Ranker(Pretrained):
         return given.get("hiformer", given)
 
     def _dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+        """Of the network; its tables may have a narrower one."""
+        dtypes = {p.dtype for p in self.net.parameters() if p.is_floating_point()}
+        if not dtypes:
+            return torch.get_default_dtype()
+        return functools.reduce(torch.promote_types, dtypes)

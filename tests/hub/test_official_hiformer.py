@@ -33,6 +33,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "shared, none": {"attention": "shared", "norm": "none", "layers": 2},
     "positions of own weights": {"attention": "feature", "pos_embed": True},
     "no numbers": {"attention": "lowrank", "dense_in": 0, "dense_tokens": 0},
+    "no categories": {"attention": "composite", "vocab": [], "layers": 2},
     "lowrank, unpruned": {"attention": "lowrank", "prune_last": False, "eps": 0.1},
 }
 
@@ -51,7 +52,8 @@ def test_other_cases_replay(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.normal_(std=0.4)
-    ids = torch.stack([torch.randint(size, (3,)) for size in given["vocab"]], 1)
+    columns = [torch.randint(size, (3, 1)) for size in given["vocab"]]
+    ids = torch.cat([torch.zeros(3, 0, dtype=torch.int64), *columns], 1)
     numbers = torch.randn(3, given["dense_in"]).double()
     mean, std = torch.randn(given["dense_in"]).double(), torch.rand(given["dense_in"]).double() + 1
     numbers.requires_grad_()

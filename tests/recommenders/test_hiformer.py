@@ -227,11 +227,30 @@ def test_arguments_that_cannot_be(options: dict[str, Any], words: str) -> None:
         ("lengths", torch.zeros(4, 2, dtype=torch.int64), "lengths add up to 0, but there are"),
         ("lengths", torch.full((4, 2), -1), "lengths holds -1, but lengths are 0 or more"),
         ("values", torch.zeros(2, 2, dtype=torch.int64), "must be one row of ids"),
+        (
+            "lengths",
+            torch.zeros(3, 2, dtype=torch.int64),
+            r"has shape \(3, 2\), but must be \(4, 2\)",
+        ),
     ],
 )
 def test_inputs_that_do_not_fit(name: str, value: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         hiformer(torch.float32)(**inputs(dtype=torch.float32) | {name: value})
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("name", ["hiformer", "autoint", "dcn_v2", "logistic_regression"])
+def test_inputs_that_nothing_asks_for(name: str) -> None:
+    given = inputs(dtype=torch.float32)
+    net, dense = create_model(name, vocab=(5, 3)), {"dense": given.pop("dense")}
+    with pytest.raises(ValueError, match="values are given, but the network has no multi-valued"):
+        net(**given)
+    with pytest.raises(ValueError, match=r"dense has shape \(4, 3\), but the network takes none"):
+        net(given["categorical"], **dense)
+    lists = create_model(name, vocab=(), multi_vocab=(4, 6))
+    with pytest.raises(ValueError, match=r"categorical has shape \(4, 2\), but must be \(batch, 0"):
+        lists(**given)
 
 
 @pytest.mark.fault

@@ -144,6 +144,26 @@ def test_exported_programs_give_the_same_logits(suffix: str, folded: bool, tmp_p
     assert (tmp_path / f"program{suffix}").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("kind", ["lists", "numbers"])
+def test_one_kind_of_feature_makes_a_ranker(kind: str, tmp_path: Path) -> None:
+    if kind == "lists":
+        model = Ranker(create_model("hiformer", vocab=(), multi_vocab=(3,)))
+        about: dict[str, Any] = {"multivalued": ("tags",), "vocabularies": {"tags": ["a", "b"]}}
+        rows: dict[str, Any] = {"tags": [["a"], [], ["b", "c"]]}
+        model.fit_to(InteractionsDescription(**about))
+    else:
+        model = Ranker(create_model("hiformer", vocab=(), dense_features=2, dense_tokens=1))
+        rows = {"x": [0.0, 1.0, 2.0], "y": [3, 4, 5]}
+        numbers = Normalizer(torch.zeros(2), torch.ones(2))
+        model.fit_to(InteractionsDescription(dense=("x", "y")), numbers)
+    model.eval().save_pretrained(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert isinstance(again, Ranker)
+    assert torch.equal(again.score(rows), model.score(rows))
+    assert torch.allclose(model.folded().score(rows), model.score(rows), atol=1e-5)
+    assert export(model, tmp_path / "program.pt2") < 1e-5
+
+
 def test_exported_programs_take_unknown_ids_for_row_zero() -> None:
     net = drawn(create_model("autoint", vocab=(5, 3)), torch.float32)
     program = torch.export.export(net, (torch.tensor([[0, 2], [1, 1]]),))
