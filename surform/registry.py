@@ -60,6 +60,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "dlrm": "surform.recommenders.dlrm:DLRM",
         "logistic_regression": "surform.recommenders.logistic_regression:LogisticRegression",
         "popularity": "surform.recommenders.popularity:Popularity",
+        "ast": "surform.audio.ast:AST",
+        "passt": "surform.audio.passt:PaSST",
+        "adapted": "surform.layers.adapted:Adapted",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -117,6 +120,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "rt1": "surform.hub.official.rt1:SYSTEM",
         "dpt": "surform.hub.official.dpt:SYSTEM",
         "hiformer": "surform.hub.official.hiformer:SYSTEM",
+        "ast": "surform.hub.official.ast:SYSTEM",
+        "passt": "surform.hub.official.passt:SYSTEM",
+        "soft_moa": "surform.hub.official.soft_moa:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write

@@ -1,0 +1,1 @@
+"""Audio: spectrogram transformers (AST, PaSST) and the task that trains them."""
