@@ -74,6 +74,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "atoms": "surform.atomistic.potential:Potential",
         "policy": "surform.robotics.policy:Policy",
         "decisions": "surform.decisions.agent:Agent",
+        "audio": "surform.audio.classifier:AudioClassifier",
         "ranker": "surform.recommenders.ranker:Ranker",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
@@ -128,6 +129,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     # kinds of model that transformers writes (its `model_type`) and we read and write
     "hugging_face": {
         "vitpose": "surform.hub.official.vitpose_huggingface:LAYOUT",
+        "audio-spectrogram-transformer": "surform.hub.official.ast_huggingface:LAYOUT",
     },
     "losses": {
         "relative_l2": "surform.training.losses:RelativeL2",

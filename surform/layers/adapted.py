@@ -96,9 +96,8 @@ class Adapted(nn.Module):
         one_of("at", at, _PLACEMENTS)
         at_least(1, count=count, slots=slots)
         _check(mixture, adapter, sequential, add_input, apply_conv)
-        sizes = dict(
-            zip(_SIZES, (num_classes, frames, mel_bins, in_channels, image_size), strict=True)
-        )
+        given = (num_classes, frames, mel_bins, in_channels, image_size)
+        sizes: dict[str, Any] = dict(zip(_SIZES, given, strict=True))
         self.net = _built(base, sizes, options or {})
         self.blocks = [block for _, block in blocks_of(self.net)]  # not registered twice
         if not self.blocks:
@@ -165,8 +164,8 @@ class Adapted(nn.Module):
         self.net.requires_grad_(False)
         for name, weight in self.net.named_parameters():
             weight.requires_grad_(_is_tail(f"net.{name}"))
-        for block, added in zip(self.blocks, self.adapters, strict=True):
-            for branch in added.branches:
+        for block, added in zip(self.blocks, self.adapters.children(), strict=True):
+            for branch in dict(added.named_children()):
                 _norm(block, branch).requires_grad_(True)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adapted:

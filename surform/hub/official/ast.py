@@ -140,9 +140,7 @@ def _replay_adapting(fixture: Fixture, dtype: torch.dtype) -> Replay:
     inputs, given = fixture.inputs(dtype), fixture.constructor
     _, ours = _arguments({"vit": {"dim": 1}, **given})
     sides, strides = (ours["mel_bins"], ours["frames"]), ours["stride"]
-    rows, columns = (
-        (side - _PATCH) // step + 1 for side, step in zip(sides, strides, strict=True)
-    )
+    rows, columns = ((side - _PATCH) // step + 1 for side, step in zip(sides, strides, strict=True))
     side = given["image_grid"]
     adapt, sum_colors = (import_object(_ADAPTING + n) for n in ("adapt_positions", "sum_colors"))
     outputs = {

@@ -1,0 +1,109 @@
+"""Spectrogram transformers in published sizes: ours, the formulas taken literally, Patchout.
+
+The literal path (`tests/audio/literal_audio.py`, same weights) convolves every patch, writes every
+score out, and adds adapters' outputs in the same way. A training step is forward, backward and
+AdamW. Times are CPU times of one thread, medians over the turns.
+
+    python -m benchmarks.audio
+    python -m benchmarks.audio --quick     # blocks of a quarter of the published depth
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from benchmarks import RESULTS
+from surform.audio.ast import AST
+from surform.audio.passt import PaSST
+from surform.bench.measure import alternating, save
+from tests.audio.literal_audio import literal_ast, literal_passt
+
+__all__ = ["main", "rows"]
+
+_PATCHOUT = {"patchout_time": 40, "patchout_frequency": 4}
+ACCEPTANCE = {"passt-s": {"patchout_gain": 2.0}}
+
+
+def rows(depth: int, repeats: int) -> list[dict[str, Any]]:
+    """Seconds per step of AST and PaSST, batch 1, and the gains over the literal formulas."""
+    torch.manual_seed(0)
+    ast, passt = AST(depth=depth), PaSST(depth=depth)
+    part = PaSST(depth=depth, **_PATCHOUT)
+    long, short = torch.randn(1, 1024, 128), torch.randn(1, 998, 128)
+    runs = {
+        "ast evaluation": _evaluation(ast, lambda: ast(long)),
+        "ast literal evaluation": _evaluation(ast, lambda: literal_ast(ast, long)),
+        "ast training": _training(ast, lambda: ast(long)),
+        "ast literal training": _training(ast, lambda: literal_ast(ast, long)),
+        "passt evaluation": _evaluation(passt, lambda: passt(short)),
+        "passt literal evaluation": _evaluation(passt, lambda: literal_passt(passt, short)),
+        "passt training": _training(passt, lambda: passt(short)),
+        "passt patchout training": _training(part, lambda: part(short)),
+    }
+    seconds = alternating(runs, repeats, clock=time.process_time)
+    first: dict[str, Any] = {"name": "ast-base", "depth": depth}
+    second: dict[str, Any] = {"name": "passt-s", "depth": depth}
+    for kind in ("evaluation", "training"):
+        first[f"{kind}_s"] = round(seconds[f"ast {kind}"], 3)
+        first[f"{kind}_gain"] = round(seconds[f"ast literal {kind}"] / seconds[f"ast {kind}"], 2)
+        second[f"{kind}_s"] = round(seconds[f"passt {kind}"], 3)
+    gain = seconds["passt literal evaluation"] / seconds["passt evaluation"]
+    second["evaluation_gain"] = round(gain, 2)
+    second["patchout_training_s"] = round(seconds["passt patchout training"], 3)
+    gain = seconds["passt training"] / seconds["passt patchout training"]
+    second["patchout_gain"] = round(gain, 2)
+    return [first, second]
+
+
+def _evaluation(net: nn.Module, path: Callable[[], Tensor]) -> Callable[[], object]:
+    def run() -> Tensor:
+        net.eval()
+        with torch.inference_mode():
+            return path()
+
+    return run
+
+
+def _training(net: nn.Module, path: Callable[[], Tensor]) -> Callable[[], object]:
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-5)
+
+    def run() -> None:
+        net.train()
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(path(), torch.zeros(1, 527)).backward()
+        optimizer.step()
+
+    return run
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print one table, write results/audio.json."""
+    parser = argparse.ArgumentParser(description="AST and PaSST: ours and the literal formulas")
+    parser.add_argument("--quick", action="store_true", help="3 of 12 blocks, once")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    found = rows(3 if options.quick else 12, 1 if options.quick else options.repeats)
+    columns = ("evaluation_s", "evaluation_gain", "training_s", "training_gain")
+    columns += ("patchout_training_s", "patchout_gain")
+    table = Table(title="spectrogram transformers, one thread, batch 1")
+    table.add_column("network")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for one in found:
+        table.add_row(one["name"], *(str(one.get(column, "")) for column in columns))
+    Console(width=140).print(table)
+    if not options.quick:
+        save(RESULTS / "audio.json", found, acceptance=ACCEPTANCE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""A classifier of sounds: network, normaliser, and how its spectrograms are made."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from surform.data.clips_batch import ClipBatch
+from surform.data.clips_description import ClipsDescription
+from surform.data.normalizers import Normalizer
+from surform.hub.classifier import Classifier
+
+__all__ = ["AudioClassifier"]
+
+
+class AudioClassifier(Classifier):
+    """Log-mel spectrograms in, logits of the classes out.
+
+    Args:
+        net: a registered network, `net(spectrograms) -> (B, K)`, spectrograms normalised,
+            (B, frames, mel_bins).
+    """
+
+    kind: ClassVar[str] = "audio"
+    description: ClipsDescription | None
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net)
+        self.normalizer = Normalizer()
+
+    @classmethod
+    def read_description(cls, values: dict[str, Any]) -> ClipsDescription:
+        return ClipsDescription.from_dict(values)
+
+    def fit_to(self, description: ClipsDescription, spectrograms: Normalizer) -> None:
+        """Take over the description and the fitted normaliser of the training data."""
+        self.description, self.normalizer = description, spectrograms
+        self.require_statistics()
+        self.check_statistics()
+
+    def check_statistics(self) -> None:
+        """ValueError unless the statistics are one number each."""
+        found = tuple(self.normalizer.mean.shape)
+        if found != ():
+            raise ValueError(
+                f"the statistics of the normalizer have shape {found}, but spectrograms are "
+                "normalised by one mean and one deviation"
+            )
+
+    def forward(self, spectrograms: Tensor) -> Float[Tensor, "b k"]:
+        """Logits; spectrograms: natural logarithms as `surform.data.mel` makes them."""
+        return self.net(self.normalized(spectrograms))
+
+    def normalized(self, spectrograms: Tensor) -> Float[Tensor, "b t f"]:
+        """Spectrograms as the network wants them, in its precision."""
+        return self.normalizer.normalize(spectrograms).to(next(self.parameters()).dtype)
+
+    def inputs(self, batch: ClipBatch) -> Tensor:
+        """The spectrograms."""
+        return batch.spectrograms
+
+    def probabilities(self, inputs: Tensor) -> Float[Tensor, "b k"]:
+        """Of the classes, in float32 at least; each by itself where clips have several."""
+        if self.description is None or not self.description.several:
+            return super().probabilities(inputs)
+        logits = self(inputs)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
+
+    def example_inputs(self) -> dict[str, Tensor]:
+        """Two spectrograms."""
+        given = self.net.__dict__.get("arguments", {})
+        sizes = [given.get(name) for name in ("frames", "mel_bins")]
+        if None in sizes:
+            return super().example_inputs()
+        dtype = next(self.parameters()).dtype
+        noise = torch.randn(2, *sizes).to(dtype)
+        return {"spectrograms": self.normalizer.denormalize(noise).to(dtype)}
