@@ -38,6 +38,9 @@ _SIZES = ("num_classes", "frames", "mel_bins", "in_channels", "image_size")
 class Adapted(nn.Module):
     """A network whose own weights stay, and small modules that learn; inputs and outputs as its.
 
+    Cappellazzo et al., "Efficient Fine-tuning of Audio Spectrogram Transformers via Soft Mixture of
+    Adapters" (Interspeech 2024), arXiv 2402.00828.
+
     Trained are the adapters, the norms that feed them, and what follows the blocks: the last norm
     and the head. Everything else is frozen and stays in evaluation mode, so that nothing is dropped
     there. New adapters change nothing: the network begins as what it was.
