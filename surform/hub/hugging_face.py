@@ -59,7 +59,7 @@ def read_layout(folder: str | Path) -> tuple[Layout, Values] | None:
     if config["model_type"] not in known:
         raise ValueError(
             f"{folder} holds a model of transformers of the type {config['model_type']!r}; "
-            f"surform reads {', '.join(sorted(known))}"
+            f"surform reads {', '.join(known)}"
         )
     return find("hugging_face", config["model_type"]), config
 
