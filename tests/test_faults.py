@@ -249,6 +249,7 @@ PROMISED = {
         "robotics/test_policy.py::test_a_policy_without_statistics_does_not_act"
     ),
     "worlds that cannot be": "data/test_decisions_module.py::test_worlds_that_cannot_be",
+    "labels that are not known": "data/test_decisions_posterior.py::test_labels_that_cannot_be",
     "worlds of another kind": (
         "data/test_decisions_module.py::test_worlds_of_another_kind_than_trained_in"
     ),

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from surform.data.decisions_bandits import Bandits
 from surform.data.decisions_batch import DecisionBatch
-from surform.data.decisions_players import Player, Skewed, play
+from surform.data.decisions_players import Player, Rounds, Skewed, play
+from surform.data.decisions_posterior import Believer, beliefs
 from surform.data.decisions_shares import divided
 
 __all__ = ["BanditSetting"]
@@ -24,6 +25,7 @@ class BanditSetting:
         draw: makes bandits from a number, a generator and `options`.
         players: who may collect and is compared, by name.
         actions, features: arms, and numbers that describe each.
+        believer: knows the posterior of bandits drawn so; None: it has no closed form.
     """
 
     state_dim = 1
@@ -37,9 +39,10 @@ class BanditSetting:
         actions: int,
         features: int,
         options: dict[str, Any],
+        believer: Callable[[], Believer] | None = None,
     ) -> None:
         self.name, self.options, self.players = name, options, dict(players)
-        self.actions, self.features = actions, features
+        self.actions, self.features, self.believer = actions, features, believer
         self.collectors = (*players, "skewed")
         self._draw = draw
 
@@ -71,6 +74,17 @@ class BanditSetting:
             world=world,
             index=torch.arange(len(world)),
         )
+
+    def chances(self, batch: DecisionBatch, draws: int, generator: Generator) -> Tensor:
+        """(B, n + 1, A): P(best arm | history) from so many samples, after 0, 1, ..., n rounds.
+
+        Raises:
+            ValueError: bandits whose posterior has no closed form.
+        """
+        if self.believer is None:
+            raise ValueError(f"the posterior of {self.name} with {self.options} has no closed form")
+        seen = Rounds(batch.actions, batch.rewards)
+        return beliefs(self.believer(), batch.world, seen, draws, generator)
 
     def sentence(self) -> str:
         return f"{self.name.replace('_', ' ')}s of {self.actions} arms"

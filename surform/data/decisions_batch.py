@@ -26,6 +26,8 @@ class DecisionBatch(TensorBatch):
         optimal: `(B,)` int64, the best action in `query`.
         world: the worlds themselves, to play in.
         index: `(B,)` int64, the number of each world in its split.
+        chances: `(B, n + 1, A)`, how probable it is that each action is the best one, given the
+            first 0, 1, ..., n transitions; None where only `optimal` is asked for.
     """
 
     query: Tensor
@@ -36,6 +38,7 @@ class DecisionBatch(TensorBatch):
     optimal: Tensor
     world: Any
     index: Tensor
+    chances: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.query)
@@ -45,5 +48,6 @@ class DecisionBatch(TensorBatch):
         found = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            found[item.name] = value.map(function) if item.name == "world" else function(value)
+            if value is not None:
+                found[item.name] = value.map(function) if item.name == "world" else function(value)
         return replace(self, **found)

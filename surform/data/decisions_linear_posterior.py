@@ -32,13 +32,13 @@ class LinearPosterior:
         """(B, A): sqrt(a^T P^-1 a)."""
         return torch.einsum("bak,bkl,bal->ba", self.arms, self.inverse, self.arms).sqrt()
 
-    def draw(self, noise: Tensor, generator: Generator) -> Tensor:
-        """(B, k): theta ~ N(P^-1 b, noise^2 P^-1)."""
-        normal = torch.randn(
-            self.sums.shape, generator=generator, dtype=torch.float64, device=self.sums.device
-        )
+    def draw(self, noise: Tensor, count: int, generator: Generator) -> Tensor:
+        """(B, count, k): samples of theta ~ N(P^-1 b, noise^2 P^-1), noise (B,)."""
+        bandits, width = self.sums.shape
+        like = {"dtype": torch.float64, "device": self.sums.device}
+        normal = torch.randn(bandits, count, width, generator=generator, **like)
         root = torch.linalg.cholesky(self.inverse)
-        return self.mean() + noise.double().unsqueeze(1) * torch.einsum("bkl,bl->bk", root, normal)
+        return self.mean().unsqueeze(1) + noise.double().reshape(-1, 1, 1) * (normal @ root.mT)
 
     def add(self, actions: Tensor, rewards: Tensor) -> None:
         """One round: arms (B,) and rewards (B,); the inverse by Sherman and Morrison."""

@@ -27,6 +27,7 @@ class MdpSetting:
     """
 
     features = 0
+    believer = None  # who knows a posterior: nobody
     curve = "return of an episode"
 
     def __init__(
@@ -71,6 +72,10 @@ class MdpSetting:
             world=world,
             index=torch.arange(len(world)),
         )
+
+    def chances(self, batch: DecisionBatch, draws: int, generator: Generator) -> Tensor:
+        """ValueError: the posterior is not known here."""
+        raise ValueError(f"the posterior of {self.name} is not known")
 
     def sentence(self) -> str:
         return f"{self.name.replace('_', ' ')}s with {self.actions} actions"

@@ -39,6 +39,11 @@ class DecisionsData(OrderedData):
         batch_size: worlds per training batch and process, of the longest contexts.
         eval_batch_size: likewise for validation and test; default: all of them.
         episodes: that the agent acts in to be measured, in worlds with states.
+        labels: "optimal": the best action of the world, one sample of the posterior given what
+            was seen, as DPT is published; "posterior": its probabilities, which are the mean of
+            that sample. They need the family that worlds are drawn from: linear_bandit with normal
+            theta, and bernoulli_bandit.
+        draws: samples by which these probabilities are estimated, after every round.
         seed: of everything that is drawn.
         dtype: of rewards and states.
     """
@@ -58,6 +63,8 @@ class DecisionsData(OrderedData):
         batch_size: int = 64,
         eval_batch_size: int | None = None,
         episodes: int = 4,
+        labels: Literal["optimal", "posterior"] = "optimal",
+        draws: int = 32,
         seed: int = 0,
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
@@ -66,6 +73,7 @@ class DecisionsData(OrderedData):
             ("rounds", 1, rounds), ("environments", 1, environments), ("validation", 0, validation),
             ("test", 1, test), ("batch_size", 1, batch_size), ("seed", 0, seed),
             ("eval_batch_size", 1, eval_batch_size), ("episodes", 1, episodes),
+            ("draws", 1, draws),
         ):  # fmt: skip
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
@@ -73,6 +81,7 @@ class DecisionsData(OrderedData):
         self.worlds = dict(worlds)
         self.collectors = {collector: 1.0} if isinstance(collector, str) else dict(collector)
         self._check_collectors()
+        self.draws = self._draws(labels, draws)
         self.rounds, self.seed, self.dtype = rounds, seed, _DTYPES[dtype]
         self.lengths = [rounds] if lengths is None else list(lengths)
         if not self.lengths or any(not 1 <= length <= rounds for length in self.lengths):
@@ -111,8 +120,9 @@ class DecisionsData(OrderedData):
             raise ValueError(f"there are no {split} worlds: there are {there}")
         count = self.counts[split]
         return WorldSamples(
-            self.setting, self.collectors, self.rounds, count, split, self.seed, self.dtype
-        )
+            self.setting, self.collectors, self.rounds, count, split, self.seed, self.dtype,
+            self.draws,
+        )  # fmt: skip
 
     def _has(self, split: str) -> bool:
         return self.counts.get(split, 0) > 0
@@ -123,6 +133,17 @@ class DecisionsData(OrderedData):
         fresh = partial(FreshOrder, lengths=self.lengths, rounds=self.rounds)
         order: Any = fresh if training else BatchOrder
         return self._in_order(self.samples(split), order, training)
+
+    def _draws(self, labels: str, draws: int) -> int:
+        """Samples behind the labels; 0: the labels are the best actions."""
+        if labels not in ("optimal", "posterior"):
+            raise ValueError(f"labels is {labels!r}: choose optimal, posterior")
+        if labels == "posterior" and self.setting.believer is None:
+            raise ValueError(
+                f"labels is 'posterior', which is known for linear_bandit with theta normal and "
+                f"for bernoulli_bandit, not for {self.worlds}: take labels: optimal"
+            )
+        return draws if labels == "posterior" else 0
 
     def _check_collectors(self) -> None:
         if not self.collectors:

@@ -25,6 +25,9 @@ class WorldSamples:
     held.
 
     Numbers beyond `count` are worlds of later epochs: training never sees one twice.
+
+    Args:
+        draws: samples of the posterior behind the batches' `chances`; 0: they have none.
     """
 
     def __init__(
@@ -36,9 +39,11 @@ class WorldSamples:
         split: str,
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
+        draws: int = 0,
     ) -> None:
         self.setting, self.collectors, self.rounds = setting, dict(collectors), rounds
         self.count, self.split, self.seed, self.dtype = count, split, seed, dtype
+        self.draws = draws
         self._held: dict[tuple[int, int], DecisionBatch] = {}
 
     def __len__(self) -> int:
@@ -70,6 +75,8 @@ class WorldSamples:
             world = self.setting.draw(BLOCK, generator, self.dtype)
             with torch.no_grad():
                 made = self.setting.collect(world, self.collectors, rounds, generator)
+                if self.draws:
+                    made.chances = self.setting.chances(made, self.draws, generator)
             made = made.map(lambda x: x.to(self.dtype) if x.is_floating_point() else x)
             while len(self._held) >= _HELD:
                 self._held.pop(next(iter(self._held)))

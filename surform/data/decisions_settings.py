@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from surform.data.decisions_bandit_setting import BanditSetting
 from surform.data.decisions_bandits import bernoulli_bandits, gaussian_bandits, linear_bandits
@@ -34,6 +34,7 @@ class Setting(Protocol):
     features: int  # of each action; 0 where actions have none
     collectors: tuple[str, ...]
     curve: str  # what acting is measured by
+    believer: Any  # makes a `Believer`; None where there is no posterior in closed form
 
     def draw(self, count: int, generator: Generator, dtype: torch.dtype) -> Any:
         """So many worlds."""
@@ -43,6 +44,10 @@ class Setting(Protocol):
         self, world: Any, shares: Mapping[str, float], rounds: int, generator: Generator
     ) -> DecisionBatch:
         """What collectors see in the worlds, each with its share of them."""
+        ...
+
+    def chances(self, batch: DecisionBatch, draws: int, generator: Generator) -> Tensor:
+        """Probabilities that each action is the best; ValueError without a believer."""
         ...
 
     def sentence(self) -> str:
@@ -93,7 +98,8 @@ def _linear(
     _at_least(2, actions=actions)
     _at_least(1, features=features)
     _at_least(0, arms_seed=arms_seed)
-    deviation: float = (features**-0.5 if theta == "normal" else 1.0) if prior is None else prior
+    true = features**-0.5 if theta == "normal" else 1.0
+    deviation = true if prior is None else prior
     _positive(noise=noise, prior=deviation)
     _among("theta", theta, ("normal", "uniform"))
     _among("arms", arms, ("shared", "own"))
@@ -106,7 +112,8 @@ def _linear(
         "linucb": LinUCB,
         "uniform": Uniform,
     }
-    return BanditSetting(name, linear_bandits, players, actions, features, options)
+    believer = partial(LinearThompson, true) if theta == "normal" else None
+    return BanditSetting(name, linear_bandits, players, actions, features, options, believer)
 
 
 def _gaussian(name: str, actions: int = 5, noise: float = 0.3, prior: float = 1.0) -> BanditSetting:
@@ -130,7 +137,8 @@ def _bernoulli(name: str, actions: int = 5) -> BanditSetting:
         "empirical_mean": EmpiricalMean,
         "uniform": Uniform,
     }
-    return BanditSetting(name, bernoulli_bandits, players, actions, actions, {"actions": actions})
+    options = {"actions": actions}
+    return BanditSetting(name, bernoulli_bandits, players, actions, actions, options, BetaThompson)
 
 
 def _dark_room(name: str, size: int = 10, steps: int = 100, goals: str = "all") -> MdpSetting:

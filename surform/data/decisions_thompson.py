@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from surform.data.decisions_bandits import Bandits
 from surform.data.decisions_linear_posterior import LinearPosterior
+from surform.data.decisions_posterior import shares
 
 __all__ = ["BetaThompson", "LinearThompson"]
 
@@ -33,8 +34,15 @@ class LinearThompson:
         self._known = LinearPosterior(bandits.arms, (bandits.noise.double() / self.prior) ** 2)
 
     def choose(self) -> Tensor:
-        theta = self._known.draw(self._noise, self._generator)
-        return torch.einsum("bak,bk->ba", self._known.arms, theta).argmax(-1)
+        return self._best(1).squeeze(1)
+
+    def chances(self, draws: int) -> Tensor:
+        return shares(self._best(draws), self._known.arms.shape[1])
+
+    def _best(self, draws: int) -> Tensor:
+        """(B, draws): the best arm, were theta each of so many samples."""
+        theta = self._known.draw(self._noise, draws, self._generator)
+        return (theta @ self._known.arms.mT).argmax(-1)
 
     def learn(self, actions: Tensor, rewards: Tensor) -> None:
         self._known.add(actions, rewards)
@@ -50,7 +58,15 @@ class BetaThompson:
         self._generator = generator
 
     def choose(self) -> Tensor:
-        gamma = torch._standard_gamma(self._counts, generator=self._generator)  # pyright: ignore[reportPrivateImportUsage]
+        return self._best(1).squeeze(1)
+
+    def chances(self, draws: int) -> Tensor:
+        return shares(self._best(draws), self._counts.shape[-1])
+
+    def _best(self, draws: int) -> Tensor:
+        """(B, draws): the best arm, were the means each of so many samples."""
+        counts = self._counts.unsqueeze(2).expand(-1, -1, draws, -1)
+        gamma = torch._standard_gamma(counts, generator=self._generator)  # pyright: ignore[reportPrivateImportUsage]
         return (gamma[0] / gamma.sum(0)).argmax(-1)
 
     def learn(self, actions: Tensor, rewards: Tensor) -> None:

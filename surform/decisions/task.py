@@ -31,8 +31,9 @@ class InContextTask(Task):
 
     Args:
         net: a registered network that decides in context, such as dpt.
-        imitate: "optimal", the best action of the world, as DPT does; or "collector", what the
-            collecting algorithm did in that round (algorithm distillation), for in_context_bandit.
+        imitate: "optimal", the best action of the world, as DPT does, or its probabilities where
+            the data tell them; or "collector", what the collecting algorithm did in that round
+            (algorithm distillation), for in_context_bandit.
         loss: module `loss(prediction, batch) -> scalar` of logits and one-hot actions.
         optimizer: makes the optimizer from the trained parameters.
         schedule: the learning rate over the run.
@@ -87,11 +88,18 @@ class InContextTask(Task):
     # -- batches ---------------------------------------------------------------------------
 
     def predict_batch(self, batch: DecisionBatch) -> Prediction:
-        """Logits (B, m, A) beside one-hot actions: after every number of transitions."""
+        """Logits (B, m, A) beside probabilities of actions: after every number of transitions."""
         logits = self.surrogate.logits(batch)
         if self.imitate == "collector":
+            if batch.chances is not None:
+                raise ValueError(
+                    "imitate is 'collector', but data.labels 'posterior' is of the best action: "
+                    "take data.labels: optimal"
+                )
             logits = logits[:, :-1]  # what came after the last round is not in the data
             wanted = batch.actions
+        elif batch.chances is not None:
+            return Prediction(logits, batch.chances)
         else:
             wanted = batch.optimal.unsqueeze(1).expand(logits.shape[:2])
         return Prediction(logits, F.one_hot(wanted, logits.shape[-1]).to(logits.dtype))

@@ -86,7 +86,7 @@ def test_the_posterior_is_that_of_ridge_regression():
 def test_draws_have_the_mean_and_covariance_of_the_posterior():
     known = LinearPosterior(linear_bandits(1, generator()).arms.expand(40_000, -1, -1), 0.5)
     known.add(torch.zeros(40_000, dtype=torch.int64), torch.ones(40_000))
-    drawn = known.draw(torch.full((40_000,), 0.3), generator())
+    drawn = known.draw(torch.full((40_000,), 0.3), 1, generator())[:, 0]
     torch.testing.assert_close(drawn.mean(0), known.mean()[0], rtol=0, atol=0.01)
     torch.testing.assert_close(drawn.T.cov(), 0.09 * known.inverse[0], rtol=0, atol=5e-3)
 

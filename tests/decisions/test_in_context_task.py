@@ -122,6 +122,22 @@ def test_targets_are_the_best_arm_or_what_the_collector_did() -> None:
     torch.testing.assert_close(module.predict_batch(batch).output, done.output)
 
 
+def test_targets_are_the_probabilities_of_the_arms_where_the_data_tell_them() -> None:
+    """The same mean of the loss, with less variance."""
+    worlds, count = {"name": "bernoulli_bandit", "actions": 2}, 2000
+    module, losses = task(), []
+    for labels in ("posterior", "optimal"):
+        source = data(worlds=worlds, labels=labels, draws=16, test=count)
+        batch = source.samples("test")[list(range(count))]
+        found = module.predict_batch(batch)
+        score = torch.log_softmax(found.output.detach() * 10, -1)
+        losses.append(-(found.target * score).sum(-1).mean(1))
+        assert (labels == "posterior") == (found.target is batch.chances)
+    difference = losses[0] - losses[1]
+    assert abs(difference.mean()) < 4 * difference.std() / count**0.5
+    assert losses[0].std() < 0.8 * losses[1].std()
+
+
 @pytest.mark.parametrize("name", ["dpt", "in_context_bandit"])
 def test_a_player_says_what_one_pass_over_its_game_says(name: str) -> None:
     net = task(name, {"features": 2} if name != "dpt" else {}).surrogate.net.double().eval()
@@ -228,6 +244,10 @@ def test_tasks_that_cannot_be(tmp_path: Path) -> None:
         task(imitate="best")
     with pytest.raises(ValueError, match="DPT is asked about one state"):
         task(imitate="collector")
+    told = task("in_context_bandit", {"features": 2}, imitate="collector")
+    chances = {"worlds": {"name": "bernoulli_bandit", "actions": 2}, "labels": "posterior"}
+    with pytest.raises(ValueError, match="labels 'posterior' is of the best action"):
+        told.predict_batch(data(**chances).samples("train")[[0]])
     with pytest.raises(ValueError, match="metric return is not measured in gaussian_bandit"):
         fit(tmp_path, task(metrics=["return"], monitor="return"), data())
     with pytest.raises(ValueError, match="contexts have 9 rounds, but the network has a horizon"):
