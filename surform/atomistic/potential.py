@@ -218,3 +218,16 @@ class Potential(Pretrained):
             "atomic_numbers": torch.tensor([8, 1, 1, 18]).clamp(max=last),
             "edge_index": found.edge_index,
         }
+
+    def example_batch(self, count: int) -> dict[str, Any]:
+        """So many molecules of water."""
+        one = self.example_inputs()
+        edges = one["edge_index"][:, (one["edge_index"] < 3).all(0)]
+        shift = 3 * torch.arange(count)
+        return {
+            "positions": one["positions"][:3].repeat(count, 1),
+            "atomic_numbers": one["atomic_numbers"][:3].repeat(count),
+            "edge_index": (edges[:, None] + shift[:, None]).flatten(1),
+            "batch": torch.arange(count).repeat_interleave(3),
+            "structures": count,
+        }

@@ -56,7 +56,7 @@ def export(model: Pretrained, out: str | PathLike[str]) -> float:
         with replacing(path) as partial:
             run = _onnx if path.suffix == ".onnx" else _archive
             found = run(program, inputs, names, partial)
-            return max(_difference(model, found, _sized(inputs, n), path) for n in _BATCHES)
+            return max(_difference(model, found, n, path) for n in _BATCHES)
 
 
 def _onnx(program: Any, inputs: Mapping[str, Tensor], names: Mapping[str, str], path: Path) -> Any:
@@ -95,13 +95,8 @@ def _archive(
     return lambda given: read(**given)
 
 
-def _sized(inputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """The example's two samples again and again, `count` samples in all."""
-    sizes = {n: len(v) * count // 2 for n, v in inputs.items()}
-    return {n: torch.cat([v] * count)[: sizes[n]].contiguous() for n, v in inputs.items()}
-
-
-def _difference(model: Pretrained, program: Any, given: dict[str, Tensor], path: Path) -> float:
+def _difference(model: Pretrained, program: Any, count: int, path: Path) -> float:
+    given = model.example_batch(count)
     expected, found = model(**given), program(given)
     difference = (found - expected).abs().max().item()
     if not difference <= _TOLERANCE * max(expected.abs().max().item(), 1e-3):

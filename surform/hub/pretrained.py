@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from surform.data.normalizers import Normalizer
@@ -91,7 +92,17 @@ class Pretrained(nn.Module):
 
         Inputs in `ragged` hold as many entries for the first sample as for the second.
         """
-        raise ValueError(f"{type(self).__name__} does not say what it takes: it is not exported")
+        raise ValueError(
+            f"{type(self).__name__} does not say what it takes (example_inputs): it is neither "
+            "exported nor timed"
+        )
+
+    def example_batch(self, count: int) -> dict[str, Any]:
+        """A batch of `count` samples for `forward`: those of `example_inputs` again and again."""
+        inputs = self.example_inputs()
+        sizes = {name: len(value) * count // 2 for name, value in inputs.items()}
+        repeats = -(-count // 2)
+        return {n: torch.cat([v] * repeats)[: sizes[n]].contiguous() for n, v in inputs.items()}
 
     def save_pretrained(self, folder: str | Path, *, model_card: str | None = None) -> Path:
         """Write `model.safetensors`, `config.json` and `README.md` into `folder`, all or nothing.

@@ -14,6 +14,7 @@ from surform.data.interactions_description import InteractionsDescription
 from surform.data.interactions_rows import encode_rows
 from surform.data.normalizers import Normalizer
 from surform.hub.pretrained import Pretrained
+from surform.recommenders.feature_tables import TableDtype
 
 __all__ = ["Ranker"]
 
@@ -149,8 +150,11 @@ class Ranker(Pretrained):
             self.train(was_training)
         return torch.cat(parts) if parts else torch.empty(0, len(self.description.labels))
 
-    def folded(self) -> Ranker:
+    def folded(self, table_dtype: TableDtype = "float32") -> Ranker:
         """The same model for serving; see `surform.recommenders.folding.fold`.
+
+        Args:
+            table_dtype: of the folded tables; "bfloat16" and "int8" round them.
 
         Raises:
             ValueError: the network is no Hiformer of one pruned layer.
@@ -160,10 +164,12 @@ class Ranker(Pretrained):
 
         if not isinstance(self.net, Hiformer):
             raise ValueError(f"only a Hiformer folds, not a {type(self.net).__name__}")
-        found = Ranker(fold(self.net))
+        found = Ranker(fold(self.net, table_dtype))
         found.description, found.dense = self.description, self.dense
         found.metrics, found.protocols = dict(self.metrics), dict(self.protocols)
-        found.card = self.card | {"summary": "A Hiformer with folded tables, for serving."}
+        rounded = "" if table_dtype == "float32" else f" in {table_dtype}"
+        summary = f"A Hiformer with folded tables{rounded}, for serving."
+        found.card = self.card | {"summary": summary}
         return found.train(self.training)
 
     def example_inputs(self) -> dict[str, Tensor]:
@@ -183,6 +189,27 @@ class Ranker(Pretrained):
             found["lengths"] = torch.full((2, len(multi)), 2)
         return found
 
+    def example_batch(self, count: int) -> dict[str, Tensor]:
+        """Rows with categories drawn at random, so that all parts of the tables are asked for, and
+        up to four values of each multi-valued feature.
+        """
+        given = self._given()
+        if "vocab" not in given:
+            return super().example_batch(count)
+        chance = torch.Generator().manual_seed(0)
+        multi = given.get("multi_vocab", ())
+        sizes = torch.tensor(given["vocab"], dtype=torch.int64)
+        found = {"categorical": _drawn(sizes.expand(count, -1), chance)}
+        if self.dense is not None:
+            noise = torch.randn(count, self.dense_features, generator=chance)
+            dense = self.dense.denormalize(noise.to(self.dense.mean.dtype))
+            found["dense"] = dense.to(self._dtype())
+        if multi:
+            lengths = torch.randint(5, (count, len(multi)), generator=chance)
+            sizes = torch.tensor(multi).repeat(count).repeat_interleave(lengths.flatten())
+            found |= {"values": _drawn(sizes, chance), "lengths": lengths}
+        return found
+
     def _given(self) -> dict[str, Any]:
         """Arguments of the network; a folded one keeps those of its origin."""
         given = self.net.__dict__.get("arguments", {})
@@ -194,3 +221,8 @@ class Ranker(Pretrained):
         if not dtypes:
             return torch.get_default_dtype()
         return functools.reduce(torch.promote_types, dtypes)
+
+
+def _drawn(sizes: Tensor, chance: torch.Generator) -> Tensor:
+    """Whole numbers from 0, each below its size."""
+    return (torch.rand(sizes.shape, generator=chance, dtype=torch.float64) * sizes).long()
