@@ -19,7 +19,8 @@ TableDtype = Literal["float32", "bfloat16", "int8"]
 _BLOCK = 1 << 20  # looked-up numbers that are summed at a time: they stay in the cache
 
 
-class FeatureTables(nn.Module):
+# An Embedding by name: DistributedDataParallel asks only these whether their gradients are sparse.
+class FeatureTables(nn.Embedding):
     """Rows (width `dim`) for the ids of single-valued features, means of rows for multi-valued.
 
     The tables of all features are the rows of one, `table`, single-valued features first: one
@@ -53,7 +54,7 @@ class FeatureTables(nn.Module):
         sparse: bool = False,
         table_dtype: TableDtype = "float32",
     ) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         at_least(1, dim=dim)
         at_least(1, **{f"vocab[{i}]": size for i, size in enumerate(vocab)})
         at_least(1, **{f"multi_vocab[{i}]": size for i, size in enumerate(multi_vocab)})
@@ -140,6 +141,9 @@ class FeatureTables(nn.Module):
             self.scales[own] = torch.where(scale > 0, scale, 1.0).to(self.scales)
             rows = (rows / self.scales[own].to(rows)[:, None]).round().clamp(-127, 127)
         self.table[own] = rows.to(self.table)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.table)} rows of {self.dim}, {self.table_dtype}"
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move and cast, as every module does; a table in bfloat16 stays in it."""
