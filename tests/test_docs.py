@@ -102,6 +102,20 @@ def test_the_python_of_hiformer_runs(folder: Path) -> None:
     assert torch.allclose(given["serving"].score(given["table"]), given["chances"], atol=1e-5)
 
 
+def test_the_page_of_serving_runs(folder: Path) -> None:
+    given: dict[str, Any] = {}
+    for language, text in blocks("docs/serving.md"):
+        if text.startswith("# serve.py"):  # tests/recommenders/test_http_example.py
+            continue
+        if language == "python":
+            exec(compile(text, "serving.md", "exec"), given)
+        for words in commands(text) if language == "shell" else ():
+            assert main(words) == 0, words
+    assert given["served"].metrics["auc/click"] > 0.6
+    assert abs(given["served"].metrics["auc_lost/click"]) < 0.01
+    assert {path.name for path in folder.iterdir()} >= {"serving", "serving.pt2", "latency.json"}
+
+
 def test_the_python_of_rt1_runs() -> None:
     given: dict[str, Any] = {}
     for language, text in blocks("docs/models/rt1.md"):

@@ -275,6 +275,17 @@ PROMISED = {
         "recommenders/test_ranker.py::test_a_ranker_without_description_or_statistics"
     ),
     "network that does not fold": "recommenders/test_folding.py::test_networks_that_do_not_fold",
+    "inputs that nothing asks for": (
+        "recommenders/test_hiformer.py::test_inputs_that_nothing_asks_for"
+    ),
+    "narrow tables without rows to measure on": (
+        "recommenders/test_serving.py::test_what_is_not_exported_for_serving"
+    ),
+    "ranker that does not fold": "recommenders/test_serving.py::test_other_models_do_not_fold",
+    "wrong requests to a server": (
+        "recommenders/test_http_example.py::test_wrong_requests_get_one_sentence"
+    ),
+    "model that cannot be timed": "bench/test_latency.py::test_what_is_not_timed",
     "labels beside 0 and 1": (
         "recommenders/test_ranking_scores.py::test_figures_of_what_cannot_be"
     ),

@@ -13,6 +13,10 @@ HELP = (
     "quantiles are conformal, from its errors on the validation split of the first run."
 )
 EXAMPLE = "surform ensemble runs/seed0 runs/seed1 --out ensemble"
+_OTHERWISE = (
+    ", so there are no data to calibrate on: in Python, use "
+    "surform.uncertainty.Conformal(DeepEnsemble([...])).calibrate(...)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Join, calibrate and save."""
     from surform.cli.load import load_any
+    from surform.cli.run_data import data_of
     from surform.uncertainty import Conformal, DeepEnsemble
     from surform.uncertainty.wrapper import Wrapper
 
@@ -39,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         members.append(model.innermost if isinstance(model, Wrapper) else model)
     _refuse_twins(args.members, members)
     together = DeepEnsemble(members).eval()
-    data = _data_of(args.members[0])
+    data = data_of(args.members[0], _OTHERWISE)
     data.setup("validate")
     calibrated = Conformal(together, scaled=args.scaled).calibrate(data.val_dataloader())
     calibrated.save_pretrained(args.out)
@@ -61,22 +66,3 @@ def _refuse_twins(sources: list[str], members: list[Any]) -> None:
                     f"{sources[earlier]} and {sources[later]} have the same weights: give runs "
                     "that differ in their seeds"
                 )
-
-
-def _data_of(source: str) -> Any:
-    """The data of a run, as its configuration opens them."""
-    import yaml
-
-    from surform.cli.fit_check import import_class
-    from surform.cli.fit_resume import check_classes
-
-    file = Path(source) / "config.yaml"
-    if not file.is_file():
-        raise ValueError(
-            f"{source} is no run folder (it has no config.yaml), so there are no data to calibrate "
-            "on: in Python, use surform.uncertainty.Conformal(DeepEnsemble([...])).calibrate(...)"
-        )
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    check_classes(config, [], file)
-    node = config["data"]
-    return import_class("data", node["class_path"])(**node["init_args"])
