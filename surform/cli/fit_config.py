@@ -41,6 +41,8 @@ _MODULES = {
     "schedule": "surform.training.schedules",
     "optimizer": "torch.optim",
     "base_optimizer": "torch.optim",
+    "dense_optimizer": "torch.optim",
+    "table_optimizer": "torch.optim",
     "callbacks": "lightning.pytorch.callbacks",
     "logger": "lightning.pytorch.loggers",
 }
@@ -51,7 +53,11 @@ _ALIASES |= {"step_decay": "StepDecay", "warm_cosine": "WarmCosine"}
 _ALIASES |= {"milestones": "Milestones", "whole_cosine": "WholeCosine"}
 _ALIASES |= {"constant": "Constant", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 # Names of classes that lie elsewhere.
-_OWN = {"SharpnessAware": "surform.training.sharpness.SharpnessAware"}
+_OWN = {
+    "SharpnessAware": "surform.training.sharpness.SharpnessAware",
+    "TablesApart": "surform.training.tables_apart.TablesApart",
+    "RowwiseAdagrad": "surform.training.rowwise_adagrad.RowwiseAdagrad",
+}
 
 
 class _Loader(yaml.SafeLoader):
