@@ -13,8 +13,8 @@ from surform.data.solvers import SOLVERS
 __all__ = ["EXAMPLE", "HELP", "add_arguments", "run"]
 
 HELP = (
-    "Make a data set with a built-in solver, as Zarr or netCDF-4/HDF5. The same command continues "
-    "a run that was stopped."
+    "Make a data set with a built-in solver, as Zarr, netCDF-4/HDF5 or a table. The same command "
+    "continues a run that was stopped."
 )
 EXAMPLE = "surform generate kolmogorov --out flow.zarr --samples 8 --grid 32 --frames 20"
 
@@ -54,8 +54,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         metavar="FILE",
-        help="file to write: .zarr, .h5 or .nc; series also .csv, pictures a folder, frames and "
-        "demonstrations .h5 (demonstrations.h5)",
+        help="file to write: .zarr, .h5 or .nc; series also .csv, rows .parquet or "
+        ".csv, pictures a folder, frames and demonstrations .h5 (demonstrations.h5)",
     )
     add(
         "--samples",
@@ -121,7 +121,7 @@ class _SolverParser(argparse.ArgumentParser):
 
 def _generate(name: str, values: dict[str, object]) -> int:
     from surform.data.solvers.generate import generate
-    from surform.data.solvers.options import makes_demonstrations
+    from surform.data.solvers.options import makes_demonstrations, makes_rows
     from surform.data.solvers.request import shard_path
 
     if values["out"] is None and makes_demonstrations(name):
@@ -137,6 +137,8 @@ def _generate(name: str, values: dict[str, object]) -> int:
     complete = existed and not options["overwrite"]
     if makes_demonstrations(name) and not complete:
         _tell_attempts(path)
+    if makes_rows(name):
+        _tell_bayes(path)
     print(f"{path} is already complete" if complete else f"wrote {path}")
     return 0
 
@@ -146,6 +148,16 @@ def _tell_attempts(path: Path) -> None:
 
     for task, (kept, tried) in attempts_of(path).items():
         print(f"{task}: kept the {kept} episodes of {tried} attempts that succeeded")
+
+
+def _tell_bayes(path: Path) -> None:
+    from surform.data.solvers.clicks_run import bayes_of
+
+    found = bayes_of(path)
+    print(
+        f"the true probabilities have AUC {found['bayes_auc']:.4f} and log loss "
+        f"{found['bayes_log_loss']:.4f}"
+    )
 
 
 def _join(args: argparse.Namespace) -> int:
@@ -175,8 +187,15 @@ def _shard(text: str) -> tuple[int, int]:
 
 
 def _example(name: str) -> str:
-    from surform.data.solvers.options import makes_demonstrations, makes_trajectory, pictures_set
+    from surform.data.solvers.options import (
+        makes_demonstrations,
+        makes_rows,
+        makes_trajectory,
+        pictures_set,
+    )
 
+    if makes_rows(name):
+        return f"surform generate {name} --out {name}.parquet --samples 100000 --seed 0"
     frames = makes_trajectory(name) or makes_demonstrations(name)
     suffix = "" if pictures_set(name) else ".h5" if frames else ".zarr"
     return f"surform generate {name} --out {name}{suffix} --samples 4 --seed 0"

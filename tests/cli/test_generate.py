@@ -118,7 +118,7 @@ def test_help_imports_no_torch():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "which solver? NAME is one of burgers, channel, darcy"),
+        ("", "which solver? NAME is one of burgers, channel, clicks, darcy"),
         ("kolmogorow --out a.zarr --samples 1", "did you mean kolmogorov?"),
         ("burgers --samples 1", "--out is missing"),
         ("burgers --out a.zarr", "--samples is missing"),

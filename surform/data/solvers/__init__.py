@@ -8,6 +8,7 @@ __all__ = ["SOLVERS"]
 SOLVERS: dict[str, str] = {
     "burgers": "surform.data.solvers.burgers:burgers",
     "channel": "surform.data.solvers.channel:channel",
+    "clicks": "surform.data.solvers.clicks:clicks",
     "darcy": "surform.data.solvers.darcy:darcy",
     "darcy_inverse": "surform.data.solvers.darcy_inverse:darcy_inverse",
     "demonstrations": "surform.data.solvers.demonstrations:demonstrations",

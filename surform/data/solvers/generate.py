@@ -11,10 +11,12 @@ import torch
 
 from surform.data.atomic import disk_full_error, writer_lock
 from surform.data.devices import available_device
+from surform.data.solvers.clicks_run import make_clicks
 from surform.data.solvers.options import (
     default_batch,
     find_solver,
     makes_demonstrations,
+    makes_rows,
     makes_trajectory,
     pictures_set,
     points_description,
@@ -48,14 +50,14 @@ def generate(
     """Make `samples` samples with the solver `name` and write them to `out`.
 
     Sample i is a function of (seed, i), and of the samples before where they are frames of one
-    trajectory. A run that was stopped, killed or met a full disk is
-    continued by the same call. Runs with the shards (0, n) ... (n-1, n) write the parts of one data
-    set, bit for bit, which `shards.join` puts together.
+    trajectory. A run that was stopped, killed or met a full disk is continued by the same call; a
+    table of rows is begun anew. Runs with the shards (0, n) ... (n-1, n) write the parts of one
+    data set, bit for bit, which `shards.join` puts together.
 
     Args:
         name: a key of `SOLVERS`.
         out: a local `.zarr` folder, or a `.h5`, `.hdf5` or `.nc` file (netCDF-4); of series also a
-            `.csv` or `.parquet` table; of pictures a folder; of trajectories and
+            `.csv` or `.parquet` table, of rows only that; of pictures a folder; of trajectories and
             demonstrations `.h5` alone.
         samples: size of the whole data set, over all shards; of demonstrations, episodes of each
             task.
@@ -98,6 +100,8 @@ def generate(
                     from surform.data.solvers.demonstrations_run import make_demonstrations
 
                     make_demonstrations(request, target, processes, report, overwrite)
+                elif makes_rows(name):
+                    make_clicks(request, target, report)
                 elif pictures_set(name) is not None:
                     make_pictures(request, target, processes, report, overwrite)
                 elif points_description(name) is not None:
@@ -154,7 +158,8 @@ def _processes(name: str, device: str, workers: int | None) -> int:
     alone = points_description(name) is not None or pictures_set(name) is not None
     alone = alone or makes_demonstrations(name)
     serial = makes_trajectory(name)
-    if (alone or serial) and device != "cpu":
+    rows = makes_rows(name)
+    if (alone or serial or rows) and device != "cpu":
         raise ValueError(f"device is {device!r}, but {name} computes on the CPU only: choose 'cpu'")
     if workers is None:
         return usable_cores() if alone else 1

@@ -21,6 +21,7 @@ __all__ = [
     "find_solver",
     "full_options",
     "makes_demonstrations",
+    "makes_rows",
     "makes_series",
     "makes_trajectory",
     "pictures_set",
@@ -119,6 +120,11 @@ def makes_series(name: str) -> bool:
 def makes_demonstrations(name: str) -> bool:
     """Return whether a solver's samples are demonstrations, in a file of episodes."""
     return bool(getattr(inspect.getmodule(find_solver(name)), "DEMONSTRATIONS", False))
+
+
+def makes_rows(name: str) -> bool:
+    """Return whether a solver's samples are rows of one table."""
+    return bool(getattr(inspect.getmodule(find_solver(name)), "ROWS", False))
 
 
 def makes_trajectory(name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from surform.data.solvers.options import (
     full_options,
     makes_demonstrations,
+    makes_rows,
     makes_series,
     makes_trajectory,
     pictures_set,
@@ -133,8 +134,8 @@ def shard_path(out: str | Path, shard: tuple[int, int], solver: str | None = Non
     """Return the file that a run writes: `out`, or its part `<stem>.shard-<i>-of-<n>.zarr`.
 
     Tables are for the `solver`s that make series, and for one shard; folders without suffix for
-    those that make pictures, HDF5 for those that make trajectories or demonstrations, which are
-    not divided.
+    those that make pictures, tables for those that make rows, HDF5 for those that make trajectories
+    or demonstrations; none of these is divided.
     """
     if "://" in str(out):
         raise ValueError(f"{out} is a URL, but data can only be generated into local files")
@@ -146,6 +147,8 @@ def shard_path(out: str | Path, shard: tuple[int, int], solver: str | None = Non
         return _arrays(path, count)
     if solver is not None and makes_demonstrations(solver):
         return _episodes(path, count)
+    if solver is not None and makes_rows(solver):
+        return _table(path, count)
     series = solver is not None and makes_series(solver)
     valid = (*_SUFFIXES, *TABLES) if series and count == 1 else _SUFFIXES
     if path.suffix not in valid:
@@ -176,4 +179,12 @@ def _episodes(path: Path, shards: int) -> Path:
         raise ValueError(f"{path} must end in .h5 or .hdf5, where demonstrations are written")
     if shards > 1:
         raise ValueError("demonstrations are made in one piece: leave out --shard, use --workers")
+    return path
+
+
+def _table(path: Path, shards: int) -> Path:
+    if path.suffix not in TABLES:
+        raise ValueError(f"{path} must end in .parquet or .csv, where rows are written")
+    if shards > 1:
+        raise ValueError("a table is made in one piece: leave out --shard, or change --seed")
     return path
