@@ -89,6 +89,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "atoms": "surform.atomistic.atoms_task:AtomsTask",
         "policy": "surform.robotics.policy_task:PolicyTask",
         "decisions": "surform.decisions.task:InContextTask",
+        "ranking": "surform.recommenders.ranking_task:RankingTask",
     },
     # LightningDataModules
     "data": {
@@ -142,6 +143,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "heatmap_ohkm": "surform.vision.heatmap_losses:HardKeypointMSE",
         "heatmap_combined": "surform.vision.heatmap_losses:CombinedHeatmapMSE",
         "cross_entropy": "surform.training.cross_entropy:CrossEntropy",
+        "binary_cross_entropy": "surform.training.binary_cross_entropy:BinaryCrossEntropy",
         "energy_forces": "surform.atomistic.energy_forces:EnergyForces",
     },
 }

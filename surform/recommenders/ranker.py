@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -31,6 +33,7 @@ class Ranker(Pretrained):
     usage: ClassVar[str] = (
         "chances = model.score(rows)  # a table's columns by name; (rows, labels)"
     )
+    file_options: ClassVar[tuple[str, ...]] = ("keep", "batch_size", "delimiter", "header")
     ragged: ClassVar[dict[str, str]] = {"values": "values"}
     description: InteractionsDescription | None
 
@@ -149,6 +152,12 @@ class Ranker(Pretrained):
         finally:
             self.train(was_training)
         return torch.cat(parts) if parts else torch.empty(0, len(self.description.labels))
+
+    def predict_file(self, source: Any, out: str | PathLike[str], **options: Any) -> Path:
+        """Score the rows of tables into a file; see `surform.recommenders.ranking_predicting`."""
+        from surform.recommenders.ranking_predicting import predict_file
+
+        return predict_file(self, source, out, **options)
 
     def folded(self, table_dtype: TableDtype = "float32") -> Ranker:
         """The same model for serving; see `surform.recommenders.folding.fold`.

@@ -141,12 +141,22 @@ SPOKEN = {
     "regret": "cumulative regret",
     "greedy_regret": "cumulative regret, greedy",
     "regret_over_thompson": "regret over that of Thompson sampling",
+    "auc": "AUC",
+    "log_loss": "log loss",
+    "normalized_entropy": "normalised entropy",
+    "calibration_error": "calibration error",
+    "group_auc": "AUC within groups",
+    "ndcg": "NDCG",
+    "bayes_auc": "AUC of the true probabilities",
+    "bayes_log_loss": "log loss of the true probabilities",
+    "attained": "share of the attainable AUC",
 }
 
 # Metrics of which the largest value is the best one.
 GREATER_IS_BETTER = frozenset({"correlation", "top1", "top5", "pck", "ap", "ap50", "ap75"})
 GREATER_IS_BETTER |= {"ap_m", "ap_l", "ar", "ar50", "ar75", "ar_m", "ar_l"}
 GREATER_IS_BETTER |= {"force_cosine", "efwt", "accuracy", "return"}
+GREATER_IS_BETTER |= {"auc", "group_auc", "ndcg", "recall", "attained"}
 
 # Metrics whose dataset value is the square root of the mean over samples.
 ROOT_OF_MEAN = frozenset({"rmse", "force_rmse"})

@@ -1,0 +1,159 @@
+"""Score the rows of tables into a file, some rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from surform.data.atomic import refuse_folder, replacing
+from surform.data.extras import require_extra
+from surform.data.faults import closest
+from surform.data.interactions_batch import InteractionsBatch
+from surform.data.interactions_encoder import InteractionsEncoder
+from surform.data.interactions_log import InteractionsLog, open_log
+from surform.data.outputs import check_output
+from surform.data.solvers.progress import progress_bar
+
+if TYPE_CHECKING:
+    from surform.recommenders.ranker import Ranker
+
+__all__ = ["predict_file"]
+
+_SUFFIXES = (".parquet", ".csv")
+
+
+def predict_file(
+    ranker: Ranker,
+    source: Any,
+    out: str | PathLike[str],
+    keep: list[str] | str | None = None,
+    batch_size: int = 8192,
+    delimiter: str | None = None,
+    header: list[str] | None = None,
+) -> Path:
+    """Write a row for each row of `source`, in its order, all or nothing; returns the path.
+
+    The columns are those to keep, and for each label `probability` (of several labels,
+    `probability_<label>`). Of Parquet one group of rows is in memory at a time.
+
+    Args:
+        source: CSV, TSV or Parquet, a pattern or a list of such; labels need not be there.
+        out: a file .parquet or .csv.
+        keep: columns to carry over; default: that of the groups, or else the number of the row,
+            `row`.
+        batch_size: rows in one call of the network.
+        delimiter: between the fields of text files; default: found.
+        header: names of the columns of text files that have no line of names.
+
+    Raises:
+        ValueError: a model that does not know its table, or a table that lacks a column.
+    """
+    path, about = Path(out), ranker.description
+    if path.suffix not in _SUFFIXES:
+        raise ValueError(f"{path} must end in .parquet or .csv, where scores are written")
+    if about is None:
+        raise ValueError("the model does not know the columns that it was trained on")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    refuse_folder(path, "--out")
+    check_output(path, [source])
+    log = open_log(source, delimiter=delimiter, names=header)
+    kept = _kept(keep, log, about.group)
+    features = (*about.categorical, *about.multivalued, *about.dense)
+    log.require([*features, *kept])
+    names = _names(about.labels)
+    taken = [name for name in kept if name in names]
+    if taken:
+        raise ValueError(f"keep names {taken[0]}, which is the column of the scores")
+    with (
+        replacing(path) as partial,
+        _Writer(partial, path) as writer,
+        progress_bar(f"scoring {log.name}") as progress,
+    ):
+        for first, batch, chances in _scored(ranker, log, features, kept, batch_size):
+            columns: dict[str, Any] = {name: batch.column(name) for name in kept}
+            if not kept:
+                columns["row"] = np.arange(first, first + batch.num_rows)
+            columns |= {name: chances[:, task] for task, name in enumerate(names)}
+            writer.write(columns)
+            progress((first + batch.num_rows) / log.rows)
+    return path
+
+
+def _scored(
+    ranker: Ranker,
+    log: InteractionsLog,
+    features: Sequence[str],
+    kept: Sequence[str],
+    batch_size: int,
+) -> Iterator[tuple[int, Any, np.ndarray]]:
+    """(number of the first row, record batch, probabilities (rows, labels)) of all rows in turn."""
+    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    about = ranker.description
+    assert about is not None
+    encoder = InteractionsEncoder(replace(about, group=""))
+    device = next(iter(ranker.state_dict().values())).device
+    for part in log.parts(list(dict.fromkeys([*features, *kept]))):
+        count, given = part.batch.num_rows, part.batch.select(list(features))
+        for name in about.labels:  # not known yet
+            given = given.append_column(name, arrow.nulls(count, arrow.float32()))
+        table = encoder.encode(given, part.file, part.within)
+        batch = table.batch(slice(None), np.arange(count))
+        yield part.row, part.batch, _chances(ranker, batch, batch_size, device)
+
+
+@torch.inference_mode()
+def _chances(
+    ranker: Ranker, batch: InteractionsBatch, size: int, device: torch.device
+) -> np.ndarray:
+    found = [ranker.outputs(part.to(device)).float().cpu() for part in batch.parts(size)]
+    return torch.cat(found).numpy()
+
+
+def _kept(keep: list[str] | str | None, log: InteractionsLog, group: str) -> list[str]:
+    """The columns to carry over; ValueError for one that is not there."""
+    if keep is None:
+        return [group] if group and group in log.schema.names else []
+    names = [keep] if isinstance(keep, str) else list(keep)
+    for name in names:
+        if name not in log.schema.names:
+            hint = closest(name, log.schema.names)
+            raise ValueError(f"{log.name} has no column {name!r} to keep: {hint}")
+    return list(dict.fromkeys(names))
+
+
+def _names(labels: Sequence[str]) -> list[str]:
+    return ["probability"] if len(labels) == 1 else [f"probability_{name}" for name in labels]
+
+
+class _Writer:
+    """Columns into Parquet or CSV, whichever the final name says, block by block."""
+
+    def __init__(self, path: Path, final: Path) -> None:
+        self.arrow = require_extra("pyarrow", "tables", f"writing {final.suffix}")
+        self.path, self.suffix = path, final.suffix
+        self.sink: Any = None
+        self.schema: Any = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *what: Any) -> None:
+        if self.sink is not None:
+            self.sink.close()
+
+    def write(self, columns: dict[str, Any]) -> None:
+        table = self.arrow.table(columns)
+        if self.sink is None:
+            kind = "parquet" if self.suffix == ".parquet" else "csv"
+            module = require_extra(f"pyarrow.{kind}", "tables", f"writing {self.suffix}")
+            make = module.ParquetWriter if kind == "parquet" else module.CSVWriter
+            self.schema = table.schema
+            self.sink = make(self.path, self.schema)
+        self.sink.write_table(table.cast(self.schema))  # files may differ in width of numbers
