@@ -15,6 +15,8 @@ from surform.recommenders.hiformer_layer import HiformerLayer
 
 __all__ = ["fold"]
 
+_ROWS = 1 << 15  # of a table that are folded at a time
+
 
 @torch.no_grad()
 def fold(net: Hiformer, table_dtype: TableDtype = "float32") -> FoldedHiformer:
@@ -116,10 +118,12 @@ class _Folding:
         sizes = rows.sizes.tolist()
         start = 0
         for token, size in enumerate(sizes):
-            own = self.features.table[start : start + size].double()  # bfloat16 stays so
-            if token < self.features.single:
-                own = self.layer.after.given(own + self.position(token))
-            rows.write(start, self.adds(own, token))
+            for first in range(start, start + size, _ROWS):
+                last = min(first + _ROWS, start + size)
+                own = self.features.table[first:last].double()  # bfloat16 stays so when cast
+                if token < self.features.single:
+                    own = self.layer.after.given(own + self.position(token))
+                rows.write(first, self.adds(own, token))
             start += size
 
     def numbers(self) -> None:

@@ -95,6 +95,16 @@ def _round_trip(tensors, ids, numbers, logits, given, folder: Path) -> None:
         assert torch.equal(value, state[key]), key
 
 
+def test_layers_of_autoint_are_as_wide_as_their_input_by_default(tmp_path: Path) -> None:
+    case = GOLDEN / "baseline_autoint_2layer"
+    header = json.loads(case.with_suffix(".json").read_text())
+    del header["constructor"]["layers"][1]["attention_dim"]
+    (tmp_path / "case.json").write_text(json.dumps(header))
+    (tmp_path / "case.safetensors").write_bytes(case.with_suffix(".safetensors").read_bytes())
+    report = verify_case(Fixture.load(tmp_path / "case.json"))
+    assert report.passed, report.problem or report.worst
+
+
 @pytest.mark.fault
 def test_what_is_no_recorded_hiformer(tmp_path: Path) -> None:
     case = GOLDEN / "hetero_2layer_post"

@@ -50,6 +50,28 @@ def test_any_kind_of_feature_folds_alone(kind: str, norm: str, features: dict[st
     assert torch.allclose(fold(net)(**given), net(**given), rtol=1e-12, atol=1e-12)
 
 
+def test_tables_fold_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, given = hiformer(norm="pre", positions=True), inputs()
+    monkeypatch.setattr("surform.recommenders.folding._ROWS", 2)
+    assert torch.allclose(fold(net)(**given), net(**given), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_narrow_tables_stay_close(kind: str, dtype: Any) -> None:
+    """Also of networks whose own tables are narrow, and in compiled programs."""
+    net = hiformer(torch.float32, attention=kind, table_dtype="bfloat16")
+    given = inputs(32, torch.float32)
+    folded, expected = fold(net, dtype), net(**given)
+    rows = folded.rows
+    assert rows is not None
+    assert rows.table.dtype == getattr(torch, dtype)
+    assert folded.constant.dtype == torch.float32
+    assert 0 < (folded(**given) - expected).abs().max() < 0.03 * expected.abs().max()
+    compiled = torch.compile(folded, backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(**given), folded(**given), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_bfloat16_stays_close(kind: str) -> None:
     net, given = hiformer(torch.float32, attention=kind), inputs(32, torch.float32)

@@ -184,7 +184,7 @@ def _autoint_layer(fixture: Fixture, dtype: torch.dtype) -> Replay:
         *(
             make(
                 given["input_dim"],
-                given["attention_dim"],
+                given.get("attention_dim") or given["input_dim"],
                 given.get("num_heads", 1),
                 residual=given.get("use_residual", True),
                 scale=given.get("use_scale", False),
