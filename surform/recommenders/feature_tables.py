@@ -16,7 +16,7 @@ from surform.recommenders.feature_inputs import check_ids, check_lists, row_star
 __all__ = ["FeatureTables", "TableDtype"]
 
 TableDtype = Literal["float32", "bfloat16", "int8"]
-_BLOCK = 1 << 20  # looked-up numbers that are summed at a time: they stay in the cache
+_BLOCK = 1 << 17  # looked-up numbers that are summed at a time: they stay in the cache
 
 
 # An Embedding by name: DistributedDataParallel asks only these whether their gradients are sparse.
@@ -82,7 +82,7 @@ class FeatureTables(nn.Embedding):
     def looked_up(self, rows: Int[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
         """Rows of the table, in the network's precision."""
         if self.scales is not None:
-            return self.table[rows] * self.scales[rows][..., None]
+            return F.embedding(rows, self.table) * self.scales[rows][..., None]
         found = F.embedding(rows, self.table, sparse=self.sparse)
         return found.to(self.like.dtype) if self.table_dtype == "bfloat16" else found
 
@@ -122,12 +122,19 @@ class FeatureTables(nn.Embedding):
     def sums(self, categorical: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
         """Sums over the single-valued features."""
         rows = self.rows(categorical)
-        if torch.compiler.is_exporting():  # programs in ONNX have no bags
+        if traced():  # programs in ONNX have no bags, and compilers fuse
             return self.looked_up(rows).sum(1)
         if self.table_dtype == "float32":
             return F.embedding_bag(rows, self.table, mode="sum")
-        size = rows.shape[0] if traced() else _BLOCK // (self.single * self.dim)
-        return torch.cat([self.looked_up(part).sum(1) for part in rows.split(max(1, size))])
+        size = max(1, _BLOCK // (self.single * self.dim))
+        return torch.cat([self._summed(part) for part in rows.split(size)])
+
+    def _summed(self, rows: Int[Tensor, "b n"]) -> Float[Tensor, "b d"]:
+        """Sums of narrow rows; those in int8 are multiplied by their scales in the same pass."""
+        if self.scales is None:
+            return self.looked_up(rows).sum(1)
+        found = F.embedding(rows, self.table).to(self.scales.dtype)
+        return torch.bmm(self.scales[rows][:, None], found)[:, 0]
 
     @torch.no_grad()
     def write(self, first: int, rows: Float[Tensor, "n d"]) -> None:

@@ -80,7 +80,8 @@ class RowwiseAdagrad(Optimizer):
         state, dtype = self.state[table], torch.promote_types(table.dtype, torch.float32)
         if not state:
             first = group["initial"]
-            state["sum"] = torch.full((table.shape[0],), first, dtype=dtype, device=table.device)
+            # like a column: where the table is in parts over processes, so are its sums
+            state["sum"] = torch.full_like(table.detach()[:, 0], first, dtype=dtype)
             state["step"] = 0
         state["step"] += 1
         total: Tensor = state["sum"]
