@@ -23,11 +23,14 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def like(value: Tensor, weight: Tensor) -> Tensor:
-    """A whole value, the same in every process, with the weight's device and shards."""
+    """A whole value, the same in every process, with the weight's device and shards.
+
+    A value per row of the weight is cut like its rows; others of another shape stay whole.
+    """
     value = value.detach().to(weight.device)
     if not isinstance(weight, DTensor) or isinstance(value, DTensor):
         return value
-    if value.shape != weight.shape:  # such as an optimizer's count of steps
+    if value.shape not in (weight.shape, weight.shape[:1]):  # an optimizer's count of steps, say
         return value
     # each process cuts its own part: no communication
     return distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)
