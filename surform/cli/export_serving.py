@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         served.save_pretrained(args.out)
         print(f"{args.out}: folded, loads with surform.load_model")
-    before, after = (table_bytes(each) / 1e6 for each in (model, served))
-    print(f"tables: {after:.1f} MB in {args.tables}, folded; {before:.1f} MB before")
+    before, after = (f"{table_bytes(each) / 1e6:.3g} MB" for each in (model, served))
+    print(f"tables: {after} in {args.tables}, folded; {before} before")
     for each in figures:
         print(f"{each} of {where}")
     return 0

@@ -72,6 +72,7 @@ def test_narrow_tables_say_what_they_lose(folder, tables, share, error, capsys) 
     assert "auc" not in served.metrics
     assert f"click: AUC {losses[1]:.5f}" in told
     assert "(480 rows)" in told
+    assert f"tables: {table_bytes(served) / 1e6:.3g} MB in {tables}, folded; " in told
     card = " ".join((out / "README.md").read_text().split())
     assert f"in {tables}, for serving" in card
     assert f"click: AUC {losses[1]:.5f}" in card
