@@ -63,6 +63,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "ast": "surform.audio.ast:AST",
         "passt": "surform.audio.passt:PaSST",
         "adapted": "surform.layers.adapted:Adapted",
+        "pyformer": "surform.hyperspectral.pyformer:PyFormer",
+        "spectral_cnn": "surform.hyperspectral.cnn3d:SpectralCNN",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -76,6 +78,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "decisions": "surform.decisions.agent:Agent",
         "audio": "surform.audio.classifier:AudioClassifier",
         "ranker": "surform.recommenders.ranker:Ranker",
+        "scenes": "surform.hyperspectral.classifier:SceneClassifier",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
@@ -90,6 +93,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "policy": "surform.robotics.policy_task:PolicyTask",
         "decisions": "surform.decisions.task:InContextTask",
         "ranking": "surform.recommenders.ranking_task:RankingTask",
+        "scenes": "surform.hyperspectral.task:SceneTask",
     },
     # LightningDataModules
     "data": {
@@ -102,6 +106,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "demonstrations": "surform.data.demonstrations_module:DemonstrationsData",
         "decisions": "surform.data.decisions_module:DecisionsData",
         "interactions": "surform.data.interactions_module:InteractionsData",
+        "scenes": "surform.data.scenes_module:ScenesData",
     },
     # official code bases whose checkpoints and golden fixtures we read
     "official": {
@@ -126,6 +131,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "passt": "surform.hub.official.passt:SYSTEM",
         "soft_moa": "surform.hub.official.soft_moa:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
+        "pyformer": "surform.hub.official.pyformer:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write
     "hugging_face": {

@@ -119,6 +119,8 @@ SPOKEN = {
     "mae": "MAE",
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
+    "oa": "overall accuracy",
+    "aa": "average accuracy",
     "ap": "AP",
     "ap50": "AP at OKS 0.50",
     "ap75": "AP at OKS 0.75",
@@ -156,7 +158,7 @@ SPOKEN = {
 GREATER_IS_BETTER = frozenset({"correlation", "top1", "top5", "pck", "ap", "ap50", "ap75"})
 GREATER_IS_BETTER |= {"ap_m", "ap_l", "ar", "ar50", "ar75", "ar_m", "ar_l"}
 GREATER_IS_BETTER |= {"force_cosine", "efwt", "accuracy", "return"}
-GREATER_IS_BETTER |= {"auc", "group_auc", "ndcg", "recall", "attained"}
+GREATER_IS_BETTER |= {"auc", "group_auc", "ndcg", "recall", "attained"} | {"oa", "aa", "kappa"}
 
 # Metrics whose dataset value is the square root of the mean over samples.
 ROOT_OF_MEAN = frozenset({"rmse", "force_rmse"})

@@ -23,5 +23,6 @@ SOLVERS: dict[str, str] = {
     "md": "surform.data.solvers.md:md",
     "navier_stokes": "surform.data.solvers.navier_stokes:navier_stokes",
     "ns2d-c": "surform.data.solvers.ns2d_c:ns2d_c",
+    "scene": "surform.data.solvers.scene:scene",
     "smoke": "surform.data.solvers.smoke:smoke",
 }

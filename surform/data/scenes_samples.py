@@ -1,0 +1,90 @@
+"""Labelled pixels of a scene, each with the window round it, as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surform.data.scenes_cube import Cube, Windows
+from surform.data.tensor_batch import TensorBatch
+
+__all__ = ["SceneBatch", "SceneSamples", "cut"]
+
+
+@dataclass(eq=False)
+class SceneBatch(TensorBatch):
+    """Windows round pixels, with the class of the pixel in the middle.
+
+    Treat it as immutable; not a frozen dataclass for the reason given at `FieldBatch`.
+
+    Args:
+        patches: `(B, bands, window, window)`, as measured; NaN beyond the scene.
+        targets: `(B,)` int64, numbers of classes.
+        index: `(B,)` int64, the number of each pixel in its split.
+    """
+
+    patches: Tensor
+    targets: Tensor
+    index: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        """The number of pixels in the batch."""
+        return len(self.patches)
+
+
+class SceneSamples:
+    """The pixels of one split as a data set of `SceneBatch`.
+
+    Args:
+        windows: those of the whole scene, or None: read from the cube when asked for.
+        pixels: (n, 2) rows and columns.
+        labels: (rows, columns), classes from 0.
+    """
+
+    def __init__(
+        self,
+        cube: Cube,
+        windows: Windows | None,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        bands: Sequence[int],
+        window: int,
+    ) -> None:
+        self.cube, self.windows, self.pixels = cube, windows, pixels
+        self.targets = labels[pixels[:, 0], pixels[:, 1]]
+        self.bands, self.window = bands, window
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, asked: Sequence[int]) -> SceneBatch:
+        index = np.asarray(asked, dtype=np.int64)
+        places = self.pixels[index]
+        if self.windows is not None:
+            patches = self.windows.at(places)
+        else:
+            patches = cut(self.cube, places, self.bands, self.window)
+        return SceneBatch(
+            patches=torch.from_numpy(patches),
+            targets=torch.from_numpy(self.targets[index]),
+            index=torch.from_numpy(index),
+        )
+
+    def labels(self, index: Tensor) -> dict[str, Any]:
+        """Where each pixel lies."""
+        rows, columns = self.pixels[index.numpy()].T
+        return {"row": rows, "column": columns}
+
+
+def cut(cube: Cube, pixels: np.ndarray, bands: Sequence[int], window: int) -> np.ndarray:
+    """(n, bands, window, window) round pixels, each read by itself."""
+    found = []
+    for row, column in pixels.tolist():
+        own = cube.windows((row, row + 1), (column, column + 1), bands, window)
+        found.append(own.at(np.array([[row, column]])))
+    return np.concatenate(found)
