@@ -191,6 +191,14 @@ def test_the_guide_to_robots_runs_from_nothing(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_guide_to_rankers_runs_from_nothing(folder: Path) -> None:
+    run("docs/recommenders.md")
+    for name in ("runs/clicks/report.html", "runs/clicks/test.json", "scores.parquet"):
+        assert (folder / name).is_file(), name
+    assert len((folder / "shop-scores.csv").read_text().splitlines()) == 4001
+
+
+@pytest.mark.slow
 def test_the_guide_to_meshes_runs_from_nothing(folder: Path) -> None:
     run("docs/points.md")
     assert (folder / "runs/meshes/report.html").is_file()

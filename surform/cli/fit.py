@@ -29,7 +29,8 @@ _WHAT = {
     "predict": "Write predictions: for fields those of a checkpoint on the test split, for series "
     "the forecast after the last row of --data.path, for meshes those of its samples, on the same "
     "meshes, for images their classes, or the poses of the persons in them (--data.boxes FILE says "
-    "where these are). A saved or shipped model predicts from --data.path, whatever its domain.",
+    "where these are), for rankers the scores of its rows. A saved or shipped model predicts from "
+    "--data.path, whatever its domain.",
 }
 
 _OVERRIDES = """any option of the recipe can be given on the command line:

@@ -126,15 +126,12 @@ class InteractionsDescription(DataDescription):
             )
 
     def sizes(self) -> Mapping[str, int | tuple[str, ...] | list[int]]:
-        found: dict[str, int | tuple[str, ...] | list[int]] = {
+        return {
             "vocab": [self.rows(name) for name in self.categorical],
+            "multi_vocab": [self.rows(name) for name in self.multivalued],
+            "dense_features": self.dense,
             "tasks": self.labels,
         }
-        if self.multivalued:
-            found["multi_vocab"] = [self.rows(name) for name in self.multivalued]
-        if self.dense:
-            found["dense_features"] = self.dense
-        return found
 
     def table(self) -> dict[str, str]:
         counted = (*self.categorical, *self.multivalued)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["attention_figure", "calibration_figure", "report_sections", "token_names"]
 
+_MOST_ROWS = 16  # of tokens and heads that are drawn apart
+
 
 def report_sections(
     ranker: Ranker,
@@ -51,8 +53,8 @@ def report_sections(
         sections.append(Section("Calibration", figures={caption: figure}))
     if isinstance(ranker.net, Hiformer):
         caption = (
-            f"Attention of the last layer, averaged over its heads and {len(batch)} rows of the "
-            "validation split: how much each asking token (row) takes from each token."
+            f"Attention of the last layer, averaged over {len(batch)} rows of the validation "
+            "split: how much each asking token takes from each token."
         )
         figure = attention_figure(ranker, batch)
         sections.append(Section("Interactions of features", figures={caption: figure}))
@@ -80,35 +82,40 @@ def calibration_figure(tables: Mapping[str, np.ndarray]) -> Figure:
 
 
 def attention_figure(ranker: Ranker, batch: InteractionsBatch) -> Figure:
-    """Rows: tokens that ask in the last layer; columns: all tokens."""
+    """Rows: tokens that ask in the last layer, by head where they are few; columns: all tokens."""
     from matplotlib.figure import Figure
 
-    weights = mean_attention(ranker, batch)
+    maps = mean_attention(ranker, batch)
     assert ranker.description is not None
     assert isinstance(ranker.net, Hiformer)
     names = token_names(ranker.description, ranker.net)
-    asking = names[-len(weights) :]
+    asking = names[-maps.shape[1] :]
+    if maps.shape[0] * maps.shape[1] <= _MOST_ROWS:
+        weights = maps.swapaxes(0, 1).reshape(-1, maps.shape[2])
+        asking = [f"{name}, head {h + 1}" for name in asking for h in range(len(maps))]
+    else:
+        weights = maps.mean(0)
     with look():
-        size = (1.6 + 0.42 * len(names), 1.3 + 0.34 * len(asking))
+        size = (2.4 + 0.42 * len(names), 1.4 + 0.34 * len(asking))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(weights, cmap="viridis", vmin=0, aspect="auto")
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right")
         axes.set_yticks(range(len(asking)), asking)
         axes.grid(False)
-        figure.colorbar(image, ax=axes, label="share of attention")
+        figure.colorbar(image, ax=axes, label="share")
     return figure
 
 
 @torch.no_grad()
 def mean_attention(ranker: Ranker, batch: InteractionsBatch) -> np.ndarray:
-    """(asking tokens, tokens) of the last layer, averaged over rows and heads."""
+    """(heads, asking tokens, tokens) of the last layer, averaged over rows."""
     assert isinstance(ranker.net, Hiformer)
     inputs = batch.inputs()
     if ranker.dense is not None:
         inputs["dense"] = ranker.dense.normalize(inputs["dense"]).to(inputs["dense"].dtype)
     maps = ranker.net.forward_with_attention(**inputs)[1]
-    return maps[-1].float().mean((0, 1)).cpu().numpy()
+    return maps[-1].float().mean(0).cpu().numpy()
 
 
 def token_names(about: InteractionsDescription, net: Hiformer) -> list[str]:
