@@ -8,9 +8,25 @@ import numpy as np
 
 from surform.data.extras import require_extra
 from surform.data.faults import first_line
-from surform.data.interactions_log import family
 
-__all__ = ["coded", "flattened", "numbers"]
+__all__ = ["coded", "family", "flattened", "numbers"]
+
+
+def family(data_type: Any) -> str:
+    """What a column of an Arrow type holds, in a word."""
+    types = require_extra("pyarrow", "tables", "Arrow tables").types
+    if types.is_dictionary(data_type):
+        return family(data_type.value_type)
+    for word, checks in (
+        ("numbers", (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)),
+        ("text", (types.is_string, types.is_large_string, types.is_string_view, types.is_binary)),
+        ("lists", (types.is_list, types.is_large_list, types.is_fixed_size_list)),
+        ("times", (types.is_timestamp, types.is_date)),
+        ("nothing", (types.is_null,)),
+    ):
+        if any(check(data_type) for check in checks):
+            return word
+    return str(data_type)
 
 
 def coded(column: Any, text: bool, where: str) -> tuple[Any, np.ndarray]:
@@ -80,7 +96,7 @@ def numbers(column: Any, where: str, within: int = 0) -> np.ndarray:
     wrong = np.isinf(found)
     if wrong.any():
         row = int(wrong.argmax())
-        raise ValueError(f"{where} has {found[row]} in row {within + row + 1}: numbers are finite")
+        raise ValueError(f"row {within + row} has {found[row]} in {where}, but numbers are finite")
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from surform.data.data_description import DataDescription
 from surform.data.description_keys import check_keys
-from surform.data.interactions_transforms import TRANSFORMS
+from surform.data.interactions_transforms import check_transforms
 from surform.data.interactions_vocabulary import UNKNOWN, HashedColumn, Vocabulary
 
 __all__ = ["UNKNOWN", "InteractionsDescription"]
@@ -78,11 +78,7 @@ class InteractionsDescription(DataDescription):
             for name in names:
                 if name not in among:
                     raise ValueError(f"{what} names {name}, but has {_listed(among)} to choose of")
-        for name, transform in self.transforms.items():
-            if transform not in TRANSFORMS:
-                raise ValueError(
-                    f"{name} has the transform {transform!r}: choose {', '.join(TRANSFORMS)}"
-                )
+        check_transforms(self.transforms)
         _ = self.numbering  # refuses vocabularies that cannot be
 
     @cached_property

@@ -13,7 +13,7 @@ from surform.data.interactions_hash import arrow_hashes
 from surform.data.interactions_table import InteractionsTable
 from surform.data.interactions_transforms import TRANSFORMS
 
-__all__ = ["InteractionsEncoder", "interleaved", "labels_of"]
+__all__ = ["InteractionsEncoder", "interleaved", "labels_of", "refuse_missing"]
 
 
 class InteractionsEncoder:
@@ -23,7 +23,7 @@ class InteractionsEncoder:
         self.about = about
 
     def encode(self, batch: Any, file: str, within: int = 0) -> InteractionsTable:
-        """A record batch, encoded.
+        """A record batch, encoded; without labels or groups where it lacks their columns.
 
         Args:
             file: where the rows are from, for errors.
@@ -42,7 +42,7 @@ class InteractionsEncoder:
             dense=self._dense(batch, file, within) if about.dense else None,
             **self._lists(batch, file),
         )
-        if about.group:
+        if about.group in batch.schema.names:
             found.group = _group_numbers(batch.column(about.group), f"column {about.group!r}")
         return found
 
@@ -76,22 +76,29 @@ class InteractionsEncoder:
             gone = np.isnan(column)
             if gone.any():
                 if name not in about.fills:
-                    row = within + int(gone.argmax()) + 1
-                    raise ValueError(
-                        f"{where} has no number in row {row}: set missing to mean or to a number"
-                    )
+                    refuse_missing(column, where, within)
                 column = np.where(gone, about.fills[name], column)
             found[:, place] = column
         return found
 
     def _labels(self, batch: Any, file: str, within: int) -> np.ndarray:
         about = self.about
+        if any(name not in batch.schema.names for name in about.labels):
+            return np.zeros((batch.num_rows, 0), dtype=np.float32)
         found = np.empty((batch.num_rows, len(about.labels)), dtype=np.float32)
         for place, name in enumerate(about.labels):
             where = f"column {name!r} of {file}"
             column = numbers(batch.column(name), where, within)
             found[:, place] = labels_of(column, about.positive.get(name), where, within)
         return found
+
+
+def refuse_missing(column: np.ndarray, where: str, within: int = 0) -> None:
+    """ValueError that names the first row without a number."""
+    gone = np.isnan(column)
+    if gone.any():
+        row = within + int(gone.argmax())
+        raise ValueError(f"row {row} has no number in {where}: set missing to mean, or to a number")
 
 
 def labels_of(column: np.ndarray, least: float | None, where: str, within: int = 0) -> np.ndarray:
@@ -109,8 +116,8 @@ def labels_of(column: np.ndarray, least: float | None, where: str, within: int =
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(
-            f"{where} has the label {column[row]:g} in row {within + row + 1}, but labels are 0 or "
-            "1 (positive says from which value on ratings count as 1)"
+            f"row {within + row} has the label {column[row]:g} in {where}, but labels are 0 or 1 "
+            "(positive says from which value on a rating counts as 1)"
         )
     return column
 

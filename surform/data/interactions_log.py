@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from surform.data.extras import require_extra
 from surform.data.faults import closest, file_system, first_line, is_url, refuse_unreadable
 from surform.data.fields import expand_paths
+from surform.data.interactions_columns import family
+from surform.data.interactions_parquet import ParquetLog
 
-__all__ = ["BATCH_ROWS", "InteractionsLog", "LogFile", "Part", "TableFile", "family", "open_log"]
+__all__ = [
+    "BATCH_ROWS",
+    "InteractionsLog",
+    "LogFile",
+    "Part",
+    "TableFile",
+    "TextFormat",
+    "open_log",
+]
 
-BATCH_ROWS = 1 << 16  # rows that are decoded together
+BATCH_ROWS = 1 << 17  # rows that are decoded together
 _TEXT = (".csv", ".tsv", ".txt")
 _PARQUET = (".parquet", ".pq")
 _PACKED = (".gz", ".bz2")
@@ -36,7 +47,6 @@ class LogFile(Protocol):
     name: str
     schema: Any
     pieces: list[int]
-    nbytes: int
 
     def read(self, piece: int, columns: Sequence[str], size: int) -> Iterator[Any]:
         """The record batches of a piece, of at most `size` rows each."""
@@ -48,11 +58,12 @@ class TableFile:
 
     def __init__(self, table: Any, name: str) -> None:
         self.name, self.table, self.schema = name, table, table.schema
-        self.pieces = [table.num_rows]
-        self.nbytes = table.nbytes
+        starts = range(0, table.num_rows, BATCH_ROWS)
+        self.pieces = [min(BATCH_ROWS, table.num_rows - start) for start in starts]
 
     def read(self, piece: int, columns: Sequence[str], size: int) -> Iterator[Any]:
-        yield from self.table.select(list(columns)).to_batches(max_chunksize=size)
+        own = self.table.select(list(columns)).slice(piece * BATCH_ROWS, BATCH_ROWS)
+        yield from own.to_batches(max_chunksize=size)
 
 
 class InteractionsLog:
@@ -77,11 +88,6 @@ class InteractionsLog:
         self.rows = sum(sum(file.pieces) for file in files)
         if not self.rows:
             raise ValueError(f"{self.name} has columns but no rows")
-
-    @property
-    def nbytes(self) -> int:
-        """Of the rows in memory, about."""
-        return sum(file.nbytes for file in self.files)
 
     def require(self, columns: Sequence[str]) -> None:
         """ValueError where a file lacks one of these columns, or has it in another type."""
@@ -122,19 +128,29 @@ class InteractionsLog:
         return arrow.chunked_array(parts)
 
 
-def open_log(
-    source: Any, delimiter: str | None = None, names: Sequence[str] | None = None,
-    types: dict[str, Any] | None = None,
-) -> InteractionsLog:  # fmt: skip
+@dataclass(frozen=True)
+class TextFormat:
+    """How text files are to be read.
+
+    Args:
+        delimiter: between the fields; None: tab for `.tsv`, else found in the first line.
+        names: of the columns of files without a line of names.
+        types: Arrow types of columns; those of others are found.
+    """
+
+    delimiter: str | None = None
+    names: tuple[str, ...] | None = None
+    types: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_log(source: Any, text: TextFormat = TextFormat()) -> InteractionsLog:
     """Open a path, a pattern, a list of them, or a table that Python holds.
 
     Args:
-        delimiter: of text files; None: tab for `.tsv`, else found in the first line.
-        names: of the columns of text files without a line of names.
-        types: Arrow types of columns of text files; others are found.
+        text: how text files are to be read.
 
     Raises:
-        ValueError: an unknown kind of source.
+        ValueError: an unknown kind of source, or no rows.
         OSError: a file that is missing, empty or unreadable.
         ImportError: pyarrow is missing.
     """
@@ -147,28 +163,8 @@ def open_log(
         if suffix not in (*_TEXT, *_PARQUET):
             raise ValueError(f"cannot read interactions from {path}: valid: {_VALID}")
         refuse_unreadable(path)
-        if suffix in _TEXT:
-            files.append(_read_text(path, delimiter, names, types or {}))
-        else:
-            files.append(_read_parquet(path))
+        files.append(_read_text(path, text) if suffix in _TEXT else ParquetLog(path))
     return InteractionsLog(files)
-
-
-def family(data_type: Any) -> str:
-    """What a column of an Arrow type holds, in a word."""
-    types = require_extra("pyarrow", "tables", "Arrow tables").types
-    if types.is_dictionary(data_type):
-        return family(data_type.value_type)
-    for word, checks in (
-        ("numbers", (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)),
-        ("text", (types.is_string, types.is_large_string, types.is_string_view, types.is_binary)),
-        ("lists", (types.is_list, types.is_large_list, types.is_fixed_size_list)),
-        ("times", (types.is_timestamp, types.is_date)),
-        ("nothing", (types.is_null,)),
-    ):
-        if any(check(data_type) for check in checks):
-            return word
-    return str(data_type)
 
 
 def _is_path(source: Any) -> bool:
@@ -191,30 +187,50 @@ def _held(source: Any) -> Any:
     raise ValueError(f"cannot read interactions from {type(source).__name__}: valid: {_VALID}")
 
 
-def _read_text(
-    path: str, delimiter: str | None, names: Sequence[str] | None, types: dict[str, Any]
-) -> TableFile:
+def _read_text(path: str, text: TextFormat) -> TableFile:
     csv = require_extra("pyarrow.csv", "tables", f"reading {path}")
-    mark = delimiter or ("\t" if _suffix(path) == ".tsv" else None) or _found_delimiter(path)
+    head = _first_line(path)
+    usual = "\t" if _suffix(path) == ".tsv" else max((",", "\t", ";"), key=head.count)
+    mark = text.delimiter or usual
+    fields = head.strip("\r").split(mark)
+    names = text.names
+    if names and fields[0].strip('"') == names[0]:
+        names = None  # this file has a line of names after all
+    if names and len(fields) > len(names):
+        raise ValueError(
+            f"{path} has {len(fields)} fields in its first line, but {len(names)} names are given"
+        )
+    options = {
+        "read_options": csv.ReadOptions(column_names=names),
+        "parse_options": csv.ParseOptions(delimiter=mark),
+        "convert_options": csv.ConvertOptions(
+            column_types=dict(text.types), null_values=_MISSING, strings_can_be_null=True
+        ),
+    }
     try:
         with _opened(path) as file:
-            table = csv.read_csv(
-                file,
-                read_options=csv.ReadOptions(column_names=list(names) if names else None),
-                parse_options=csv.ParseOptions(delimiter=mark),
-                convert_options=csv.ConvertOptions(
-                    column_types=types, null_values=_MISSING, strings_can_be_null=True
-                ),
-            )
+            try:
+                table = csv.read_csv(file, **options)
+            except ValueError as error:
+                if names is None or "columns, got" not in str(error):
+                    raise
+                with _opened(path) as again:
+                    table = csv.read_csv(_padded(again, mark.encode(), len(names)), **options)
     except Exception as error:
         raise ValueError(f"cannot read {path}: {first_line(error)[:200]}") from error
     return TableFile(table, path)
 
 
-def _found_delimiter(path: str) -> str:
+def _padded(file: Any, mark: bytes, fields: int) -> Any:
+    """Text whose lines end early because their last fields are missing, with these as empty."""
+    lines = file.read().replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
+    whole = b"\n".join(line + mark * (fields - 1 - line.count(mark)) for line in lines)
+    return require_extra("pyarrow", "tables", "reading text").BufferReader(whole)
+
+
+def _first_line(path: str) -> str:
     with _opened(path) as file:
-        line = file.read(1 << 16).split(b"\n", 1)[0].decode(errors="replace")
-    return max((",", "\t", ";"), key=line.count)
+        return file.read(1 << 16).split(b"\n", 1)[0].decode(errors="replace")
 
 
 def _opened(path: str) -> Any:
@@ -224,16 +240,6 @@ def _opened(path: str) -> Any:
         system, inner = file_system(path)
         return system.open(inner, "rb", compression="infer")
     return arrow.input_stream(path, compression="detect")
-
-
-def _read_parquet(path: str) -> TableFile:
-    parquet = require_extra("pyarrow.parquet", "tables", f"reading {path}")
-    try:
-        return TableFile(parquet.read_table(path), path)
-    except Exception as error:
-        raise OSError(
-            f"{path} is not a Parquet file, or is damaged: {first_line(error)[:160]}"
-        ) from error
 
 
 def _suffix(path: str) -> str:

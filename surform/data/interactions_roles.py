@@ -8,7 +8,8 @@ from typing import Any
 
 from surform.data.extras import require_extra
 from surform.data.faults import closest
-from surform.data.interactions_log import InteractionsLog, family
+from surform.data.interactions_columns import family
+from surform.data.interactions_log import InteractionsLog
 
 __all__ = ["Roles", "find_roles"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from surform.data.extras import require_extra
-from surform.data.interactions_columns import coded, flattened, numbers
-from surform.data.interactions_encoder import labels_of
-from surform.data.interactions_log import Part, family
+from surform.data.interactions_columns import coded, family, flattened, numbers
+from surform.data.interactions_encoder import labels_of, refuse_missing
+from surform.data.interactions_log import Part
 from surform.data.interactions_roles import Roles
 from surform.data.interactions_transforms import TRANSFORMS
 
@@ -99,7 +99,8 @@ class Survey:
         roles: of the columns.
         schema: Arrow's, of the table.
         given: hashed, transforms, positive, separator and the fills that are known beforehand, as
-            in `InteractionsDescription`.
+            in `InteractionsDescription`; types, column -> "text" or "whole", of categories;
+            complete, columns of numbers that may lack none.
     """
 
     def __init__(self, roles: Roles, schema: Any, given: Mapping[str, Any]) -> None:
@@ -107,7 +108,12 @@ class Survey:
         self.separator = given["separator"]
         counted = [n for n in (*roles.categorical, *roles.multivalued) if n not in given["hashed"]]
         self.counts = {name: CategoryCounts(name) for name in counted}
-        self.text = {name: _holds_text(schema.field(name).type) for name in counted}
+        self.text = {
+            name: _holds_text(schema.field(name).type)
+            if name not in given["types"]
+            else given["types"][name] == "text"
+            for name in counted
+        }
         self.moments = {name: Moments() for name in roles.dense}
         self.known = dict.fromkeys(roles.labels, 0)
         self.rows = 0
@@ -125,8 +131,10 @@ class Survey:
                 counts.add(*coded(flat, self.text[name], where))
         for name, moments in self.moments.items():
             where = f"column {name!r} of {part.file}"
-            column = numbers(part.batch.column(name), where, part.within)[rows]
-            column = TRANSFORMS[self.given["transforms"].get(name, "none")](column)
+            column = numbers(part.batch.column(name), where, part.within)
+            if name in self.given["complete"]:
+                refuse_missing(column, where, part.within)  # in validation and test rows, too
+            column = TRANSFORMS[self.given["transforms"].get(name, "none")](column[rows])
             if name in self.given["fills"]:
                 column = np.where(np.isnan(column), self.given["fills"][name], column)
             moments.add(column)

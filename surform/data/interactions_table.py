@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,6 @@ class InteractionsTable:
     values: np.ndarray | None = None
     lengths: np.ndarray | None = None
     group: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    _bounds: np.ndarray = field(init=False, repr=False)  # where the values of each row begin
-
-    def __post_init__(self) -> None:
-        counts = np.zeros(len(self), int) if self.lengths is None else self.lengths.sum(1)
-        self._bounds = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -46,16 +42,16 @@ class InteractionsTable:
     @property
     def nbytes(self) -> int:
         """Of all arrays."""
-        return sum(v.nbytes for v in vars(self).values() if v is not None)
+        arrays = (getattr(self, item.name) for item in fields(self))
+        return sum(array.nbytes for array in arrays if array is not None)
 
     def rows(self, numbers: np.ndarray | slice) -> InteractionsTable:
         """Some rows, in the order of their numbers."""
-        whole = np.arange(len(self))[numbers] if isinstance(numbers, slice) else numbers
         return InteractionsTable(
             categorical=self.categorical[numbers],
             labels=self.labels[numbers],
             dense=None if self.dense is None else self.dense[numbers],
-            values=None if self.values is None else self.values[self._places(whole)],
+            values=None if self.values is None else self.values[self._places(numbers)],
             lengths=None if self.lengths is None else self.lengths[numbers],
             group=self.group[numbers] if len(self.group) else self.group,
         )
@@ -73,12 +69,22 @@ class InteractionsTable:
             **whole,
         )
 
-    def _places(self, numbers: np.ndarray) -> np.ndarray:
+    def _places(self, numbers: np.ndarray | slice) -> np.ndarray | slice:
         """Where the values of some rows lie, one after the other."""
-        starts, ends = self._bounds[numbers], self._bounds[numbers + 1]
+        bounds = self._bounds
+        if isinstance(numbers, slice):
+            first, end, _ = numbers.indices(len(self))
+            return slice(int(bounds[first]), int(bounds[max(first, end)]))
+        starts, ends = bounds[numbers], bounds[numbers + 1]
         counts = ends - starts
         before = np.cumsum(counts) - counts
         return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
+
+    @cached_property
+    def _bounds(self) -> np.ndarray:
+        """Where the values of each row begin, and the end."""
+        assert self.lengths is not None
+        return np.concatenate([[0], np.cumsum(self.lengths.sum(1), dtype=np.int64)])
 
 
 def joined(tables: Sequence[InteractionsTable]) -> InteractionsTable:
@@ -87,9 +93,8 @@ def joined(tables: Sequence[InteractionsTable]) -> InteractionsTable:
         return tables[0]
     parts: dict[str, Any] = {}
     for item in fields(InteractionsTable):
-        if item.init:
-            own = [getattr(table, item.name) for table in tables]
-            parts[item.name] = None if own[0] is None else np.concatenate(own)
+        own = [getattr(table, item.name) for table in tables]
+        parts[item.name] = None if own[0] is None else np.concatenate(own)
     return InteractionsTable(**parts)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-__all__ = ["TRANSFORMS"]
+__all__ = ["TRANSFORMS", "check_transforms"]
 
 
 def _same(x: np.ndarray) -> np.ndarray:
@@ -25,3 +25,12 @@ def _sqrt(x: np.ndarray) -> np.ndarray:
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log": _log, "sqrt": _sqrt, "none": _same,
 }  # fmt: skip
+
+
+def check_transforms(transforms: Mapping[str, str]) -> None:
+    """ValueError for a column's transform that there is not."""
+    for name, transform in transforms.items():
+        if transform not in TRANSFORMS:
+            raise ValueError(
+                f"{name} has the transform {transform!r}: choose {', '.join(TRANSFORMS)}"
+            )

@@ -128,6 +128,11 @@ class BatchOrder(DistributedSampler):
     def batches(self, epoch: int) -> Iterator[list[int]]:
         """All batches of this rank in one epoch."""
         sequence = self.sequence(epoch)
+        for first, end in self.bounds():
+            yield sequence[first:end].tolist()
+
+    def bounds(self) -> Iterator[tuple[int, int]]:
+        """First place and end of each batch of this rank in the sequence of an epoch."""
         ranks, joint = self.num_replicas, self.batch_size * self.num_replicas
         if self._whole:
             ends = np.arange(len(self) * ranks + 1) * (joint // ranks)
@@ -135,7 +140,7 @@ class BatchOrder(DistributedSampler):
             ends = self._even_ends(joint)
         for batch in range(len(self)):
             part = batch * ranks + self.rank
-            yield sequence[ends[part] : ends[part + 1]].tolist()
+            yield int(ends[part]), int(ends[part + 1])
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, first = self._first
