@@ -108,7 +108,7 @@ def _movielens(path: Any) -> tuple[Any, Layout]:
     folder = Path(os.fspath(path))
     folder = folder if folder.is_dir() else folder.parent
     ratings, movies = (_beside(folder, name) for name in ("ratings.csv", "movies.csv"))
-    films = _Films(open_log(str(movies), TextFormat(types={"title": arrow.string()})))
+    films = _Films(open_log(str(movies), types={"title": arrow.string()}))
     roles = {
         "labels": ["rating"],
         "positive": {"rating": 4.0},

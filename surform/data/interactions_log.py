@@ -143,11 +143,18 @@ class TextFormat:
     types: Mapping[str, Any] = field(default_factory=dict)
 
 
-def open_log(source: Any, text: TextFormat = TextFormat()) -> InteractionsLog:
+def open_log(
+    source: Any,
+    delimiter: str | None = None,
+    names: Sequence[str] | None = None,
+    types: Mapping[str, Any] | None = None,
+) -> InteractionsLog:
     """Open a path, a pattern, a list of them, or a table that Python holds.
 
     Args:
-        text: how text files are to be read.
+        delimiter: of text files; None: tab for `.tsv`, else found in the first line.
+        names: of the columns of text files without a line of names.
+        types: Arrow types of columns of text files; those of others are found.
 
     Raises:
         ValueError: an unknown kind of source, or no rows.
@@ -157,6 +164,7 @@ def open_log(source: Any, text: TextFormat = TextFormat()) -> InteractionsLog:
     require_extra("pyarrow", "tables", "reading tables of interactions")
     if not _is_path(source):
         return InteractionsLog([TableFile(_held(source), "the table")])
+    text = TextFormat(delimiter, tuple(names) if names else None, types or {})
     files: list[LogFile] = []
     for path in expand_paths(source):
         suffix = _suffix(path)

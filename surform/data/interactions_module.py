@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +15,13 @@ from surform.data.interactions_batch import InteractionsBatch
 from surform.data.interactions_description import InteractionsDescription
 from surform.data.interactions_encoder import InteractionsEncoder
 from surform.data.interactions_layouts import LAYOUTS
-from surform.data.interactions_log import BATCH_ROWS
+from surform.data.interactions_log import BATCH_ROWS, InteractionsLog
 from surform.data.interactions_ranges import SplitRows
 from surform.data.interactions_reading import Reading, divided, fingerprint, surveyed
 from surform.data.interactions_samples import InteractionsSamples
 from surform.data.interactions_schema import read_schema
 from surform.data.interactions_splits import check_split
-from surform.data.interactions_stream import StreamOrder, StreamSamples
+from surform.data.interactions_stream import Lanes, Span, StreamOrder, StreamSamples
 from surform.data.interactions_table import InteractionsTable, joined
 from surform.data.loaders import joint_processes, whole_batches
 from surform.data.normalizers import Normalizer
@@ -215,6 +215,30 @@ class InteractionsData(OrderedData):
         encoder = InteractionsEncoder(opened.about)
         return SplitRows(opened.reading.log, own, encoder, opened.reading.roles.encoded)
 
+    @property
+    def streams(self) -> bool:
+        """Whether rows stay in their files."""
+        return self._open().table is None
+
+    def in_order(self, split: str, size: int) -> Iterator[InteractionsBatch]:
+        """The rows of a split, in their order, in batches of `size`."""
+        rows = len(self._open().rows_of(split))
+        samples: Any = self.streamed_samples(split) if self.streams else self.samples(split)
+        for first in range(0, rows, size):
+            end = min(first + size, rows)
+            yield samples[Span(0, 0, first, end) if self.streams else range(first, end)]
+
+    @property
+    def log(self) -> InteractionsLog:
+        """The opened files, with the columns that a layout adds."""
+        return self._open().reading.log
+
+    def streamed_samples(self, split: str, lanes: Lanes | None = None) -> StreamSamples:
+        """The rows of a split as what a `StreamOrder` asks for; in their order without lanes."""
+        buffer = min(BATCH_ROWS, self.shuffle_buffer) if lanes is None else self.shuffle_buffer
+        shared = Lanes(0, 0) if lanes is None else lanes
+        return StreamSamples(self.streamed(split), lanes is not None, shared, self.seed, buffer)
+
     def split_rows(self) -> dict[str, np.ndarray]:
         """Numbers of the rows of each split, rising, counted over all files."""
         opened = self._open()
@@ -229,14 +253,12 @@ class InteractionsData(OrderedData):
         if self._open().table is not None:
             return self._in_order(self.samples(split), BatchOrder, training, self.workers)
         rank, ranks = joint_processes(self.trainer)
-        rows = self.streamed(split)
         size = self.batch_size if training else self.eval_batch_size
         order = StreamOrder(
-            len(rows), size, self.seed, training=training, drop_last=self.drop_last, rank=rank,
-            ranks=ranks,
+            len(self._open().rows_of(split)), size, self.seed, training=training,
+            drop_last=self.drop_last, rank=rank, ranks=ranks,
         )  # fmt: skip
-        buffer = self.shuffle_buffer if training else min(BATCH_ROWS, self.shuffle_buffer)
-        samples: Any = StreamSamples(rows, training, order.lanes, self.seed, buffer)
+        samples: Any = self.streamed_samples(split, order.lanes if training else None)
         # rows in their order are read by one process: others would read them all again
         return whole_batches(
             samples, order, self.workers if training else min(1, self.workers)

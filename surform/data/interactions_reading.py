@@ -18,7 +18,7 @@ from surform.data.interactions_derived import DerivedFile
 from surform.data.interactions_description import InteractionsDescription
 from surform.data.interactions_encoder import InteractionsEncoder
 from surform.data.interactions_layouts import layout_of
-from surform.data.interactions_log import InteractionsLog, TextFormat, open_log
+from surform.data.interactions_log import InteractionsLog, open_log
 from surform.data.interactions_roles import Roles, find_roles
 from surform.data.interactions_splits import divide_rows
 from surform.data.interactions_survey import Moments, Survey
@@ -161,8 +161,7 @@ def _opened(path: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], Inte
         types, names, derived = dict(layout.text.types), layout.text.names, layout.derived
     kinds = {"text": arrow.string(), "whole": arrow.int64()}
     types |= {name: kinds[kind] for name, kind in options["types"].items()}
-    names = tuple(options["header"]) if options["header"] else names
-    log = open_log(path, TextFormat(options["delimiter"], names, types))
+    log = open_log(path, options["delimiter"], options["header"] or names, types)
     if derived:
         log = InteractionsLog([DerivedFile(file, derived) for file in log.files])
     return filled, log

@@ -11,7 +11,7 @@ from surform.data.interactions_batch import InteractionsBatch
 from surform.data.interactions_ranges import RangeReader, Rows, SplitRows
 from surform.data.order import BatchOrder
 
-__all__ = ["PHASES", "Span", "StreamOrder", "StreamSamples"]
+__all__ = ["PHASES", "Lanes", "Span", "StreamOrder", "StreamSamples"]
 
 PHASES = 4  # lanes of a process, which up to so many workers share without reading twice
 _STREAMS = 2  # places from which a lane reads

@@ -70,9 +70,7 @@ def split_batches(data: Any, about: InteractionsDescription) -> Iterator[Interac
     """The test rows of a data module (its validation rows where it has none), read as `about`."""
     data.read_as(about)
     split = "test" if "test" in data.split_rows() else "validation"
-    samples = data.samples(split)
-    for first in range(0, len(samples), _ROWS):
-        yield samples[range(first, min(first + _ROWS, len(samples)))]
+    yield from data.in_order(split, _ROWS)
 
 
 @torch.inference_mode()

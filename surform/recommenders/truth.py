@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from surform.data.interactions_log import open_log
 from surform.recommenders.ranking_scores import auc, log_loss
 
 __all__ = ["attainable", "true_chances"]
@@ -23,7 +22,7 @@ def true_chances(data: Any, stage: str, column: str) -> np.ndarray:
     Raises:
         ValueError: there is no such column, or it holds something else.
     """
-    log = open_log(data.path, **data.text)
+    log = data.log
     log.require([column])
     found = np.asarray(log.column(column).to_numpy(), dtype=np.float64)[data.split_rows()[stage]]
     if not ((found >= 0) & (found <= 1)).all():

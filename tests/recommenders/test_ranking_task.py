@@ -204,3 +204,14 @@ def test_wrong_options_are_refused(tmp_path: Path) -> None:
     other = data(tmp_path, labels=["click", "bought"])
     with pytest.raises(ValueError, match="the network has 1 tasks, the rows 2 labels"):
         module.predict_batch(other.samples("train")[[0, 1]])
+
+
+def test_rows_that_stay_in_files_train_and_score_as_rows_in_memory_do(tmp_path: Path) -> None:
+    streamed, held = (data(tmp_path, cache=cache) for cache in ("files", "memory"))
+    module = task(streamed, metrics=["auc", "log_loss"])
+    found = figures(fit(tmp_path, module, streamed))
+    rows = held.samples("validation")[list(range(60))]
+    chances = module.surrogate.eval().outputs(rows)[:, 0].detach().numpy()
+    assert found["auc"] == pytest.approx(auc(rows.labels[:, 0].numpy(), chances), abs=1e-6)
+    ordered = torch.cat([batch.categorical for batch in streamed.in_order("validation", 7)])
+    assert torch.equal(ordered, rows.categorical)
