@@ -130,4 +130,4 @@ def _compared(
 
 
 def _loss(lost: float) -> str:
-    return f"{lost:.5f} lost" if lost >= 0 else f"{-lost:.5f} won"
+    return f"{-lost:.5f} won" if round(lost, 5) < 0 else f"{abs(lost):.5f} lost"

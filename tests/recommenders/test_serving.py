@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,8 @@ def test_rows_come_in_parts_as_they_are(folder: Path, monkeypatch: pytest.Monkey
     parts = compare(model, model, file_batches(ABOUT, folder / "log.parquet"), "the log")
     for a, b in zip(whole, parts, strict=True):
         assert (a.rows, a.lost, a.largest) == (b.rows, 0, 0)
+        assert "0.00000 lost" in str(a)
+        assert "0.00200 won" in str(replace(a, served_auc=a.auc + 0.002))
         assert b.auc == pytest.approx(a.auc, abs=1e-3)
 
 
