@@ -4,11 +4,10 @@ RT-1: an action after the encoder, by one pass of our transformer and by a pass 
 for each of its eleven tokens, as the official code makes them (with torch's fused attention in
 both); an image by the encoder as timm runs it, and with its batch norms folded into convolutions.
 DiT policy (two cameras of 224 x 224 pixels as 99 tokens, chunks of 100 actions of 14 numbers): a
-chunk by eight DDIM steps after the tokens, by `sample` and by the literal loop
-(`tests/robotics/literal_dit_policy.py`): encoder once, then in every step all modulations, the
-decoder with torch's attention, and the scheduler's arithmetic. "Compiled": the same `sample` after
-`net.denoise = torch.compile(net.denoise, options={"freezing": True})`, which takes a minute once
-and packs the weights, which must stay as they are then; the literal loop as it is.
+chunk by eight DDIM steps after the tokens, by `sample` of a policy that is `ready_to_act` and by the
+literal loop (`tests/robotics/literal_dit_policy.py`): encoder once, then in every step all
+modulations, the decoder with torch's attention, and the scheduler's arithmetic. "Compiled": the
+same `sample` after `ready_to_act(policy, compile=True)`; the literal loop as it is.
 
 Times are CPU times of one thread, medians over the turns. `largest_difference` is between what
 both give, relative to the largest number; for tokens it says whether they are the same.
@@ -19,7 +18,6 @@ both give, relative to the largest number; for tokens it says whether they are t
 from __future__ import annotations
 
 import argparse
-import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +29,9 @@ from benchmarks import RESULTS
 from surform import create_model
 from surform.bench.measure import alternating, save
 from surform.hub.official.dit_policy import SYSTEM
+from surform.robotics.acting import ready_to_act
 from surform.robotics.diffusion import Diffusion
+from surform.robotics.policy import Policy
 from tests.robotics.literal_dit_policy import literal_sample
 
 __all__ = ["GAINS", "dit_rows", "main", "rt1_rows"]
@@ -72,13 +72,15 @@ def rt1_rows(repeats: int) -> Rows:
 def dit_rows(repeats: int) -> Rows:
     """Ours and the literal loop for a chunk."""
     torch.manual_seed(0)
-    net = create_model("dit_noise_net", action_dim=14, chunk=100).eval()
-    for parameter in net.parameters():  # a fresh network says nothing
+    policy = Policy(create_model("dit_policy", action_dim=14, chunk=100, cameras=(), state_dim=14))
+    for parameter in policy.parameters():  # a fresh network says nothing
         nn.init.normal_(parameter, std=0.02)
-    weights = SYSTEM.to_official(net.state_dict(), {})
+    weights = SYSTEM.to_official(policy.net.noise_net.state_dict(), {})
     tokens, start, diffusion = torch.randn(1, 99, 512), torch.randn(1, 100, 14), Diffusion(100)
-    compiled = copy.deepcopy(net)
-    compiled.denoise = torch.compile(compiled.denoise, fullgraph=True, options={"freezing": True})
+    ready = {
+        "chunk of actions": ready_to_act(policy).net.noise_net,
+        "chunk of actions, compiled": ready_to_act(policy, compile=True).net.noise_net,
+    }
     with torch.no_grad():
         return [
             _row(
@@ -88,7 +90,7 @@ def dit_rows(repeats: int) -> Rows:
                 lambda: literal_sample(weights, tokens, start, _STEPS, 8),
                 repeats,
             )
-            for part, one in (("chunk of actions", net), ("chunk of actions, compiled", compiled))
+            for part, one in ready.items()
         ]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["add_policy_arguments", "refuse_policy_options", "run_policy"]
 
 _OWN = ("task", "episodes", "execute", "temporal_ensemble", "instruction", "env_option", "films",
-        "workers", "timeout")  # fmt: skip
+        "workers", "timeout", "compile")  # fmt: skip
 _FIELDS = ("data", "statistics", "members", "perturb", "damping", "damping_cutoff", "clamp",
            "limit_energy")  # fmt: skip
 _OURS = ("results.json", "report.html", "episodes.png", "films")
@@ -46,6 +46,12 @@ def add_policy_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--films", type=int, metavar="N", help=f"episodes to film for --out or --report ({_FILMS})")
     add("--workers", type=int, metavar="W", help="processes of environments (one per core)")
+    add(
+        "--compile",
+        action="store_true",
+        default=None,
+        help="compile what the policy spends its time in: up to a minute at the first action",
+    )
     add("--timeout", type=float, metavar="S", help=f"seconds for one step ({_TIMEOUT:g})")
 
 
@@ -92,6 +98,7 @@ def run_policy(args: argparse.Namespace) -> int:
 
 def _policy(args: argparse.Namespace) -> Any:
     from surform.cli.load import load_any
+    from surform.robotics.acting import ready_to_act
 
     if len(args.model) > 1:
         raise ValueError(f"--env runs one policy, but {len(args.model)} are given")
@@ -100,7 +107,7 @@ def _policy(args: argparse.Namespace) -> Any:
         raise ValueError(
             f"{args.model[0]} is no policy, but of the kind {policy.kind}: leave out --env"
         )
-    return policy
+    return ready_to_act(policy, compile=bool(args.compile))
 
 
 def _checked(args: argparse.Namespace) -> Path | None:

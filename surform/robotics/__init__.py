@@ -6,13 +6,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from surform.robotics.acting import ready_to_act
     from surform.robotics.closed_loop import evaluate
     from surform.robotics.evaluation import Evaluation
     from surform.robotics.policy import Policy
 
-__all__ = ["Evaluation", "Policy", "evaluate"]
+__all__ = ["Evaluation", "Policy", "evaluate", "ready_to_act"]
 
-_HOMES = {"Evaluation": "evaluation", "Policy": "policy", "evaluate": "closed_loop"}
+_HOMES = {
+    "Evaluation": "evaluation",
+    "Policy": "policy",
+    "evaluate": "closed_loop",
+    "ready_to_act": "acting",
+}
 
 
 def __getattr__(name: str) -> Any:

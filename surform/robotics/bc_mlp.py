@@ -41,6 +41,7 @@ class BCMLP(nn.Module):
 
     images: ClassVar[Literal["floats", "bytes"]] = "floats"
     in_units: ClassVar[bool] = False
+    compiled_parts: ClassVar[tuple[str, ...]] = ("net.forward",)
     from_data: ClassVar[tuple[str, ...]] = ("language_dim",)  # told what the data tell
 
     @record_arguments

@@ -95,9 +95,9 @@ class DecoderLayer(nn.Module):
     ) -> Float[Tensor, "b c d"]:
         """modulation: `self.modulation` of SiLU(condition)."""
         scale1, shift1, gate1, scale2, shift2, gate2 = modulation[:, None].chunk(MODULATIONS, -1)
-        mixed = self.attention(torch.addcmul(shift1, self.norm1(x), scale1))
+        mixed = self.attention(modulated(self.norm1, x, scale1, shift1))
         x = torch.addcmul(x, gate1, self.dropout(mixed))
-        turned = self.feed_forward(torch.addcmul(shift2, self.norm2(x), scale2))
+        turned = self.feed_forward(modulated(self.norm2, x, scale2, shift2))
         return torch.addcmul(x, gate2, turned)
 
     @torch.no_grad()
@@ -130,6 +130,17 @@ class Output(nn.Module):
         """modulation: `self.modulation` of SiLU(condition): shift, then scale."""
         shift, scale = modulation[:, None].chunk(2, -1)
         return self.linear(torch.addcmul(shift, x, scale))
+
+
+def modulated(
+    norm: nn.LayerNorm, x: Float[Tensor, "b c d"], scale: Float[Tensor, "b 1 d"], shift: Tensor
+) -> Float[Tensor, "b c d"]:
+    """norm(x) * scale + shift; of a single chunk by the norm's own kernel, in one pass over x."""
+    if torch.compiler.is_compiling() or len(x) != 1:  # compilers fuse it themselves
+        return torch.addcmul(shift, norm(x), scale)
+    scale, shift = scale[0, 0], shift[0, 0]
+    weight, bias = norm.weight * scale, torch.addcmul(shift, norm.bias, scale)
+    return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
 
 
 @torch.no_grad()

@@ -64,6 +64,7 @@ class DiTPolicy(FrameHistory, nn.Module):
 
     images: ClassVar[Literal["floats", "bytes"]] = "floats"
     in_units: ClassVar[bool] = False
+    compiled_parts: ClassVar[tuple[str, ...]] = ("noise_net.denoise",)
 
     @record_arguments
     def __init__(

@@ -218,6 +218,12 @@ class HPT(nn.Module):
         return tuple(self.stems)
 
     @property
+    def compiled_parts(self) -> tuple[str, ...]:
+        """Methods that acting spends its time in; a step of diffusion, not all of them at once."""
+        step = ("head.net.forward",) if isinstance(self.head, DiffusionHead) else ()
+        return ("trunk.forward", *step)
+
+    @property
     def chunk(self) -> int:
         """Actions in a chunk."""
         return self.action_horizon

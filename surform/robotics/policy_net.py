@@ -43,6 +43,8 @@ class PolicyNet(Protocol):
         images: "floats", normalised as ImageNet's are, or "bytes".
         in_units: states and actions are in the robot's units: the network has `limits` of its own,
             which is told the statistics by `fit_limits`.
+        compiled_parts: methods that acting spends its time in, "module.method"; see
+            `ready_to_act`.
     """
 
     action_dim: int
@@ -50,6 +52,9 @@ class PolicyNet(Protocol):
     history: int
     images: Literal["floats", "bytes"]
     in_units: bool
+
+    @property
+    def compiled_parts(self) -> tuple[str, ...]: ...
 
     @property
     def takes(self) -> tuple[str, ...]: ...

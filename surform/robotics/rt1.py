@@ -67,6 +67,7 @@ class RT1(nn.Module):
 
     images: ClassVar[Literal["floats", "bytes"]] = "bytes"
     in_units: ClassVar[bool] = False
+    compiled_parts: ClassVar[tuple[str, ...]] = ("tokenizer.forward", "transformer.last")
     takes: ClassVar[tuple[str, ...]] = ("image", "language")
     chunk: ClassVar[int] = 1
 

@@ -48,6 +48,7 @@ class UNetPolicy(FrameHistory, nn.Module):
 
     images: ClassVar[Literal["floats", "bytes"]] = "floats"
     in_units: ClassVar[bool] = False
+    compiled_parts: ClassVar[tuple[str, ...]] = ("net.forward",)
 
     @record_arguments
     def __init__(
