@@ -4,8 +4,8 @@ RT-1: an action after the encoder, by one pass of our transformer and by a pass 
 for each of its eleven tokens, as the official code makes them (with torch's fused attention in
 both); an image by the encoder as timm runs it, and with its batch norms folded into convolutions.
 DiT policy (two cameras of 224 x 224 pixels as 99 tokens, chunks of 100 actions of 14 numbers): a
-chunk by eight DDIM steps after the tokens, by `sample` of a policy that is `ready_to_act` and by the
-literal loop (`tests/robotics/literal_dit_policy.py`): encoder once, then in every step all
+chunk by eight DDIM steps after the tokens, by `sample` of a policy that is `ready_to_act` and by
+the literal loop (`tests/robotics/literal_dit_policy.py`): encoder once, then in every step all
 modulations, the decoder with torch's attention, and the scheduler's arithmetic. "Compiled": the
 same `sample` after `ready_to_act(policy, compile=True)`; the literal loop as it is.
 

@@ -44,7 +44,7 @@ def show_demonstrations(console: Console, path: str) -> None:
         stored = "one by one" if column.stored == "rows" else "packed"
         table.add_row(name, "camera" if column.kind == "image" else "vector", shape, stored)
     console.print(table)
-    for line in (*_actions(source), *_others(source)):
+    for line in (*_left_out(source), *_actions(source), *_others(source)):
         show(line[:400])
 
 
@@ -55,6 +55,10 @@ def _tasks(source: Demonstrations) -> list[str]:
     shown = [f"{name} ({count})" for name, count in counts.most_common(_TASKS)]
     more = f", ... {len(counts) - _TASKS} more" if len(counts) > _TASKS else ""
     return [f"tasks: {', '.join(shown)}{more}"]
+
+
+def _left_out(source: Demonstrations) -> list[str]:
+    return [f"left out: {name}, as {why}" for name, why in source.about.left_out.items()]
 
 
 def _actions(source: Demonstrations) -> list[str]:

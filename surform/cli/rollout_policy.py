@@ -103,6 +103,8 @@ def _policy(args: argparse.Namespace) -> Any:
     if len(args.model) > 1:
         raise ValueError(f"--env runs one policy, but {len(args.model)} are given")
     policy = load_any(args.model[0], args.device)
+    if hasattr(policy, "robot_for"):
+        policy = policy.robot_for(args.env)
     if not hasattr(policy, "act"):
         raise ValueError(
             f"{args.model[0]} is no policy, but of the kind {policy.kind}: leave out --env"

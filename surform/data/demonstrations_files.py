@@ -7,6 +7,7 @@ from typing import Any
 
 import h5py
 
+from surform.data.demonstrations_aloha import aloha_files, holds_aloha, open_aloha
 from surform.data.demonstrations_hdf5 import (
     holds_minari,
     holds_robomimic,
@@ -28,26 +29,26 @@ def open_demonstrations(path: Any) -> Demonstrations:
     """Open demonstrations lazily; several files are joined in their order.
 
     Args:
-        path: an HDF5 file in robomimic's or Minari's layout, the folder of a Minari or LeRobot v3
-            data set, a glob pattern, or a list of these.
+        path: an HDF5 file in the layout of robomimic, LIBERO, Minari or ALOHA (an episode each),
+            the folder of a Minari, ALOHA or LeRobot v3 data set, a glob pattern, or a list.
 
     Raises:
         FileNotFoundError, OSError, ValueError: what cannot be read, in one sentence.
     """
-    sources = [_open(one) for one in expand_paths(path)]
+    sources = [_open(file) for one in expand_paths(path) for file in aloha_files(one) or [one]]
     return sources[0] if len(sources) == 1 else JoinedDemonstrations(sources)
 
 
 def holds_demonstrations(path: str) -> bool:
     """Whether a path holds demonstrations."""
-    if holds_lerobot(path):
+    if holds_lerobot(path) or aloha_files(path):
         return True
     file = _hdf5(path)
     if file is None or not h5py.is_hdf5(file):
         return False
     try:
         with h5py.File(file, "r") as opened:
-            return holds_robomimic(opened) or holds_minari(opened)
+            return any(holds(opened) for holds in (holds_robomimic, holds_minari, holds_aloha))
     except OSError:
         return False
 
@@ -59,10 +60,13 @@ def _open(path: str) -> Demonstrations:
     file = _hdf5(path)
     if file is None:
         raise ValueError(
-            f"{path} is none of what holds demonstrations: HDF5 in robomimic's or Minari's layout "
-            "(.h5, .hdf5), or the folder of a LeRobot v3 data set"
+            f"{path} is none of what holds demonstrations: HDF5 in the layout of robomimic, "
+            "LIBERO, Minari or ALOHA (.h5, .hdf5), or the folder of a LeRobot v3 data set"
         )
-    return open_minari(file) if holds_minari(OpenHDF5(file).file) else open_robomimic(file)
+    opened = OpenHDF5(file).file
+    if holds_minari(opened):
+        return open_minari(file)
+    return open_aloha(file) if holds_aloha(opened) else open_robomimic(file)
 
 
 def _hdf5(path: str) -> str | None:

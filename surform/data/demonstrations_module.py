@@ -37,8 +37,9 @@ class DemonstrationsData(OrderedData):
     """Windows over demonstrations: the last observations, and the actions from then on.
 
     Args:
-        path: HDF5 in robomimic's or Minari's layout, the folder of a LeRobot v3 data set, a pattern
-            or a list of such; or a mapping train, validation, test -> these.
+        path: HDF5 in the layout of robomimic, LIBERO, Minari or ALOHA, the folder of a LeRobot v3
+            or ALOHA data set, a pattern or a list of such; or a mapping train, validation, test ->
+            these.
         generate: make `path` with a solver when it is not there yet.
         observations: vectors that make the state, in this order; null: all that there are.
         cameras: names of those whose images are read.

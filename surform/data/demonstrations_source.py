@@ -65,6 +65,7 @@ class About:
         masks: names of lists of episodes -> numbers of these.
         rewards: whether "reward" can be read, too.
         source: provenance.
+        left_out: arrays beside the observations that are not read -> why.
     """
 
     columns: Mapping[str, Column]
@@ -75,6 +76,7 @@ class About:
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     rewards: bool = False
     source: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 class Demonstrations(ABC):
@@ -104,6 +106,11 @@ class Demonstrations(ABC):
 
     def column(self, name: str) -> Column:
         """ValueError, with what there is, for a name that is unknown."""
+        if name in self.about.left_out:
+            there = ", ".join(self.about.columns) or "nothing else"
+            raise ValueError(
+                f"{name} of {self.name} is left out: {self.about.left_out[name]}; there is {there}"
+            )
         if name not in self.about.columns:
             raise ValueError(
                 f"{self.name} has no observation {name!r}: {closest(name, self.about.columns)}"
@@ -136,6 +143,13 @@ class JoinedDemonstrations(Demonstrations):
             for name, column in first.about.columns.items()
             if all(name in other.about.columns for other in sources)
         }
+        left_out = {
+            name: f"{other.name} lacks it"
+            for each in sources
+            for name in each.about.columns
+            for other in sources
+            if name not in other.about.columns
+        }
         packed = {
             name: next((c for c in found if c.stored == "packed"), found[0])
             for name in columns
@@ -156,6 +170,7 @@ class JoinedDemonstrations(Demonstrations):
         self.about = About(
             packed, about.actions, about.action_names, about.fps, about.environment, masks,
             all(each.about.rewards for each in sources), about.source,
+            {n: why for each in sources for n, why in each.about.left_out.items()} | left_out,
         )  # fmt: skip
 
     def read(self, episode: int, name: str, begin: int, end: int) -> np.ndarray:

@@ -35,7 +35,8 @@ def export(model: Pretrained, out: str | PathLike[str]) -> float:
 
     Args:
         out: a `.onnx` file (opened with onnxruntime for the comparison) or a `.pt2` file. Inputs
-            have the names of the model's `forward`; the output is called "output".
+            have the names of the model's `forward`; the output is called "output", or as the
+            `output_names` of what is `exportable`.
 
     Raises:
         ValueError: another kind of file, a model that does not say what it takes, or a program
@@ -46,7 +47,7 @@ def export(model: Pretrained, out: str | PathLike[str]) -> float:
     if path.suffix not in _KINDS:
         raise ValueError(f"programs are written to one of {', '.join(_KINDS)}, not to {path}")
     refuse_folder(path, "OUT")
-    model = model.eval()
+    model = model.eval().exportable()
     inputs = model.example_inputs()
     names = {name: model.ragged.get(name, _BATCH) for name in inputs}
     dims = {name: torch.export.Dim(name) for name in names.values()}
@@ -55,11 +56,21 @@ def export(model: Pretrained, out: str | PathLike[str]) -> float:
         program = torch.export.export(model, (), inputs, dynamic_shapes=shapes, strict=False)
         with replacing(path) as partial:
             run = _onnx if path.suffix == ".onnx" else _archive
-            found = run(program, inputs, names, partial)
+            found = run(program, inputs, names, _outputs(model), partial)
             return max(_difference(model, found, n, path) for n in _BATCHES)
 
 
-def _onnx(program: Any, inputs: Mapping[str, Tensor], names: Mapping[str, str], path: Path) -> Any:
+def _outputs(model: Any) -> list[str]:
+    return list(getattr(model, "output_names", ("output",)))
+
+
+def _onnx(
+    program: Any,
+    inputs: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    outputs: list[str],
+    path: Path,
+) -> Any:
     for module in ("onnx", "onnxscript"):
         require_extra(module, "export", "writing .onnx")
     runtime = require_extra("onnxruntime", "export", "checking .onnx")
@@ -70,7 +81,7 @@ def _onnx(program: Any, inputs: Mapping[str, Tensor], names: Mapping[str, str], 
             kwargs=dict(inputs),
             dynamic_shapes={name: {0: of} for name, of in names.items()},  # named so in the file
             input_names=list(inputs),
-            output_names=["output"],
+            output_names=outputs,
             dynamo=True,
             verbose=False,
         )
@@ -78,15 +89,19 @@ def _onnx(program: Any, inputs: Mapping[str, Tensor], names: Mapping[str, str], 
     made.save(str(path))
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
-    def call(given: Mapping[str, Tensor]) -> Tensor:
+    def call(given: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         arrays = {name: value.numpy() for name, value in given.items()}
-        return torch.from_numpy(np.asarray(session.run(["output"], arrays)[0]))
+        return tuple(torch.from_numpy(np.asarray(x)) for x in session.run(outputs, arrays))
 
     return call
 
 
 def _archive(
-    program: Any, inputs: Mapping[str, Tensor], names: Mapping[str, str], path: Path
+    program: Any,
+    inputs: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    outputs: list[str],
+    path: Path,
 ) -> Any:
     with path.open("wb") as stream:
         torch.export.save(program, stream)
@@ -95,12 +110,17 @@ def _archive(
     return lambda given: read(**given)
 
 
-def _difference(model: Pretrained, program: Any, count: int, path: Path) -> float:
-    given = model.example_batch(count)
-    expected, found = model(**given), program(given)
-    difference = (found - expected).abs().max().item()
-    if not difference <= _TOLERANCE * max(expected.abs().max().item(), 1e-3):
-        raise ValueError(
-            f"{path.name} would differ from the model by {difference:.1e}: it is not written"
-        )
-    return difference
+def _difference(model: Any, program: Any, count: int, path: Path) -> float:
+    given, differences = model.example_batch(count), [0.0]
+    for expected, found in zip(_several(model(**given)), _several(program(given)), strict=True):
+        differences.append((found - expected).abs().max().item())
+        if not differences[-1] <= _TOLERANCE * max(expected.abs().max().item(), 1e-3):
+            raise ValueError(
+                f"{path.name} would differ from the model by {differences[-1]:.1e}: it is not "
+                "written"
+            )
+    return max(differences)
+
+
+def _several(outputs: Any) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)

@@ -104,6 +104,12 @@ class Pretrained(nn.Module):
         repeats = -(-count // 2)
         return {n: torch.cat([v] * repeats)[: sizes[n]].contiguous() for n, v in inputs.items()}
 
+    def exportable(self) -> Any:
+        """What `surform export` writes: a module with `example_inputs`, `example_batch`, `ragged`
+        and, where it has several outputs, `output_names`.
+        """
+        return self
+
     def save_pretrained(self, folder: str | Path, *, model_card: str | None = None) -> Path:
         """Write `model.safetensors`, `config.json` and `README.md` into `folder`, all or nothing.
 

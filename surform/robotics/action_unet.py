@@ -108,7 +108,11 @@ class ActionUNet(nn.Module):
         or anything has another shape."""
         sizes = (self.out.out_channels, self.known)
         fits = actions.ndim == 3 and time.shape == actions.shape[:1] and known.ndim == 2
-        if not fits or (actions.shape[2], known.shape[1]) != sizes or len(known) != len(actions):
+        if (
+            not fits
+            or (actions.shape[2], known.shape[1]) != sizes
+            or known.shape[0] != actions.shape[0]
+        ):
             raise ValueError(
                 f"actions of shape {tuple(actions.shape)}, times of {tuple(time.shape)} and a "
                 f"vector of {tuple(known.shape)} must be (b, t, {sizes[0]}), (b,) and "

@@ -87,7 +87,7 @@ class BCMLP(nn.Module):
             )
         x = state.flatten(1)
         if self.language_dim is not None:
-            if language is None or tuple(language.shape) != (len(x), self.language_dim):
+            if language is None or language.shape != (x.shape[0], self.language_dim):
                 found = "missing" if language is None else f"of shape {tuple(language.shape)}"
                 raise ValueError(
                     f"language is {found}, but must be ({len(x)}, {self.language_dim})"

@@ -188,7 +188,7 @@ class DiTNoiseNet(nn.Module):
             )
 
     def _check_batch(self, actions: Tensor, tokens: Tensor) -> None:
-        if len(actions) != len(tokens):
+        if actions.shape[0] != tokens.shape[0]:
             raise ValueError(
                 f"there are {len(actions)} chunks of actions for the tokens of {len(tokens)} "
                 "observations"

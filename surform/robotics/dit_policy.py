@@ -64,6 +64,7 @@ class DiTPolicy(FrameHistory, nn.Module):
 
     images: ClassVar[Literal["floats", "bytes"]] = "floats"
     in_units: ClassVar[bool] = False
+    draws_noise: ClassVar[bool] = True
     compiled_parts: ClassVar[tuple[str, ...]] = ("noise_net.denoise",)
 
     @record_arguments
@@ -178,7 +179,7 @@ class DiTPolicy(FrameHistory, nn.Module):
         tokens = self.tokens(observation)
         steps, net = self.sampling_steps if steps is None else steps, self.noise_net
         if start is None:
-            drawn = tokens.new_empty(len(tokens), net.chunk, net.action_dim).normal_()
+            drawn = tokens.new_empty(tokens.shape[0], net.chunk, net.action_dim).normal_()
             return net.sample(tokens, drawn, self.diffusion, steps)
         return net.sample(tokens, start, self.diffusion, steps)
 
@@ -186,9 +187,11 @@ class DiTPolicy(FrameHistory, nn.Module):
         """The loss of a window of normalised observations and actions."""
         return self.loss(self.at_once(window.observation), window.actions, window.mask)
 
-    def answer(self, window: Window) -> Float[Tensor, "b c a"]:
-        """Chunks of actions in [-1, 1]."""
-        return self.sample(self.at_once(window.observation))
+    def answer(
+        self, window: Window, start: Float[Tensor, "b c a"] | None = None
+    ) -> Float[Tensor, "b c a"]:
+        """Chunks of actions in [-1, 1]; `start` as for `sample`."""
+        return self.sample(self.at_once(window.observation), start)
 
     @torch.no_grad()
     def act(

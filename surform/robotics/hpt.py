@@ -168,7 +168,7 @@ class HPT(nn.Module):
         else:
             found = self.head(features)
         return self.limits["action"].denormalize(  # type: ignore[operator]
-            found.reshape(len(found), self.action_horizon, self.action_dim)
+            found.reshape(found.shape[0], self.action_horizon, self.action_dim)
         )
 
     def loss(
@@ -200,12 +200,12 @@ class HPT(nn.Module):
     def encode(self, observation: Mapping[str, Tensor]) -> Float[Tensor, "b *n d"]:
         """The trunk's features, pooled."""
         seen = {name: self._seen(observation, name) for name in self.stems}
-        batches = {name: len(x) for name, x in seen.items()}
-        if len(set(batches.values())) > 1:
+        batches = {name: x.shape[0] for name, x in seen.items()}
+        if any(size != next(iter(batches.values())) for size in batches.values()):
             raise ValueError(f"the modalities have different batches: {batches}")
         parts = [self.stems[name](x) for name, x in seen.items()]
         if self.action_tokens is not None:
-            parts.append(self.action_tokens.expand(len(parts[0]), -1, -1))
+            parts.append(self.action_tokens.expand(parts[0].shape[0], -1, -1))
         return self._pooled(self.trunk(with_positions(torch.cat(parts, 1))))
 
     def start(self, batch: int = 1) -> dict[str, Tensor]:
@@ -216,6 +216,11 @@ class HPT(nn.Module):
     def takes(self) -> tuple[str, ...]:
         """What it observes."""
         return tuple(self.stems)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether acting begins with noise."""
+        return isinstance(self.head, DiffusionHead)
 
     @property
     def compiled_parts(self) -> tuple[str, ...]:
@@ -243,9 +248,11 @@ class HPT(nn.Module):
         """The loss of a window in the robot's units."""
         return self.loss(self._windowed(window), window.actions, window.mask)
 
-    def answer(self, window: Window) -> Float[Tensor, "b t a"]:
-        """Chunks of actions in the robot's units."""
-        return self(self._windowed(window))
+    def answer(
+        self, window: Window, start: Float[Tensor, "b t a"] | None = None
+    ) -> Float[Tensor, "b t a"]:
+        """Chunks of actions in the robot's units; `start` as for `forward`."""
+        return self(self._windowed(window), start)
 
     def _windowed(self, window: Window) -> dict[str, Tensor]:
         seen = window.observation

@@ -89,16 +89,16 @@ class DiffusionHead(nn.Module):
         self, features: Float[Tensor, "b d"], start: Float[Tensor, "b t a"] | None = None
     ) -> Float[Tensor, "b t a"]:
         """start: standard normal numbers, instead of drawn ones."""
-        if start is not None and start.shape != (len(features), *self.shape):
+        if start is not None and start.shape != (features.shape[0], *self.shape):
             raise ValueError(
                 f"start has shape {tuple(start.shape)}, but must be {(len(features), *self.shape)}"
             )
         if start is None:
-            start = features.new_empty(len(features), *self.shape).normal_()
+            start = features.new_empty(features.shape[0], *self.shape).normal_()
         times = self.diffusion.times(self.steps)
 
         def noise_of(x: Tensor, step: int) -> Tensor:
-            return self.net(x, torch.full((len(x),), times[step], device=x.device), features)
+            return self.net(x, torch.full((x.shape[0],), times[step], device=x.device), features)
 
         return self.diffusion.sample(noise_of, start, self.steps)
 

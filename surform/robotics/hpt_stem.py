@@ -45,7 +45,7 @@ class Queries(nn.Module):
         # the queries are the same for the whole batch: mapped once
         (q,) = split_heads(self.query(self.tokens)[None], 1, self.heads)
         k, v = split_heads(self.key_value(x), 2, self.heads)
-        return self.out(merge_heads(self.attend(q.expand(len(x), -1, -1, -1), k, v)))
+        return self.out(merge_heads(self.attend(q.expand(x.shape[0], -1, -1, -1), k, v)))
 
 
 class Stem(nn.Module):

@@ -32,7 +32,7 @@ class ExtraKeyAttention(SelfAttention):
 
     def attended(self, qkv: Float[Tensor, "b n p"]) -> Float[Tensor, "b n c"]:  # type: ignore[override]
         q, k, v = split_heads(qkv, 3, self.heads)
-        extra = self.extra.reshape(2, 1, self.heads, 1, -1).expand(-1, len(q), -1, -1, -1)
+        extra = self.extra.reshape(2, 1, self.heads, 1, -1).expand(-1, q.shape[0], -1, -1, -1)
         k, v = torch.cat((k, extra[0]), 2), torch.cat((v, extra[1]), 2)
         return self.out(merge_heads(self.attend(q, k, v)))
 

@@ -104,14 +104,14 @@ class ObservationTokens(nn.Module):
             if language is not None and self.language is None:
                 told = language.repeat_interleave(images.shape[1], 0)
             tokens = extractor(images.flatten(0, 1), told)
-            parts.append(tokens.reshape(len(images), -1, tokens.shape[-1]))
+            parts.append(tokens.reshape(images.shape[0], -1, tokens.shape[-1]))
         state = self._vector(observation, "state", self.state_dim)
         if state is not None:
             state = self.state_dropout(state)
         if state is not None and self.state is not None:
             parts.append(self.state(state)[:, None])
-        batches = [len(part) for part in (*parts, state, language) if part is not None]
-        if len(set(batches)) > 1:
+        batches = [part.shape[0] for part in (*parts, state, language) if part is not None]
+        if any(size != batches[0] for size in batches):
             raise ValueError(f"the observations have different batches: {batches}")
         tokens = torch.cat(parts, 1)
         if state is not None and self.state is None:

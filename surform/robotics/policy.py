@@ -125,12 +125,12 @@ class Policy(Pretrained):
             return dict(observation)
         like, found = self.action.mean, dict[str, Tensor]()
         if "state" in self.takes:
-            found["state"] = self._scaled(state_vectors(observation, about.observations, like))
+            found["state"] = self.scaled(state_vectors(observation, about.observations, like))
         for camera in about.cameras:
             name = camera if camera in self.takes else "image"
             if name in self.takes:
                 images = camera_images(observation, camera, about.cameras[camera], like.device)
-                found[name] = self._pixels(images)
+                found[name] = self.pixels(images)
         if "language" in self.takes and about.language is not None:
             found["language"] = instruction_vectors(
                 observation, about.language, about.language_dim, like
@@ -147,11 +147,11 @@ class Policy(Pretrained):
         """What a loader gives, as the network takes it."""
         like, found = self.action.mean, dict[str, Tensor]()
         if "state" in self.takes and batch.state is not None:
-            found["state"] = self._scaled(batch.state.to(like.dtype))
+            found["state"] = self.scaled(batch.state.to(like.dtype))
         for camera, images in batch.images.items():
             name = camera if camera in self.takes else "image"
             if name in self.takes:
-                found[name] = self._pixels(images.movedim(-1, -3))
+                found[name] = self.pixels(images.movedim(-1, -3))
         if "language" in self.takes and batch.language is not None:
             found["language"] = batch.language.to(like.dtype)
         return Window(
@@ -185,10 +185,17 @@ class Policy(Pretrained):
 
         return predict_file(self, source, out, **options)
 
-    def _scaled(self, state: Tensor) -> Tensor:
+    def exportable(self) -> Any:
+        from surform.robotics.act_program import act_program
+
+        return act_program(self)
+
+    def scaled(self, state: Tensor) -> Tensor:
+        """States in the robot's units as the network takes them."""
         return state if self.state is None else self.state.normalize(state)
 
-    def _pixels(self, images: Tensor) -> Tensor:
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images (..., 3, h, w) uint8 as the network takes them."""
         net: Any = self.net
         return images if net.images == "bytes" else normalized_pixels(images, self.action.mean)
 

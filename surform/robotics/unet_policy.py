@@ -48,6 +48,7 @@ class UNetPolicy(FrameHistory, nn.Module):
 
     images: ClassVar[Literal["floats", "bytes"]] = "floats"
     in_units: ClassVar[bool] = False
+    draws_noise: ClassVar[bool] = True
     compiled_parts: ClassVar[tuple[str, ...]] = ("net.forward",)
 
     @record_arguments
@@ -114,20 +115,22 @@ class UNetPolicy(FrameHistory, nn.Module):
         weight = window.mask[..., None].to(errors.dtype)
         return (errors * weight).sum() / (weight.sum() * self.action_dim).clamp(min=1)
 
-    def answer(self, window: Window) -> Float[Tensor, "b c a"]:
-        """Chunks of actions."""
-        return self.sample(self.at_once(window.observation))
+    def answer(
+        self, window: Window, start: Float[Tensor, "b c a"] | None = None
+    ) -> Float[Tensor, "b c a"]:
+        """Chunks of actions in [-1, 1]; `start` as for `sample`."""
+        return self.sample(self.at_once(window.observation), start)
 
     def sample(
         self, observation: Observation, start: Float[Tensor, "b c a"] | None = None
     ) -> Float[Tensor, "b c a"]:
         """Chunks of actions in [-1, 1]; `start`: standard normal numbers, instead of drawn ones."""
         told = self.tokens(observation).mean(1)
-        drawn = told.new_empty(len(told), self.chunk, self.action_dim).normal_()
+        drawn = told.new_empty(told.shape[0], self.chunk, self.action_dim).normal_()
         times = self.diffusion.times(self.sampling_steps)
 
         def noise_of(x: Tensor, step: int) -> Tensor:
-            return self.net(x, torch.full((len(x),), times[step], device=x.device), told)
+            return self.net(x, torch.full((x.shape[0],), times[step], device=x.device), told)
 
         return self.diffusion.sample(
             noise_of, drawn if start is None else start, self.sampling_steps

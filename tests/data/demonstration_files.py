@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from PIL import Image
 
 from surform.data.demonstrations_write import DemonstrationWriter
 
@@ -73,4 +76,55 @@ def write_minari(path: Path, episodes: int = 3, steps: int = 6, nested: bool = F
             group["terminations"] = one["dones"][1:]
             group["truncations"] = np.zeros(steps, bool)
             group.attrs["instruction"] = one["instruction"]
+    return path
+
+
+def write_aloha(
+    folder: Path, episodes: int = 3, steps: int = 6, packed: bool = False, **more: Any
+) -> Path:
+    """ALOHA's layout, a file for each episode; `more` are further data sets of `observations`."""
+    folder.mkdir(exist_ok=True)
+    for number in range(episodes):
+        one = steps_of(number, steps + number)
+        images = pictures(one["obs"]["position"])
+        with h5py.File(folder / f"episode_{number}.hdf5", "w") as file:
+            file.attrs["sim"] = True
+            file["observations/qpos"] = np.concatenate([*one["obs"].values()], 1)
+            file["observations/qvel"] = np.zeros((len(images), 4))
+            file["observations/images/top"] = _jpeg(images) if packed else images
+            file["action"] = one["actions"]
+            for name, values in more.items():
+                file[f"observations/{name}"] = values[: len(images)]
+    return folder
+
+
+def _jpeg(images: np.ndarray) -> np.ndarray:
+    """JPEG files, padded with zeros to the length of the longest."""
+    packed = []
+    for image in images:
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, format="JPEG", quality=95)
+        packed.append(np.frombuffer(stream.getvalue(), np.uint8))
+    found = np.zeros((len(packed), max(map(len, packed))), np.uint8)
+    for row, own in zip(found, packed, strict=True):
+        row[: len(own)] = own
+    return found
+
+
+def write_libero(path: Path, episodes: int = 3, steps: int = 6, **attributes: Any) -> Path:
+    """LIBERO's layout: robomimic's, one file for each task, which tells the instruction."""
+    with h5py.File(path, "w") as file:
+        data = file.create_group("data")
+        data.attrs["env_args"] = json.dumps({"env_name": "Libero_Kitchen", "env_kwargs": {}})
+        for name, value in attributes.items():
+            data.attrs[name] = value
+        for number in range(episodes):
+            one, group = steps_of(number, steps), data.create_group(f"demo_{number}")
+            state = one["obs"]["position"]
+            group["actions"] = one["actions"]
+            group["rewards"], group["dones"] = one["rewards"], one["dones"].astype(np.uint8)
+            group["states"] = np.zeros((steps, 7))
+            group["obs/agentview_rgb"] = group["obs/eye_in_hand_rgb"] = pictures(state)
+            group["obs/ee_states"] = np.concatenate([state, state], 1)
+            group["obs/gripper_states"] = state
     return path
