@@ -42,8 +42,9 @@ def measure_latency(
     """
     if batch_size < 1 or calls < 1:
         raise ValueError(f"batch_size is {batch_size} and calls {calls}, but must be at least 1")
+    model = model.eval().exportable()
     device = next(iter(model.state_dict().values())).device
-    given = {n: _moved(v, device) for n, v in model.eval().example_batch(batch_size).items()}
+    given = {n: _moved(v, device) for n, v in model.example_batch(batch_size).items()}
     for _ in range(_WARMUP):
         _timed(model, given, device)
     times: list[float] = []

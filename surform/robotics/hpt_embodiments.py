@@ -23,6 +23,8 @@ _OF_THE_TRUNK = ("dim", "depth", "heads", "drop_path")
 class HPTEmbodiments(nn.Module):
     """Robots that share a trunk, each with stems, limits and a head of its own.
 
+    Wang et al., 2024 (arXiv 2409.20537).
+
     Args:
         embodiments: by the name of each robot, the arguments of its `HPT` beside those below.
         dim: width of the trunk; depth, heads: of its blocks.

@@ -123,7 +123,7 @@ def test_there_is_one_trunk_and_both_robots_train_it(paths):
 
 def test_training_learns_both_and_the_figures_are_of_both(paths, tmp_path):
     module, loaded = task(ema_decay=0.9), data(paths, batch_size=16)
-    run = trainer(tmp_path, max_epochs=12)
+    run = trainer(tmp_path, max_epochs=40)
     module.surrogate.fit_to(loaded.description(), *loaded.normalizers())
     before = errors_of(module.surrogate, loaded)
     run.fit(module, loaded)
