@@ -72,21 +72,22 @@ def rt1_rows(repeats: int) -> Rows:
 def dit_rows(repeats: int) -> Rows:
     """Ours and the literal loop for a chunk."""
     torch.manual_seed(0)
-    policy = Policy(create_model("dit_policy", action_dim=14, chunk=100, cameras=(), state_dim=14))
+    net: Any = create_model("dit_policy", action_dim=14, chunk=100, cameras=(), state_dim=14)
+    policy = Policy(net)
     for parameter in policy.parameters():  # a fresh network says nothing
         nn.init.normal_(parameter, std=0.02)
-    weights = SYSTEM.to_official(policy.net.noise_net.state_dict(), {})
+    weights = SYSTEM.to_official(net.noise_net.state_dict(), {})
     tokens, start, diffusion = torch.randn(1, 99, 512), torch.randn(1, 100, 14), Diffusion(100)
-    ready = {
-        "chunk of actions": ready_to_act(policy).net.noise_net,
-        "chunk of actions, compiled": ready_to_act(policy, compile=True).net.noise_net,
+    ready: dict[str, Any] = {
+        "chunk of actions": ready_to_act(policy).net,
+        "chunk of actions, compiled": ready_to_act(policy, compile=True).net,
     }
     with torch.no_grad():
         return [
             _row(
                 "DiT policy",
                 part,
-                lambda one=one: one.sample(tokens, start, diffusion, _STEPS),
+                lambda one=one: one.noise_net.sample(tokens, start, diffusion, _STEPS),
                 lambda: literal_sample(weights, tokens, start, _STEPS, 8),
                 repeats,
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.optim import AdamW
 
 import surform
@@ -125,19 +126,20 @@ def test_training_learns_both_and_the_figures_are_of_both(paths, tmp_path):
     module, loaded = task(ema_decay=0.9), data(paths, batch_size=16)
     run = trainer(tmp_path, max_epochs=40)
     module.surrogate.fit_to(loaded.description(), *loaded.normalizers())
-    before = errors_of(module.surrogate, loaded)
+    before = errors_of(module.surrogate, loaded, "train")
     run.fit(module, loaded)
     found = run.validate(module, loaded, verbose=False)[0]
-    after = errors_of(module.surrogate, loaded)
-    wanted = torch.cat(list(after.values())).mean().item()
+    held_out = errors_of(module.surrogate, loaded, "validation")
+    wanted = torch.cat(list(held_out.values())).mean().item()
     assert found["validation/action_l1/clean"] == pytest.approx(wanted, rel=1e-4)
+    after = errors_of(module.surrogate, loaded, "train")
     for name in ROBOTS:
         assert after[name].mean() < 0.7 * before[name].mean()
 
 
-def errors_of(policy: EmbodiedPolicy, loaded: EmbodimentsData) -> dict[str, torch.Tensor]:
-    """Errors of each window of held-out episodes, in halves of the range of each number."""
-    batch = loaded.samples("validation")[range(len(loaded.samples("validation")))]
+def errors_of(policy: EmbodiedPolicy, loaded: EmbodimentsData, split: str) -> dict[str, Tensor]:
+    """Errors of each window, in halves of the range of each number."""
+    batch = loaded.samples(split)[range(len(loaded.samples(split)))]
     found = {}
     with torch.no_grad():
         for name, part in batch.parts.items():
