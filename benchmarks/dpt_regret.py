@@ -9,6 +9,7 @@ Prints means and standard errors after 200 rounds, writes them and draws docs/im
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,27 @@ PICTURE = Path(__file__).parents[1] / "docs" / "images" / "dpt-regret.png"
 SEED = 1_000_003  # of no recipe
 
 
-def measured(model: str, worlds: int) -> dict[str, Tensor]:
-    """Cumulative regret (worlds, rounds) of the agent and all players."""
+def measured(model: str, worlds: int, temperatures: Sequence[float]) -> dict[str, Tensor]:
+    """Cumulative regret (worlds, rounds) of the agent, also at `temperatures`, and all players."""
     agent: Any = surform.load_model(model)
     about = agent.description
     source = WorldSamples(about.setting, {"uniform": 1.0}, about.rounds, worlds, "test", SEED)
     parts = []
     for first in range(0, worlds, BLOCK):
         batch = source[list(range(first, min(first + BLOCK, worlds)))]
-        parts.append(regrets(agent, about.setting, batch.world, about.rounds, SEED + first))
+        found = regrets(agent, about.setting, batch.world, about.rounds, SEED + first, temperatures)
+        parts.append(found)
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="runs/dpt/model", help="a saved agent")
-    parser.add_argument("--worlds", type=int, default=1024)
+    parser.add_argument("--worlds", type=int, default=2048)
+    parser.add_argument("--temperatures", type=float, nargs="*", default=[0.8])
     args = parser.parse_args(words)
     torch.set_num_threads(1)
-    curves = measured(args.model, args.worlds)
+    curves = measured(args.model, args.worlds, args.temperatures)
     thompson = curves["thompson"][:, -1]
     rows = []
     for name, curve in curves.items():

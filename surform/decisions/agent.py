@@ -67,13 +67,14 @@ class Agent(Pretrained):
         """Probabilities of the actions after all transitions."""
         return torch.softmax(self.logits(batch)[:, -1], -1)
 
-    def player(self, greedy: bool = False) -> InContextPlayer:
+    def player(self, greedy: bool = False, temperature: float = 1.0) -> InContextPlayer:
         """Who plays bandits with the network; see `InContextPlayer`.
 
         Args:
             greedy: take the most probable arm instead of drawing one.
+            temperature: below 1, improbable arms are drawn less often.
         """
-        return InContextPlayer(self.net, greedy)
+        return InContextPlayer(self.net, greedy, temperature)
 
     def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
         """ValueError: agents act, they read no file."""

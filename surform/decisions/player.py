@@ -19,11 +19,15 @@ class InContextPlayer:
     Args:
         net: such as `DPT` or `InContextBandit`.
         greedy: take the most probable arm instead of drawing one.
+        temperature: logits are divided by it before an arm is drawn: below 1, improbable arms,
+            whose chances a network overstates, are drawn less often.
     """
 
-    def __init__(self, net: nn.Module, greedy: bool = False) -> None:
+    def __init__(self, net: nn.Module, greedy: bool = False, temperature: float = 1.0) -> None:
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature is {temperature}, but must be a positive number")
         self.net: Any = net
-        self.greedy = greedy
+        self.greedy, self.temperature = greedy, temperature
         self._logits: Tensor | None = None
 
     def begin(self, bandits: Bandits, rounds: int, generator: Generator) -> None:
@@ -75,7 +79,7 @@ class InContextPlayer:
             raise ValueError("no bandits yet: call start before choose")
         if self.greedy:
             return self._logits.argmax(-1)
-        chances = torch.softmax(self._logits.double(), -1)
+        chances = torch.softmax(self._logits.double() / self.temperature, -1)
         return torch.multinomial(chances, 1, generator=self._generator).squeeze(1)
 
     def chances(self) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -22,7 +24,12 @@ def cumulative_regret(
 
 
 def regrets(
-    agent: Agent, setting: BanditSetting, bandits: Bandits, rounds: int, seed: int
+    agent: Agent,
+    setting: BanditSetting,
+    bandits: Bandits,
+    rounds: int,
+    seed: int,
+    temperatures: Sequence[float] = (),
 ) -> dict[str, Tensor]:
     """Cumulative regret (B, rounds) of the agent, of its most probable arm, and of all players.
 
@@ -30,6 +37,7 @@ def regrets(
 
     Args:
         seed: of the luck and the choices.
+        temperatures: at which the agent plays too, as "agent at 0.8".
     """
     generator = _generator(seed, 0, bandits)
     luck = bandits.luck(rounds, generator)
@@ -37,6 +45,7 @@ def regrets(
         "agent": agent.player(),
         "greedy": agent.player(greedy=True),
         **{name: setting.player(name) for name in setting.players},
+        **{f"agent at {value:g}": agent.player(temperature=value) for value in temperatures},
     }
     return {
         name: cumulative_regret(player, bandits, luck, _generator(seed, number, bandits))

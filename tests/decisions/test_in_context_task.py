@@ -172,6 +172,25 @@ def test_all_players_meet_the_same_luck() -> None:
     assert all((curve.diff(dim=1) >= 0).all() for curve in first.values())
 
 
+def test_a_temperature_below_one_draws_improbable_arms_less_often() -> None:
+    agent = task().surrogate.eval()
+    torch.nn.init.normal_(agent.net.head.bias, std=1.0)
+    said, generator = [], torch.Generator().manual_seed(0)
+    for temperature in (1.0, 0.5):
+        player = agent.player(temperature=temperature)
+        player.start(20_000, generator=generator)
+        share = torch.bincount(player.choose(), minlength=2) / 20_000
+        expected = torch.softmax(player.chances()[0].detach().log() / temperature, -1)
+        torch.testing.assert_close(share, expected, rtol=0, atol=0.015)
+        said.append(share.min())
+    assert said[1] < said[0] - 0.03
+    setting = data().setting
+    bandits = setting.draw(20, torch.Generator().manual_seed(0), torch.float32)
+    found = regrets(agent, setting, bandits, 8, seed=1, temperatures=[0.5])
+    assert torch.equal(found["agent"], regrets(agent, setting, bandits, 8, seed=1)["agent"])
+    assert found["agent at 0.5"].shape == (20, 8)
+
+
 def test_regret_of_a_player_that_knows() -> None:
     class Knows:
         def begin(self, bandits: Any, rounds: int, generator: Any) -> None:
@@ -259,6 +278,8 @@ def test_tasks_that_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.fault
 def test_games_that_cannot_be() -> None:
     agent = task().surrogate.eval()
+    with pytest.raises(ValueError, match="temperature is 0, but must be a positive number"):
+        agent.player(temperature=0)
     player = agent.player()
     for call in (player.choose, player.chances):
         with pytest.raises(ValueError, match="no bandits yet: call start"):
