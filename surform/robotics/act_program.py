@@ -120,8 +120,10 @@ class RT1Program(_Program):
         super().__init__()
         self.policy = policy
         (self.camera,) = _cameras(policy)
-        if policy.net.history < 2:
-            raise ValueError("programs of RT-1 are written for frames of 2 or more")
+        if policy.net.history < 2 or policy.net.transformer.feed:
+            raise ValueError(
+                "programs of RT-1 are written for frames of 2 or more, without feed_action_tokens"
+            )
         self.forward = _named(self._action, self.example_inputs())
 
     def _action(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from surform.layers.attends import Softmax
@@ -32,6 +32,8 @@ class ActionTransformer(nn.Module):
         dim, depth, heads: width, number of layers, heads.
         head_dim: width of each head.
         dropout: of the attention's weights and of each layer's linear map.
+        feed: actions enter: every slot holds the token of its part of the action, and sees all that
+            is before it. Without, as published, slots are empty and see no others.
     """
 
     keep: Tensor
@@ -48,6 +50,7 @@ class ActionTransformer(nn.Module):
         heads: int,
         head_dim: int,
         dropout: float = 0.1,
+        feed: bool = False,
     ) -> None:
         super().__init__()
         at_least(1, frames=frames, image_tokens=image_tokens, action_tokens=action_tokens)
@@ -55,7 +58,9 @@ class ActionTransformer(nn.Module):
         fraction(dropout=dropout)
         self.frames, self.image_tokens, self.action_tokens = frames, image_tokens, action_tokens
         self.token_dim, self.step_tokens = token_dim, image_tokens + action_tokens
+        self.feed = feed
         self.embed = nn.Linear(token_dim, dim)
+        self.actions = nn.Embedding(vocab_size, token_dim) if feed else None
         self.positions = nn.Parameter(torch.empty(frames * self.step_tokens, dim))
         self.position_bias = nn.Parameter(torch.zeros(dim))
         nn.init.xavier_uniform_(self.positions)
@@ -63,20 +68,45 @@ class ActionTransformer(nn.Module):
         self.head = nn.Linear(dim, vocab_size)
         self.register_buffer("keep", self._mask(), persistent=False)
 
-    def forward(self, tokens: Float[Tensor, "b t n d"]) -> Float[Tensor, "b p v"]:
+    def forward(
+        self, tokens: Float[Tensor, "b t n d"], actions: Int[Tensor, "b t a"] | None = None
+    ) -> Float[Tensor, "b p v"]:
         """Logits at all positions, p = t * (image_tokens + action_tokens).
 
         The one for an action's token comes from the position before it.
+
+        Args:
+            actions: the tokens of all steps' actions; where they are fed, and only there.
         """
-        x = self.sequence(tokens)
+        x = self.sequence(tokens, actions)
         mask = self.keep[: x.shape[1], : x.shape[1]]
         for block in self.blocks:
             x = block(x, mask)
         return self.head(x)
 
-    def action_logits(self, tokens: Float[Tensor, "b t n d"]) -> Float[Tensor, "b t a v"]:
-        """Logits of the tokens of all steps' actions."""
-        return self.read(self(tokens))
+    def action_logits(
+        self, tokens: Float[Tensor, "b t n d"], actions: Int[Tensor, "b t a"] | None = None
+    ) -> Float[Tensor, "b t a v"]:
+        """Logits of the tokens of all steps' actions; `actions` as for `forward`."""
+        return self.read(self(tokens, actions))
+
+    def next_logits(
+        self, tokens: Float[Tensor, "b t n d"], past: Int[Tensor, "b p a"]
+    ) -> Float[Tensor, "b a v"]:
+        """Logits of the last step's action where actions are fed: a pass for each of its tokens.
+
+        Args:
+            past: tokens of the actions of the steps before, p = t - 1; each token of the last
+                action is the likeliest after those before it.
+        """
+        newest = past.new_zeros(len(tokens), 1, self.action_tokens)
+        logits = []
+        for place in range(self.action_tokens):  # later slots hold 0, and are not seen yet
+            found = self.action_logits(tokens, torch.cat((past, newest), 1))[:, -1, place]
+            logits.append(found)
+            newest = newest.clone()
+            newest[:, 0, place] = found.argmax(-1)
+        return torch.stack(logits, 1)
 
     def read(self, logits: Float[Tensor, "b p v"]) -> Float[Tensor, "b t a v"]:
         """Those of actions' tokens among the logits of all positions."""
@@ -93,8 +123,10 @@ class ActionTransformer(nn.Module):
             x = block(x, mask)
         return self.head(final(x, mask[wanted], wanted))  # type: ignore[operator]
 
-    def sequence(self, tokens: Float[Tensor, "b t n d"]) -> Float[Tensor, "b p c"]:
-        """The first layer's input; ValueError for tokens of another shape."""
+    def sequence(
+        self, tokens: Float[Tensor, "b t n d"], actions: Int[Tensor, "b t a"] | None = None
+    ) -> Float[Tensor, "b p c"]:
+        """The first layer's input; ValueError for tokens of another shape, or without actions."""
         expected = (self.image_tokens, self.token_dim)
         if tokens.ndim != 4 or tuple(tokens.shape[2:]) != expected:
             raise ValueError(
@@ -105,12 +137,29 @@ class ActionTransformer(nn.Module):
         if not 1 <= steps <= self.frames:
             raise ValueError(f"there are {steps} frames, but must be 1 to {self.frames}")
         x = self.embed(tokens)
-        empty = self.embed.bias.to(x.dtype).expand(batch, steps, self.action_tokens, -1)
-        x = torch.cat((x, empty), 2).flatten(1, 2)
+        x = torch.cat((x, self._slots(x, actions, (batch, steps, self.action_tokens))), 2)
+        x = x.flatten(1, 2)
         return x + (self.positions[: x.shape[1]] + self.position_bias)
 
+    def _slots(self, x: Tensor, actions: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+        """What stands in the slots of actions."""
+        if (actions is not None) != self.feed:
+            raise ValueError(
+                "actions are fed (feed_action_tokens): give their tokens, too"
+                if self.feed
+                else "actions are given, but never enter: feed_action_tokens is False"
+            )
+        if self.actions is None or actions is None:
+            return self.embed.bias.to(x.dtype).expand(*shape, -1)
+        if tuple(actions.shape) != shape:
+            raise ValueError(f"actions have shape {tuple(actions.shape)}, but must be {shape}")
+        return self.embed(self.actions(actions))
+
     def _mask(self) -> Tensor:
-        """(query, key): the past, but no slot of an action for a slot of an action."""
+        """(query, key): the past, but, as published, no slot of an action for another."""
+        if self.feed:
+            size = self.frames * self.step_tokens
+            return torch.ones(size, size, dtype=torch.bool).tril()
         slot = torch.arange(self.step_tokens) >= self.image_tokens
         slots = slot.repeat(self.frames)
         return torch.ones(len(slots), len(slots), dtype=torch.bool).tril() & ~(

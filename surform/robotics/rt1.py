@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
@@ -33,12 +33,14 @@ class RT1Memory:
         batch: episodes.
         tokens: of the last frames, (b, t, n, dim), the newest last; None before the first.
         instruction, modulation: the last instruction, and what FiLM made of it.
+        actions: tokens of the actions that followed the frames, (b, t, a), where they are fed.
     """
 
     batch: int
     tokens: Tensor | None = None
     instruction: Tensor | None = None
     modulation: Tensor | None = None
+    actions: Tensor | None = None
 
 
 class RT1(nn.Module):
@@ -63,6 +65,9 @@ class RT1(nn.Module):
         instruction_dim: width of the sentence's embedding.
         crop: images are moved at random in training (`random_crop`).
         crop_per_sample: each episode by an offset of its own; published: all of a batch alike.
+        feed_action_tokens: the policy sees the actions before, token by token, as the paper can be
+            read; acting takes a pass of the transformer for each token. Published networks, and
+            their weights, see none.
     """
 
     images: ClassVar[Literal["floats", "bytes"]] = "bytes"
@@ -90,6 +95,7 @@ class RT1(nn.Module):
         instruction_dim: int = 512,
         crop: bool = True,
         crop_per_sample: bool = False,
+        feed_action_tokens: bool = False,
     ) -> None:
         super().__init__()
         at_least(0, image_tokens=image_tokens)
@@ -113,20 +119,28 @@ class RT1(nn.Module):
             heads,
             head_dim,
             dropout,
+            feed_action_tokens,
         )
 
     def forward(
-        self, images: Tensor, instruction: Float[Tensor, "b e"]
+        self,
+        images: Tensor,
+        instruction: Float[Tensor, "b e"],
+        actions: Int[Tensor, "b t a"] | None = None,
     ) -> Float[Tensor, "b t a v"]:
         """Logits of the tokens of all steps' actions; each sees its own and earlier frames.
 
         Args:
             images: (b, t, 3, h, w), uint8 or numbers from 0 to 1; t up to `frames`.
             instruction: embedding of the sentence.
+            actions: tokens of all steps' actions, where `feed_action_tokens` is True.
 
         Raises:
-            ValueError: images or instructions of another shape or kind.
+            ValueError: images, instructions or actions of another shape or kind.
         """
+        return self.transformer.action_logits(self._tokens(images, instruction), actions)
+
+    def _tokens(self, images: Tensor, instruction: Tensor) -> Float[Tensor, "b t n d"]:
         self._check(images, instruction, steps=True)
         steps = images.shape[1]
         if not 1 <= steps <= self.transformer.frames:
@@ -136,8 +150,7 @@ class RT1(nn.Module):
             images = random_crop(images, per_sample=self.crop_per_sample)
         modulation = self.tokenizer.modulation(instruction)
         every = modulation.repeat_interleave(images.shape[1], 0)
-        tokens = self.tokenizer(images.flatten(0, 1), every)
-        return self.transformer.action_logits(tokens.unflatten(0, images.shape[:2]))
+        return self.tokenizer(images.flatten(0, 1), every).unflatten(0, images.shape[:2])
 
     @property
     def action_dim(self) -> int:
@@ -152,21 +165,41 @@ class RT1(nn.Module):
     def learn(self, window: Window) -> Float[Tensor, ""]:
         """The mean cross-entropy of the tokens of all steps of an episode in the window."""
         images, done, real = _from_the_first(window, self.history)
-        loss = action_loss(
-            self(images, window.observation["language"]), self.actions.encode(done), last=~real
-        )
+        labels = self.actions.encode(done)
+        fed = labels if self.transformer.feed else None
+        loss = action_loss(self(images, window.observation["language"], fed), labels, last=~real)
         return loss.sum() / real.sum().clamp(min=1)
 
     def answer(self, window: Window) -> Float[Tensor, "b 1 w"]:
         """The action after the last frame."""
-        images, _, real = _from_the_first(window, self.history)
+        images, done, real = _from_the_first(window, self.history)
+        if self.transformer.feed:
+            tokens = self._tokens(images, window.observation["language"])
+            return self._answers(tokens, self.actions.encode(done), real.sum(1))
         logits = self(images, window.observation["language"])
         newest = logits[torch.arange(len(logits), device=logits.device), real.sum(1) - 1]
         return self.actions.decode(newest.argmax(-1))[:, None]
 
+    def _answers(
+        self, tokens: Float[Tensor, "b t n d"], done: Int[Tensor, "b t a"], count: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b 1 w"]:
+        """Actions after so many frames each, where actions are fed."""
+        found = done.new_zeros(len(tokens), self.actions.count)
+        for steps in count.unique().tolist():
+            rows = count == steps
+            logits = self.transformer.next_logits(tokens[rows, :steps], done[rows, : steps - 1])
+            found[rows] = logits.argmax(-1)
+        return self.actions.decode(found)[:, None]
+
     @torch.no_grad()
     def observe(self, observation: Mapping[str, Tensor], memory: RT1Memory) -> RT1Memory:
-        """The memory after a step at which no action is asked for; observations as for `act`."""
+        """The memory after a step at which no action is asked for; observations as for `act`.
+
+        Raises:
+            ValueError: as `act`; actions are fed, and nobody says what was done.
+        """
+        if self.transformer.feed:
+            raise ValueError("feed_action_tokens needs to be asked for an action at every step")
         image, instruction = self._checked(observation, memory)
         return self._remembering(image, instruction, memory)
 
@@ -198,7 +231,14 @@ class RT1(nn.Module):
         image, instruction = self._checked(observation, memory)
         after = self._remembering(image, instruction, memory)
         assert after.tokens is not None
-        return self.transformer.last(after.tokens), after
+        if not self.transformer.feed:
+            return self.transformer.last(after.tokens), after
+        past = after.tokens.new_zeros(len(image), 0, self.actions.count, dtype=torch.long)
+        if memory.actions is not None:
+            past = memory.actions[:, memory.actions.shape[1] + 1 - after.tokens.shape[1] :]
+        logits = self.transformer.next_logits(after.tokens, past)
+        done = torch.cat((past, logits.argmax(-1)[:, None]), 1)
+        return logits, replace(after, actions=done)
 
     def _checked(
         self, observation: Mapping[str, Tensor], memory: RT1Memory

@@ -7,6 +7,7 @@ from surform import create_model, load_model
 from surform.robotics.action_transformer import ActionTransformer
 from surform.robotics.image_tokenizer import random_crop
 from surform.robotics.policy import Policy
+from surform.robotics.policy_net import Window
 from tests.robotics.literal_rt1 import (
     LiteralState,
     literal_encoder,
@@ -262,3 +263,78 @@ def test_no_history_and_no_pixels(net):
 def test_tokens_of_another_width():
     with pytest.raises(ValueError, match=r"must be \(batch, steps, 2, 6\)"):
         transformer()(torch.zeros(1, 2, 2, 5).double())
+
+
+@pytest.fixture(scope="module")
+def fed():
+    torch.manual_seed(0)
+    return restless(create_model("rt1", **SMALL, feed_action_tokens=True).double().eval())
+
+
+def test_fed_actions_are_seen_by_what_comes_after_alone():
+    net = transformer(feed=True)
+    tokens, actions = torch.randn(2, 3, 2, 6).double(), torch.randint(7, (2, 3, 4))
+    with torch.no_grad():
+        logits = net.action_logits(tokens, actions)
+        for step, place in ((0, 0), (1, 2), (2, 3)):
+            other = actions.clone()
+            other[:, step, place] = (other[:, step, place] + 1) % 7
+            apart = (net.action_logits(tokens, other) != logits).any(-1).any(0).flatten()
+            first = 4 * step + place + 1  # in the row of all tokens of actions
+            assert not apart[:first].any()
+            assert apart[first:].all()
+        found = net.next_logits(tokens, actions[:, :2])
+        chosen = torch.cat((actions[:, :2], found.argmax(-1)[:, None]), 1)
+        torch.testing.assert_close(found, net.action_logits(tokens, chosen)[:, -1])
+
+
+def test_fed_actions_are_remembered(fed):
+    images = torch.randint(256, (2, 5, 3, 40, 40), dtype=torch.uint8)
+    instruction, memory, done = torch.randn(2, 4).double(), fed.start(2), []
+    for step in range(5):
+        given = {"image": images[:, step], "instruction": instruction}
+        logits, memory = fed.step(given, memory)
+        done.append(logits.argmax(-1))
+        first = max(0, step - 2)
+        with torch.no_grad():
+            whole = fed(images[:, first : step + 1], instruction, torch.stack(done[first:], 1))
+        torch.testing.assert_close(logits, whole[:, -1], rtol=1e-10, atol=1e-12)
+    assert memory.actions.shape == (2, 3, 3)
+
+
+@pytest.mark.fault
+def test_actions_that_are_fed_or_not(net, fed):
+    images, told = torch.zeros(2, 2, 3, 40, 40), torch.zeros(2, 4).double()
+    with pytest.raises(ValueError, match=r"actions are fed .* give their tokens, too"):
+        fed(images, told)
+    with pytest.raises(ValueError, match="actions are given, but never enter"):
+        net(images, told, torch.zeros(2, 2, 3, dtype=torch.long))
+    with pytest.raises(
+        ValueError, match=r"actions have shape \(2, 1, 3\), but must be \(2, 2, 3\)"
+    ):
+        fed(images, told, torch.zeros(2, 1, 3, dtype=torch.long))
+    with pytest.raises(ValueError, match="needs to be asked for an action at every step"):
+        fed.observe(seen(), fed.start(2))
+
+
+def test_windows_feed_what_was_done(fed):
+    images = torch.randint(256, (2, 3, 3, 40, 40), dtype=torch.uint8)
+    grip = torch.eye(3)[torch.randint(3, (2, 3))].double()
+    done = torch.cat((torch.rand(2, 3, 2).double() * 2 - 1, grip), -1)
+    seen = torch.tensor([[False, True, True], [True, True, True]])
+    window = Window(
+        {"image": images, "language": torch.randn(2, 4).double()},
+        done[:, 2:], torch.ones(2, 1).bool(), done[:, :2], seen,
+    )  # fmt: skip
+    labels = fed.actions.encode(done)
+    with torch.no_grad():
+        found = fed.answer(window)
+        loss = fed.learn(window)
+        for row, first in ((0, 1), (1, 0)):
+            told = window.observation["language"][row : row + 1]
+            tokens = fed._tokens(images[row : row + 1, first:], told)
+            logits = fed.transformer.next_logits(tokens, labels[row : row + 1, first:2])
+            torch.testing.assert_close(found[row], fed.actions.decode(logits.argmax(-1))[0][None])
+        before = torch.cat((-done[:, :1, :2], done[:, :1, 2:]), -1)
+        window.past = torch.cat((before, done[:, 1:2]), 1)
+        assert fed.learn(window) != loss
