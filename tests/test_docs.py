@@ -190,6 +190,20 @@ def test_the_guide_to_robots_runs_from_nothing(folder: Path) -> None:
     assert (folder / "evaluated/results.json").is_file()
 
 
+def test_the_guide_to_scenes_runs_from_nothing(folder: Path) -> None:
+    run("docs/hyperspectral.md")
+    assert (folder / "runs/country/report.html").is_file()
+    assert (folder / "map.nc").is_file()
+
+
+def test_the_python_of_pyformer_runs() -> None:
+    given: dict[str, Any] = {}
+    for language, text in blocks("docs/models/pyformer.md"):
+        if language == "python":
+            exec(compile(text, "pyformer.md", "exec"), given)
+    assert given["logits"].shape == (2, 9)
+
+
 @pytest.mark.slow
 def test_the_guide_to_rankers_runs_from_nothing(folder: Path) -> None:
     run("docs/recommenders.md")
