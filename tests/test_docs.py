@@ -116,6 +116,15 @@ def test_the_page_of_serving_runs(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} >= {"serving", "serving.pt2", "latency.json"}
 
 
+def test_the_page_of_interactions_runs(folder: Path) -> None:
+    given: dict[str, Any] = {}
+    for language, text in blocks("docs/interactions.md"):
+        if language == "python":
+            exec(compile(text, "interactions.md", "exec"), given)
+    assert given["batch"].categorical.shape == (256, 2)
+    assert sorted(given["seen"].tolist()) == list(range(3200))
+
+
 def test_the_python_of_rt1_runs() -> None:
     given: dict[str, Any] = {}
     for language, text in blocks("docs/models/rt1.md"):

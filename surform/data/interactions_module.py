@@ -102,7 +102,7 @@ class InteractionsData(OrderedData):
         min_count: int | dict[str, int] = 1,
         hashed: dict[str, int] | None = None,
         transforms: str | dict[str, str] | None = None,
-        missing: str | float | dict[str, Any] | None = None,
+        missing: float | str | dict[str, Any] | None = None,
         split: dict[str, Any] | None = None,
         split_by: Literal["random", "time", "last"] = "random",
         split_seed: int = 0,
