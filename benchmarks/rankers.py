@@ -68,7 +68,7 @@ def show(title: str, rows: list[dict[str, Any]], names: tuple[str, ...]) -> None
     for row in rows:
         cells = [row.get(name, "") for name in names]
         table.add_row(*(f"{c:.4f}" if isinstance(c, float) else str(c) for c in cells))
-    Console().print(table)
+    Console(width=15 * len(names)).print(table)
 
 
 def main() -> None:

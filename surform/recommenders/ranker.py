@@ -33,7 +33,13 @@ class Ranker(Pretrained):
     usage: ClassVar[str] = (
         "chances = model.score(rows)  # a table's columns by name; (rows, labels)"
     )
-    file_options: ClassVar[tuple[str, ...]] = ("keep", "batch_size", "delimiter", "header")
+    file_options: ClassVar[tuple[str, ...]] = (
+        "keep",
+        "batch_size",
+        "layout",
+        "delimiter",
+        "header",
+    )
     ragged: ClassVar[dict[str, str]] = {"values": "values"}
     description: InteractionsDescription | None
 

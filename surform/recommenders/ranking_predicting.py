@@ -15,7 +15,9 @@ from surform.data.atomic import refuse_folder, replacing
 from surform.data.extras import require_extra
 from surform.data.faults import closest
 from surform.data.interactions_batch import InteractionsBatch
+from surform.data.interactions_derived import DerivedFile
 from surform.data.interactions_encoder import InteractionsEncoder
+from surform.data.interactions_layouts import layout_of
 from surform.data.interactions_log import InteractionsLog, open_log
 from surform.data.outputs import check_output
 from surform.data.solvers.progress import progress_bar
@@ -34,6 +36,7 @@ def predict_file(
     out: str | PathLike[str],
     keep: list[str] | str | None = None,
     batch_size: int = 8192,
+    layout: str | None = None,
     delimiter: str | None = None,
     header: list[str] | None = None,
 ) -> Path:
@@ -48,6 +51,7 @@ def predict_file(
         keep: columns to carry over; default: that of the groups, or else the number of the row,
             `row`.
         batch_size: rows in one call of the network.
+        layout: of published logs, as `InteractionsData` takes it.
         delimiter: between the fields of text files; default: found.
         header: names of the columns of text files that have no line of names.
 
@@ -63,7 +67,7 @@ def predict_file(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     refuse_folder(path, "--out")
     check_output(path, [source])
-    log = open_log(source, delimiter=delimiter, names=header)
+    log = _opened(source, layout, delimiter, header)
     kept = _kept(keep, log, about.group)
     features = (*about.categorical, *about.multivalued, *about.dense)
     log.require([*features, *kept])
@@ -84,6 +88,19 @@ def predict_file(
             writer.write(columns)
             progress((first + batch.num_rows) / log.rows)
     return path
+
+
+def _opened(
+    source: Any, layout: str | None, delimiter: str | None, header: list[str] | None
+) -> InteractionsLog:
+    """The files of a table, with the columns that a published layout computes."""
+    if layout is None:
+        return open_log(source, delimiter, header)
+    path, known = layout_of(layout, source)
+    log = open_log(path, delimiter, header or known.text.names, known.text.types)
+    if not known.derived:
+        return log
+    return InteractionsLog([DerivedFile(file, known.derived) for file in log.files])
 
 
 def _scored(

@@ -44,6 +44,13 @@ def test_generated_recipes_differ_in_nothing_but_the_network_and_its_optimizer()
         assert config["model"]["init_args"]["truth"] == "probability"
 
 
+def test_published_sizes_stand_in_the_recipes_of_published_logs() -> None:
+    for name in ("criteo", "avazu"):
+        net = read_config(f"recommenders/{name}")["model"]["init_args"]["net"]["init_args"]
+        found = [net[key] for key in ("dim", "heads", "key_dim", "value_dim", "key_rank")]
+        assert [*found, net["value_rank"]] == [128, 4, 16, 64, 128, 1024]
+
+
 def test_from_generate_to_fit_test_and_predict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,3 +86,26 @@ def test_wrong_options_of_predict_are_said(tmp_path: Path, capsys) -> None:
         words = ["predict", "--ckpt_path", run, "--out", str(tmp_path / "s.parquet")]
         assert main([*words, *given[:2], *more]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_movielens_trains_and_scores_from_its_own_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    genres = ("Comedy|Drama", "(no genres listed)", "Drama")
+    films = [f'{n},"Film {n} ({1990 + n})",{genres[n % 3]}' for n in range(12)]
+    rates = [f"{n % 9},{n % 12},{1 + n % 5},{1_500_000_000 + 5000 * n}" for n in range(400)]
+    for name, head, rows in (
+        ("movies.csv", "movieId,title,genres", films),
+        ("ratings.csv", "userId,movieId,rating,timestamp", rates),
+    ):
+        (folder / name).write_text("\n".join([head, *rows]) + "\n")
+    words = ["fit", "--config", "recommenders/movielens", "--data.path", "ml", "--out", "run"]
+    assert main([*words, "--trainer.max_epochs", "1", "--data.batch_size", "64"]) == 0
+    predict = ["predict", "--ckpt_path", "run", "--data.path", "ml", "--out", "scores.parquet"]
+    assert main([*predict, "--data.keep", "[userId, movieId, year]"]) == 0
+    found = parquet.read_table("scores.parquet")
+    assert found.column_names == ["userId", "movieId", "year", "probability"]
+    assert found["year"].to_pylist()[:3] == [1990, 1991, 1992]
