@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from surform.data.interactions_ranges import SplitRows
 from surform.data.interactions_reading import Reading, divided, fingerprint, surveyed
 from surform.data.interactions_samples import InteractionsSamples
 from surform.data.interactions_schema import read_schema
-from surform.data.interactions_splits import check_split
+from surform.data.interactions_splits import check_split, split_counts
 from surform.data.interactions_stream import Lanes, Span, StreamOrder, StreamSamples
 from surform.data.interactions_table import InteractionsTable, joined
 from surform.data.loaders import joint_processes, whole_batches
@@ -191,7 +192,7 @@ class InteractionsData(OrderedData):
         for split in splits:
             if self._has(split):
                 ranks = joint_processes(self.trainer)[1]
-                require_windows(len(self.split_rows()[split]), ranks, f"{split} ")
+                require_windows(self._open().count_of(split), ranks, f"{split} ")
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -202,15 +203,16 @@ class InteractionsData(OrderedData):
             ValueError: no such split, or rows that stay in files.
         """
         opened = self._open()
-        own = opened.rows_of(split)
-        if opened.table is None:
+        if opened.table is None and split in opened.counts:
             raise ValueError(f"the rows of {opened.name} stay in files: set cache to memory")
+        own = opened.rows_of(split)
+        assert opened.table is not None
         return InteractionsSamples(opened.table, own)
 
     def streamed(self, split: str) -> SplitRows:
         """The rows of a split, read from the files."""
         opened = self._open()
-        opened.rows_of(split)
+        opened.count_of(split)
         own = opened.codes == SPLITS.index(split)
         encoder = InteractionsEncoder(opened.about)
         return SplitRows(opened.reading.log, own, encoder, opened.reading.roles.encoded)
@@ -222,7 +224,7 @@ class InteractionsData(OrderedData):
 
     def in_order(self, split: str, size: int) -> Iterator[InteractionsBatch]:
         """The rows of a split, in their order, in batches of `size`."""
-        rows = len(self._open().rows_of(split))
+        rows = self._open().count_of(split)
         samples: Any = self.streamed_samples(split) if self.streams else self.samples(split)
         for first in range(0, rows, size):
             end = min(first + size, rows)
@@ -242,10 +244,10 @@ class InteractionsData(OrderedData):
     def split_rows(self) -> dict[str, np.ndarray]:
         """Numbers of the rows of each split, rising, counted over all files."""
         opened = self._open()
-        return {name: opened.rows_of(name) for name in opened.splits}
+        return {name: opened.rows_of(name) for name in opened.counts}
 
     def _has(self, split: str) -> bool:
-        return split in self._open().splits
+        return split in self._open().counts
 
     def _loader(
         self, split: str, training: bool = False
@@ -255,7 +257,7 @@ class InteractionsData(OrderedData):
         rank, ranks = joint_processes(self.trainer)
         size = self.batch_size if training else self.eval_batch_size
         order = StreamOrder(
-            len(self._open().rows_of(split)), size, self.seed, training=training,
+            self._open().count_of(split), size, self.seed, training=training,
             drop_last=self.drop_last, rank=rank, ranks=ranks,
         )  # fmt: skip
         samples: Any = self.streamed_samples(split, order.lanes if training else None)
@@ -309,14 +311,17 @@ class _Opened:
     def name(self) -> str:
         return self.reading.log.name
 
-    @property
-    def splits(self) -> list[str]:
-        there = np.bincount(self.codes, minlength=len(SPLITS) + 1)
-        return [name for number, name in enumerate(SPLITS) if there[number]]
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        return split_counts(self.codes)
+
+    def count_of(self, split: str) -> int:
+        if split not in self.counts:
+            raise ValueError(f"there are no {split} rows: there are {', '.join(self.counts)}")
+        return self.counts[split]
 
     def rows_of(self, split: str) -> np.ndarray:
-        if split not in self.splits:
-            raise ValueError(f"there are no {split} rows: there are {', '.join(self.splits)}")
+        self.count_of(split)
         return np.flatnonzero(self.codes == SPLITS.index(split))
 
 
@@ -338,8 +343,7 @@ def _trained(given: Any) -> InteractionsDescription | None:
 
 def _source(reading: Reading, codes: np.ndarray, fingerprint: str) -> dict[str, str]:
     """Provenance: where the rows are from, how many, what was inferred, and a fingerprint."""
-    counts = np.bincount(codes, minlength=len(SPLITS) + 1)
-    named = [f"{counts[n]:,} {name}" for n, name in enumerate(SPLITS) if counts[n]]
+    named = [f"{count:,} {name}" for name, count in split_counts(codes).items()]
     inferred = {f"inferred {r}": ", ".join(n) for r, n in reading.roles.inferred.items()}
     return {
         "path": reading.log.name,

@@ -20,7 +20,7 @@ from surform.data.interactions_encoder import InteractionsEncoder
 from surform.data.interactions_layouts import layout_of
 from surform.data.interactions_log import InteractionsLog, open_log
 from surform.data.interactions_roles import Roles, find_roles
-from surform.data.interactions_splits import divide_rows
+from surform.data.interactions_splits import divide_rows, split_counts
 from surform.data.interactions_survey import Moments, Survey
 from surform.data.interactions_transforms import TRANSFORMS, check_transforms
 from surform.data.normalizers import Normalizer
@@ -139,7 +139,7 @@ def fingerprint(reading: Reading, codes: np.ndarray, about: InteractionsDescript
     """
     log, columns = reading.log, reading.roles.encoded
     digest = hashlib.sha256(json.dumps([log.rows, columns]).encode())
-    digest.update(np.bincount(codes, minlength=4).tobytes())
+    digest.update(json.dumps(split_counts(codes)).encode())
     digest.update(codes[:: max(1, log.rows // 4096)].tobytes())
     encoder = InteractionsEncoder(about)
     for file in (log.files[0], log.files[-1]):
