@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +27,8 @@ class AudioClassifier(Classifier):
     """
 
     kind: ClassVar[str] = "audio"
+    usage: ClassVar[str] = "table = model.predict('sounds/')  # files or arrays; a DataFrame"
+    file_options: ClassVar[tuple[str, ...]] = ("batch_size", "stereo", "resample")
     description: ClipsDescription | None
 
     def __init__(self, net: nn.Module) -> None:
@@ -78,3 +82,20 @@ class AudioClassifier(Classifier):
         dtype = next(self.parameters()).dtype
         noise = torch.randn(2, *sizes).to(dtype)
         return {"spectrograms": self.normalizer.denormalize(noise).to(dtype)}
+
+    def predict(self, source: Any, **options: Any) -> Any:
+        """Classify sounds; see `surform.audio.labelled.predict`.
+
+        Args:
+            source: a file, a folder of files, or an array of waveforms.
+            options: of `surform.audio.labelled.predict`.
+        """
+        from surform.audio.labelled import predict
+
+        return predict(self, source, **options)
+
+    def predict_file(self, source: str, out: str | PathLike[str], **options: Any) -> Path:
+        """`predict`, into a .csv or .parquet file; see `surform.audio.labelled`."""
+        from surform.audio.labelled import predict_file
+
+        return predict_file(self, source, out, **options)

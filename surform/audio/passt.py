@@ -153,12 +153,16 @@ class PaSST(nn.Module):
         return first if self.representation is None else self.representation(first).tanh()
 
     def adapted(self, state: dict[str, Tensor], source: Any) -> dict[str, Tensor]:
-        """Another PaSST's state dict with tables of this one's sizes, by the rules of AST."""
+        """Another PaSST's state dict with tables of this one's sizes: the front of the time table,
+        the middle of that of frequency; interpolated where they are to be longer.
+        """
         found = dict(state)
-        for name, axis in (("time_positions", 3), ("frequency_positions", 2)):
-            own = getattr(self, name)
-            if name in found and found[name].ndim == 4 and found[name].shape != own.shape:
-                found[name] = resize_axis(found[name], axis, own.shape[axis])
+        time, rows = found.get("time_positions"), found.get("frequency_positions")
+        if time is None or rows is None:
+            return found
+        most = self.time_positions.shape[3]
+        found["time_positions"] = resize_axis(time[..., :most], 3, most)
+        found["frequency_positions"] = resize_axis(rows, 2, self.frequency_positions.shape[2])
         return found
 
     def _grid(self, frames: int) -> tuple[int, int]:

@@ -121,6 +121,7 @@ SPOKEN = {
     "top5": "top-5 accuracy",
     "oa": "overall accuracy",
     "aa": "average accuracy",
+    "map": "mean average precision",
     "ap": "AP",
     "ap50": "AP at OKS 0.50",
     "ap75": "AP at OKS 0.75",
@@ -157,7 +158,7 @@ SPOKEN = {
 # Metrics of which the largest value is the best one.
 GREATER_IS_BETTER = frozenset({"correlation", "top1", "top5", "pck", "ap", "ap50", "ap75"})
 GREATER_IS_BETTER |= {"ap_m", "ap_l", "ar", "ar50", "ar75", "ar_m", "ar_l"}
-GREATER_IS_BETTER |= {"force_cosine", "efwt", "accuracy", "return"}
+GREATER_IS_BETTER |= {"force_cosine", "efwt", "accuracy", "return", "map"}
 GREATER_IS_BETTER |= {"auc", "group_auc", "ndcg", "recall", "attained"} | {"oa", "aa", "kappa"}
 
 # Metrics whose dataset value is the square root of the mean over samples.

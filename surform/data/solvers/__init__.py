@@ -25,4 +25,5 @@ SOLVERS: dict[str, str] = {
     "ns2d-c": "surform.data.solvers.ns2d_c:ns2d_c",
     "scene": "surform.data.solvers.scene:scene",
     "smoke": "surform.data.solvers.smoke:smoke",
+    "sounds": "surform.data.solvers.sounds:sounds",
 }

@@ -1,0 +1,149 @@
+"""Classify sound files and arrays into tables, one row per clip; long clips by windows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from surform.data.atomic import refuse_folder, replacing
+from surform.data.clips_description import ClipsDescription
+from surform.data.clips_files import Reading
+from surform.data.clips_open import open_new_clips
+from surform.data.clips_samples import ClipSamples, Windows
+from surform.data.clips_source import ClipSource
+from surform.data.extras import require_extra
+from surform.data.outputs import check_output
+from surform.data.solvers.progress import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from surform.audio.classifier import AudioClassifier
+
+__all__ = ["predict", "predict_file"]
+
+_KINDS = (".csv", ".parquet")
+
+
+def predict(
+    model: AudioClassifier,
+    source: Any,
+    *,
+    batch_size: int = 32,
+    stereo: str = "refuse",
+    resample: bool = False,
+) -> pd.DataFrame:
+    """A row per clip: `clip` (file or number), `seconds`, `prediction`, `probability`, and
+    `p_<class>`.
+
+    Clips longer than the network's spectrograms are looked at in windows, one after the other, and
+    probabilities are means over these. Where clips have several classes, `prediction` names those
+    above one half, divided by ;.
+
+    Args:
+        source: a file, a folder of files at any depth, .zarr, .nc or .h5 with waveform, an array
+            (n,) or (clips, n) of waveforms at the model's rate, or an xarray.Dataset.
+        batch_size: windows in one call of the network.
+        stereo: what is done with several channels: "refuse", "mean" or "left".
+        resample: change other rates instead of refusing them.
+
+    Raises:
+        ValueError: clips that the model was not trained for, or a model that does not know what it
+            was trained on.
+    """
+    pd = require_extra("pandas", "audio", "tables of predictions")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    about = _described(model)
+    front = about.spectrograms()
+    clips = open_new_clips(source, Reading(front.rate, stereo, resample))
+    with progress_bar(f"classifying {clips.name}") as progress:
+        found = _probabilities(model, clips, about, batch_size, progress)
+    table: dict[str, Any] = {
+        "clip": [clips.title(number) for number in range(len(clips))],
+        "seconds": clips.lengths / front.rate,
+    }
+    if about.several:
+        names = np.array(about.classes)
+        table["prediction"] = [";".join(names[row > 0.5]) for row in found]
+        table["probability"] = found.max(1)
+    else:
+        best = found.argmax(1)
+        table["prediction"] = [about.classes[number] for number in best]
+        table["probability"] = found[np.arange(len(found)), best]
+    table |= {f"p_{name}": found[:, place] for place, name in enumerate(about.classes)}
+    return pd.DataFrame(table)
+
+
+def predict_file(
+    model: AudioClassifier, source: str, out: str | os.PathLike[str], **options: Any
+) -> Path:
+    """`predict` from files into a `.csv` or `.parquet` file, all or nothing.
+
+    Raises:
+        ValueError: another kind of file, or what `predict` raises.
+    """
+    path = Path(out)
+    if path.suffix not in _KINDS:
+        raise ValueError(f"predictions are written to one of {', '.join(_KINDS)}, not to {path}")
+    refuse_folder(path, "--out")
+    check_output(path, [source])
+    if path.suffix == ".parquet":
+        require_extra("pyarrow", "tables", "writing .parquet")
+    table = predict(model, source, **options)
+    with replacing(path) as partial:
+        if path.suffix == ".csv":
+            table.to_csv(partial, index=False)
+        else:
+            table.to_parquet(partial, index=False)
+    return path
+
+
+def _described(model: AudioClassifier) -> ClipsDescription:
+    about = model.description
+    if about is None:
+        raise ValueError(
+            "the model does not know its classes and how its spectrograms were made (it was "
+            "converted from an official checkpoint): train it on, or give them with model.fit_to"
+        )
+    return about
+
+
+def _probabilities(
+    model: AudioClassifier,
+    clips: ClipSource,
+    about: ClipsDescription,
+    batch_size: int,
+    progress: Any,
+) -> np.ndarray:
+    """(N, K) means over the windows of each clip."""
+    front = about.spectrograms()
+    short = np.flatnonzero(clips.lengths < front.shortest)
+    if len(short):
+        at = int(short[0])
+        raise ValueError(
+            f"{clips.title(at)} of {clips.name} has {clips.lengths[at]} samples, but one frame "
+            f"takes {front.shortest}"
+        )
+    window = front.samples(about.frames)
+    windows = Windows.of(clips, np.arange(len(clips)), window, every=True)
+    samples = ClipSamples(clips, windows, front, about.frames)
+    found = np.zeros((len(clips), len(about.classes)))
+    weight = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(samples), batch_size):
+            numbers = list(range(start, min(start + batch_size, len(samples))))
+            batch = samples[numbers].spectrograms.to(weight.device)
+            with torch.inference_mode():
+                chances = model.probabilities(batch).double().cpu().numpy()
+            np.add.at(found, windows.clips[numbers], chances)
+            progress((numbers[-1] + 1) / len(samples))
+    finally:
+        model.train(was_training)
+    return found / np.bincount(windows.clips, minlength=len(clips))[:, None]

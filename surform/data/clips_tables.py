@@ -1,0 +1,141 @@
+"""Tables that name sounds and their labels: ESC-50, Speech Commands, AudioSet, one's own."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from surform.data.clips_files import sound_files
+
+__all__ = ["Row", "audioset_rows", "esc50_rows", "speech_rows", "table_rows"]
+
+_FILE = ("file", "filename", "path")
+_LABEL = ("labels", "label", "category", "class")
+_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_SEGMENTS = {
+    "balanced_train_segments": "train",
+    "unbalanced_train_segments": "train",
+    "eval_segments": "test",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sound that a table names.
+
+    Args:
+        file: where it is; None where it is not there.
+        labels: names of its classes.
+        split: "train", "validation", "test", or "" where the table does not divide.
+        name: what the table calls it.
+    """
+
+    file: Path | None
+    labels: list[str]
+    split: str = ""
+    name: str = ""
+
+
+def esc50_rows(root: Path, fold: int) -> list[Row]:
+    """ESC-50 (Piczak, 2015): meta/esc50.csv and audio/; one of the five folds tests."""
+    return table_rows(root / "meta" / "esc50.csv", root / "audio", fold)
+
+
+def speech_rows(root: Path) -> list[Row]:
+    """Speech Commands (Warden, 2018): folders of words, and lists of what validates and tests."""
+    split = {}
+    for name, part in (("validation_list", "validation"), ("testing_list", "test")):
+        for line in (root / f"{name}.txt").read_text(encoding="utf-8").split():
+            split[line] = part
+    rows = []
+    for file in sound_files(root):
+        word = file.parent.name
+        if word != "_background_noise_" and file.parent.parent == root:
+            rows.append(Row(file, [word], split.pop(f"{word}/{file.name}", "train")))
+    if split:
+        raise FileNotFoundError(f"{root} lists a sound that is not there: {next(iter(split))}")
+    return rows
+
+
+def audioset_rows(root: Path) -> list[Row]:
+    """AudioSet (Gemmeke et al., 2017): segment lists, class_labels_indices.csv, and sounds that are
+    called by the video's id, or the id and the beginning in milliseconds, at any depth.
+    """
+    names = {row["mid"]: row["display_name"] for row in _dicts(root / "class_labels_indices.csv")}
+    files = {file.stem: file for file in sound_files(root)}
+    rows = []
+    for stem, split in _SEGMENTS.items():
+        table = root / f"{stem}.csv"
+        if not table.is_file():
+            continue
+        for number, cells in enumerate(_cells(table), start=1):
+            if len(cells) != 4:
+                raise ValueError(f"{table} has {len(cells)} cells in its row {number}, not 4")
+            video, begin, _, mids = (cell.strip().strip('"') for cell in cells)
+            unknown = [mid for mid in mids.split(",") if mid not in names]
+            if unknown:
+                raise ValueError(
+                    f"{table} has the label {unknown[0]} in row {number}, which is not in "
+                    "class_labels_indices.csv"
+                )
+            found = files.get(video) or files.get(f"{video}_{round(float(begin) * 1000)}")
+            rows.append(Row(found, [names[mid] for mid in mids.split(",")], split, video))
+    if not rows:
+        raise FileNotFoundError(f"{root} has none of {', '.join(f'{s}.csv' for s in _SEGMENTS)}")
+    return rows
+
+
+def table_rows(table: Path, root: Path, fold: int) -> list[Row]:
+    """A .csv with the columns file and label (several are divided by ;), perhaps split or fold.
+
+    Args:
+        root: what the files are named from.
+        fold: the one that tests, where there are folds.
+    """
+    found = list(_dicts(table))
+    if not found:
+        raise ValueError(f"{table} has no rows")
+    columns = list(found[0])
+    file, label = _column(table, columns, _FILE), _column(table, columns, _LABEL)
+    folds = {row["fold"] for row in found} if "fold" in columns else set()
+    if folds and str(fold) not in folds:
+        raise ValueError(f"{table} has the folds {', '.join(sorted(folds))}, but no {fold}")
+    rows = []
+    for number, row in enumerate(found, start=1):
+        split = row.get("split", "") or ""
+        if split and split not in _SPLITS:
+            raise ValueError(
+                f"{table} has the split {split!r} in row {number}: not {list(_SPLITS)}"
+            )
+        split = _SPLITS.get(split, "")
+        if folds:
+            split = "test" if row["fold"] == str(fold) else "train"
+        names = [name.strip() for name in re.split(";", row[label] or "") if name.strip()]
+        place = root / row[file]
+        rows.append(Row(place if place.is_file() else None, names, split, row[file]))
+    divided = [bool(row.split) for row in rows]
+    if any(divided) and not all(divided):
+        raise ValueError(f"{table} has no split in row {divided.index(False) + 1}, others have")
+    return rows
+
+
+def _column(table: Path, columns: list[str], names: tuple[str, ...]) -> str:
+    for name in names:
+        if name in columns:
+            return name
+    raise ValueError(f"{table} has the columns {', '.join(columns)}, but no {names[0]}")
+
+
+def _dicts(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _cells(path: Path) -> Iterator[list[str]]:
+    """Rows of AudioSet's lists, whose last cell is in quotes; comments begin with #."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = (line for line in file if not line.startswith("#") and line.strip())
+        yield from csv.reader(lines, skipinitialspace=True)
