@@ -52,7 +52,7 @@ def _samples(
     from matplotlib.figure import Figure
 
     pictures = spectrograms.detach().float().cpu().numpy()
-    found, heard = chances.cpu().numpy(), truth.cpu().numpy() > 0.5
+    found, heard = chances.detach().cpu().numpy(), truth.cpu().numpy() > 0.5
     seconds = about.frames / 100
     low, high = np.quantile(pictures, (0.01, 0.995))
     rows = -(-len(pictures) // _COLUMNS)

@@ -225,10 +225,9 @@ class _Rows:
 
 
 def _rate(dataset: Any, where: str) -> float:
-    time = dataset["waveform"].coords.get("time")
-    if time is None or time.size < 2:
+    if "time" not in dataset.coords or dataset.sizes["time"] < 2:
         raise ValueError(f"{where} has no coordinate time in seconds, which tells the rate")
-    values = np.asarray(time.values, dtype=float)
+    values = np.asarray(dataset["time"].values, dtype=float)
     return round((len(values) - 1) / (values[-1] - values[0]), 3)
 
 

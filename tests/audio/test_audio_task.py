@@ -92,7 +92,7 @@ def test_training_learns_saves_and_predicts(tmp_path: Path) -> None:
 def test_clips_with_several_classes(tmp_path: Path) -> None:
     options = {"loss": BinaryCrossEntropy(), "metrics": ("map", "auc"), "monitor": "map"}
     module, source = task(**options), data(several=True)
-    run = fit(tmp_path, module, source, epochs=8)
+    run = fit(tmp_path, module, source, epochs=14)
     figures = run.test(module, source, verbose=False)[0]
     samples = source.samples("test")
     batch = samples[list(range(len(samples)))]

@@ -33,8 +33,9 @@ def test_a_folder_of_classes(tmp_path: Path) -> None:
     names = found.samples("test").labels(batch.index)["name"]
     assert [CLASSES[n] for n in batch.targets.tolist()] == [name.split("/")[0] for name in names]
     front = FrontEnd(rate=RATE, bins=16)
-    read = READING.waveform(tmp_path / names[0])
-    torch.testing.assert_close(batch.spectrograms[0], front(torch.from_numpy(read)[None])[0])
+    read = READING.waveform(tmp_path / names[0])[: front.samples(23)]
+    expected = front(torch.from_numpy(read)[None])[0]
+    torch.testing.assert_close(batch.spectrograms[0], expected, rtol=0, atol=1e-3)
 
 
 def test_folders_of_splits_stay_as_they_are(tmp_path: Path) -> None:

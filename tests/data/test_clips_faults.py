@@ -147,7 +147,12 @@ def test_arrays_that_do_not_fit() -> None:
 def test_divisions_that_do_not_work(tmp_path: Path) -> None:
     root = folder(tmp_path, 3, ("train", "test"))
     refused(root, "split names 'test' clips", split={"train": 5, "test": 2})
-    refused(dataset(30), "the class 'high'", split={"train": 1, "validation": 29}, split_seed=1)
+    refused(
+        dataset(30),
+        "no training clip of the dataset is of the class",
+        split={"train": 1, "validation": 29},
+        split_seed=1,
+    )
 
 
 def test_silence() -> None:
