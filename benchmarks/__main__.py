@@ -30,6 +30,7 @@ _MODULES = (
     "benchmarks.potentials",
     "benchmarks.forecasting",
     "benchmarks.cct",
+    "benchmarks.audio",
     "benchmarks.robotics",
     "benchmarks.hiformer",
 )

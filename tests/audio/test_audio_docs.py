@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from surform.cli.fit_check import check_names
+from surform.cli.fit_check import check_names, import_class
 from surform.cli.fit_config import read_config
 from surform.recipes import list_recipes
-from surform.registry import create_model
 from tests.test_docs import blocks, folder, run
 
 __all__ = ["folder"]  # a fixture
@@ -66,7 +65,7 @@ def test_a_recipe_is_valid_and_as_published(name: str) -> None:
         assert net.get(argument) in (None, value), argument
         net[argument] = value
     with torch.device("meta"):
-        built = create_model(model["net"]["class_path"], **net)
+        built = import_class("model.net", model["net"]["class_path"])(**net)
     if "soft-moa" in name:
         trained = sum(p.numel() for p in built.parameters() if p.requires_grad)
         assert trained < 0.05 * sum(p.numel() for p in built.parameters())
