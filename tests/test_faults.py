@@ -289,6 +289,15 @@ PROMISED = {
     "labels beside 0 and 1": (
         "recommenders/test_ranking_scores.py::test_figures_of_what_cannot_be"
     ),
+    "label map of another size": ("data/test_scenes_faults.py::test_a_label_map_of_another_size"),
+    "class without a training pixel": (
+        "data/test_scenes_faults.py::test_a_class_without_a_training_pixel"
+    ),
+    "truncated ENVI scene": "data/test_scenes_faults.py::test_a_truncated_envi_scene",
+    "scene without a band": "data/test_scenes_faults.py::test_no_band_is_left",
+    "scene of other bands at prediction": (
+        "hyperspectral/test_scene_task.py::test_scenes_that_a_model_was_not_trained_for"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),

@@ -78,15 +78,15 @@ class Moments:
 
     def __init__(self, name: str, bands: int) -> None:
         self.name, self.count = name, 0
-        self._shift: np.ndarray | None = None  # keeps sums of squares small
+        self._shift = np.zeros(bands)  # the first mean: keeps sums of squares small
         self._sum, self._products = np.zeros(bands), np.zeros((bands, bands))
 
     def add(self, spectra: np.ndarray) -> None:
         """(n, bands); spectra that lack a number do not count."""
         whole = spectra[~np.isnan(spectra).any(1)].astype(np.float64)
-        if self._shift is None and len(whole):
-            self._shift = whole.mean(0)
         if len(whole):
+            if not self.count:
+                self._shift = whole.mean(0)
             whole = whole - self._shift
             self._sum += whole.sum(0)
             self._products += whole.T @ whole
