@@ -66,6 +66,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "adapted": "surform.layers.adapted:Adapted",
         "pyformer": "surform.hyperspectral.pyformer:PyFormer",
         "spectral_cnn": "surform.hyperspectral.cnn3d:SpectralCNN",
+        "jetformer": "surform.particles.jetformer:JetFormer",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -136,6 +137,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "ast": "surform.hub.official.ast:SYSTEM",
         "passt": "surform.hub.official.passt:SYSTEM",
         "soft_moa": "surform.hub.official.soft_moa:SYSTEM",
+        "jetformer": "surform.particles.official:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
         "pyformer": "surform.hub.official.pyformer:SYSTEM",
     },

@@ -16,6 +16,7 @@ SOLVERS: dict[str, str] = {
     "figures": "surform.data.solvers.figures:figures",
     "heat": "surform.data.solvers.heat:heat",
     "inductor2d": "surform.data.solvers.inductor2d:inductor2d",
+    "jets": "surform.data.solvers.jets:jets",
     "kolmogorov": "surform.data.solvers.kolmogorov:kolmogorov",
     "kuramoto_sivashinsky": "surform.data.solvers.kuramoto_sivashinsky:kuramoto_sivashinsky",
     "loads": "surform.data.solvers.loads:loads",

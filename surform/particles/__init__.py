@@ -1,0 +1,1 @@
+"""Particle jets: JetFormer, its training, and what of it remains in fixed-point numbers."""
