@@ -67,6 +67,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "pyformer": "surform.hyperspectral.pyformer:PyFormer",
         "spectral_cnn": "surform.hyperspectral.cnn3d:SpectralCNN",
         "jetformer": "surform.particles.jetformer:JetFormer",
+        "fixed_jetformer": "surform.particles.fixed_jetformer:FixedJetFormer",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -82,6 +83,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "audio": "surform.audio.classifier:AudioClassifier",
         "ranker": "surform.recommenders.ranker:Ranker",
         "scenes": "surform.hyperspectral.classifier:SceneClassifier",
+        "jets": "surform.particles.jet_tagger:JetTagger",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
@@ -99,6 +101,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "decisions": "surform.decisions.task:InContextTask",
         "ranking": "surform.recommenders.ranking_task:RankingTask",
         "scenes": "surform.hyperspectral.task:SceneTask",
+        "jets": "surform.particles.task:JetTask",
     },
     # LightningDataModules
     "data": {
@@ -112,6 +115,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "demonstrations": "surform.data.demonstrations_module:DemonstrationsData",
         "embodiments": "surform.data.embodiments_module:EmbodimentsData",
         "decisions": "surform.data.decisions_module:DecisionsData",
+        "jets": "surform.data.jets_module:JetsData",
         "interactions": "surform.data.interactions_module:InteractionsData",
         "scenes": "surform.data.scenes_module:ScenesData",
     },

@@ -98,7 +98,9 @@ def _replay(fixture: Fixture, dtype: torch.dtype) -> Replay:
 @torch.no_grad()
 def _blocks(model: Any, x: Tensor, asked: State) -> State:
     """What whole blocks give, also the last one, of which the network needs one token only."""
-    numbers = [int(found[1]) for name in asked if (found := re.fullmatch(r"transformer(\d+)", name))]
+    numbers = [
+        int(found[1]) for name in asked if (found := re.fullmatch(r"transformer(\d+)", name))
+    ]
     mid: State = {}
     h = model.embed(x)
     for number in range(1 + max(numbers, default=-1)):

@@ -1,0 +1,119 @@
+"""Classify jets of files into tables, one row per jet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from surform.data.atomic import refuse_folder, replacing
+from surform.data.extras import require_extra
+from surform.data.jets_description import JetsDescription
+from surform.data.jets_open import open_jets
+from surform.data.jets_source import JetSource
+from surform.data.outputs import check_output
+from surform.data.solvers.progress import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from surform.particles.jet_tagger import JetTagger
+
+__all__ = ["predict", "predict_file"]
+
+_KINDS = (".csv", ".parquet")
+
+
+def predict(
+    model: JetTagger, source: str | Sequence[str], *, batch_size: int = 1024
+) -> pd.DataFrame:
+    """A row per jet: `jet` (its number), `prediction`, `probability`, and `p_<class>`.
+
+    Args:
+        source: files of jets as training reads them, with or without their classes.
+        batch_size: jets in one call of the network.
+
+    Raises:
+        ValueError: jets of another layout than the model was trained on, or a model that does not
+            know what it was trained on.
+    """
+    pandas = require_extra("pandas", "tables", "tables of predictions")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    about = _described(model)
+    jets = open_jets(source, features=about.features, particles=about.particles, labelled=False)
+    _require_classes(about, jets)
+    with progress_bar(f"classifying {jets.name}") as progress:
+        found = np.concatenate(list(_probabilities(model, jets, batch_size, progress)))
+    best = found.argmax(1)
+    table: dict[str, Any] = {
+        "jet": np.arange(len(found)),
+        "prediction": [about.classes[number] for number in best],
+        "probability": found[np.arange(len(found)), best],
+    }
+    table |= {f"p_{name}": found[:, place] for place, name in enumerate(about.classes)}
+    return pandas.DataFrame(table)
+
+
+def predict_file(
+    model: JetTagger, source: str | Sequence[str], out: str | os.PathLike[str], **options: Any
+) -> Path:
+    """`predict` from files into a `.csv` or `.parquet` file, all or nothing.
+
+    Raises:
+        ValueError: another kind of file, or what `predict` raises.
+    """
+    path = Path(out)
+    if path.suffix not in _KINDS:
+        raise ValueError(f"predictions are written to one of {', '.join(_KINDS)}, not to {path}")
+    refuse_folder(path, "--out")
+    check_output(path, [source] if isinstance(source, str) else source)
+    if path.suffix == ".parquet":
+        require_extra("pyarrow", "tables", "writing .parquet")
+    table = predict(model, source, **options)
+    with replacing(path) as partial:
+        if path.suffix == ".csv":
+            table.to_csv(partial, index=False)
+        else:
+            table.to_parquet(partial, index=False)
+    return path
+
+
+def _described(model: JetTagger) -> JetsDescription:
+    about = model.description
+    if about is None:
+        raise ValueError(
+            "the model does not know its classes and what its particles were normalised with (it "
+            "was converted from an official checkpoint): train it on, or give them with "
+            "model.fit_to"
+        )
+    return about
+
+
+def _require_classes(about: JetsDescription, jets: JetSource) -> None:
+    if jets.classes != about.classes:
+        raise ValueError(
+            f"the model was trained on the classes {', '.join(about.classes)}, jets like those of "
+            f"{jets.name} are {', '.join(jets.classes)}"
+        )
+
+
+def _probabilities(
+    model: JetTagger, jets: JetSource, batch_size: int, progress: Any
+) -> Iterator[np.ndarray]:
+    weight = next(model.parameters())
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(jets), batch_size):
+            stop = min(start + batch_size, len(jets))
+            particles = torch.from_numpy(jets.read(np.arange(start, stop)))
+            with torch.inference_mode():
+                yield model.probabilities(particles.to(weight)).float().cpu().numpy()
+            progress(stop / len(jets))
+    finally:
+        model.train(was_training)
