@@ -31,6 +31,7 @@ _MODULES = (
     "benchmarks.forecasting",
     "benchmarks.cct",
     "benchmarks.audio",
+    "benchmarks.jetformer",
     "benchmarks.robotics",
     "benchmarks.hiformer",
 )

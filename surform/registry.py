@@ -186,6 +186,7 @@ _EXTRAS: dict[str, str] = {
     "pandas": "tables",
     "pyarrow": "tables",
     "polars": "tables",
+    "uproot": "particles",
 }
 
 

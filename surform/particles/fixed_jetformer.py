@@ -1,14 +1,16 @@
 """JetFormer in fixed-point numbers, emulated: what a circuit of so many bits would answer.
 
 Weights, biases and the results of every operation are numbers of `ap_fixed` types. Batch norms are
-folded into maps beforehand, as for hardware. Every tensor has its own bits before the binary point,
-which `calibrate` reads off jets; what is added up inside a product of matrices is exact.
+folded into maps beforehand, as for hardware. Every channel of a tensor, and every row of a weight,
+has its own bits before the binary point, which `calibrate` reads off jets; what is added up inside
+a product of matrices is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ from surform.particles.jetformer import Activation, JetBlock, JetFormer, Norm
 __all__ = ["FixedJetFormer", "Quantizer"]
 
 _CANDIDATES = range(-8, 13)  # bits before the point
-_LOOKED_AT = 2**15  # numbers of a tensor
+_LOOKED_AT = 2**18  # numbers of a tensor
 
 
 class Quantizer(nn.Module):
@@ -32,59 +34,75 @@ class Quantizer(nn.Module):
 
     Args:
         width: bits.
+        shape: of the bits before the point, which broadcasts against the tensor: () is one type
+            for all of it, (c,) one for each channel, (r, 1) one for each row of a weight.
         signed: whether there are negative numbers.
     """
 
     integer: Tensor
 
-    def __init__(self, width: int, rounding: str, overflow: str, signed: bool = True) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        rounding: str,
+        overflow: str,
+        signed: bool = True,
+    ) -> None:
         super().__init__()
-        self.width, self.rounding, self.overflow, self.signed = width, rounding, overflow, signed
-        self.register_buffer("integer", torch.tensor(0, dtype=torch.int64))
-        self.looking = False
-        self._errors = [0.0] * len(_CANDIDATES)
-        self._at(0)  # checks the modes
-
-    @property
-    def type(self) -> FixedPoint:
-        """The type of its numbers."""
-        return self._at(int(self.integer))
+        self.register_buffer("integer", torch.zeros(shape, dtype=torch.int64))
+        # ap_fixed<W, I> is ap_fixed<W, 0> times 2^I
+        self.unit = FixedPoint(width, 0, rounding, overflow, signed=signed)
+        self._errors: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.looking:
-            self._look(x.detach())
-        return self.type.quantize(x)
+        if self._errors is not None:
+            self._look(x.detach(), self._errors)
+        return self._at(self.integer, self.unit, x)
 
-    def begin(self) -> None:
-        """Forget what was looked at, and look from now on."""
-        self.looking, self._errors = True, [0.0] * len(_CANDIDATES)
+    def types(self) -> tuple[FixedPoint, ...]:
+        """The types of its numbers, of all channels or rows in order."""
+        return tuple(replace(self.unit, integer=int(i)) for i in self.integer.flatten())
 
-    def _look(self, x: Tensor) -> None:
+    def look(self, now: bool) -> None:
+        """Begin to look at the numbers that come, or end it."""
+        count = len(_CANDIDATES)
+        self._errors = self.integer.new_zeros(count, *self.integer.shape).double() if now else None
+
+    def _look(self, x: Tensor, errors: Tensor) -> None:
         """Take the bits of the least squared error so far: a few cut numbers for finer steps."""
-        some = x.flatten()[:: max(1, x.numel() // _LOOKED_AT)]
+        if self.integer.ndim < 2 and x.ndim > 2:  # some jets tell enough
+            x = x[: max(1, _LOOKED_AT * len(x) // x.numel())]
+        saturating = replace(self.unit, overflow="AP_SAT")
         for place, integer in enumerate(_CANDIDATES):
-            error = (self._at(integer, saturate=True).quantize(some) - some).square().sum()
-            self._errors[place] += float(error)
-        best = min(range(len(_CANDIDATES)), key=self._errors.__getitem__)
-        self.integer.fill_(_CANDIDATES[best])
+            tried = self._at(torch.full_like(self.integer, integer), saturating, x)
+            errors[place] += (tried - x).double().square().sum_to_size(self.integer.shape)
+        candidates = torch.tensor(_CANDIDATES, device=self.integer.device)
+        self.integer.copy_(candidates[errors.argmin(0)])
 
-    def _at(self, integer: int, saturate: bool = False) -> FixedPoint:
-        overflow = "AP_SAT" if saturate else self.overflow
-        return FixedPoint(self.width, integer, self.rounding, overflow, signed=self.signed)
+    @staticmethod
+    def _at(integer: Tensor, unit: FixedPoint, x: Tensor) -> Tensor:
+        scale = torch.exp2(integer.to(x.dtype))
+        return unit.quantize(x / scale) * scale
 
 
 class _FixedBlock(nn.Module):
     """The types of one block, by the names of its tensors."""
 
-    def __init__(self, weights: dict[str, Any], activations: dict[str, Any]) -> None:
+    def __init__(self, dim: int, weights: dict[str, Any], activations: dict[str, Any]) -> None:
         super().__init__()
-        names = ("qkv_weight", "qkv_bias", "out_weight", "out_bias", "scale", "shift")
-        names += ("up_weight", "up_bias", "down_weight")
-        self.weights = nn.ModuleDict({name: Quantizer(**weights) for name in names})
-        names = ("normed", "qkv", "scores", "mixed", "out", "sum", "inner", "hidden", "down")
-        names += ("end",)
-        self.results = nn.ModuleDict({name: Quantizer(**activations) for name in names})
-        self.shares = Quantizer(**activations, signed=False)  # of attention, 0 to 1
+        rows = {"qkv_weight": 3 * dim, "out_weight": dim, "up_weight": 2 * dim, "down_weight": dim}
+        shapes: dict[str, tuple[int, ...]] = {name: (count, 1) for name, count in rows.items()}
+        shapes |= {"qkv_bias": (3 * dim,), "out_bias": (dim,), "up_bias": (2 * dim,)}
+        shapes |= {"scale": (dim,), "shift": (dim,)}
+        self.weights = nn.ModuleDict({n: Quantizer(s, **weights) for n, s in shapes.items()})
+        channels = {"qkv": 3 * dim, "hidden": 2 * dim}
+        channels |= dict.fromkeys(("mixed", "out", "sum", "normed", "inner", "down", "end"), dim)
+        self.results = nn.ModuleDict(
+            {n: Quantizer((count,), **activations) for n, count in channels.items()}
+        )
+        self.results["scores"] = Quantizer((), **activations)
+        self.shares = Quantizer((), **activations, signed=False)  # of attention, 0 to 1
 
 
 class FixedJetFormer(JetFormer):
@@ -131,11 +149,15 @@ class FixedJetFormer(JetFormer):
             raise ValueError("norm is 'layer', which does not fold into maps: take batch or none")
         modes = {"rounding": rounding, "overflow": overflow}
         weights, results = {"width": weight_width, **modes}, {"width": activation_width, **modes}
-        self.fixed = nn.ModuleList(_FixedBlock(weights, results) for _ in range(depth))
-        names = ("cls_token", "embedding_weight", "embedding_bias", "head_weight", "head_bias")
-        self.ends = nn.ModuleDict({name: Quantizer(**weights) for name in names})
-        names = ("input", "embedding", "last", "logits")
-        self.results = nn.ModuleDict({name: Quantizer(**results) for name in names})
+        self.fixed = nn.ModuleList(_FixedBlock(dim, weights, results) for _ in range(depth))
+        shapes: dict[str, tuple[int, ...]] = {"cls_token": (dim,), "head_bias": (num_classes,)}
+        shapes |= {"embedding_weight": (dim, 1), "head_weight": (num_classes, 1)}
+        shapes |= {"embedding_bias": (dim,)}
+        self.ends = nn.ModuleDict({n: Quantizer(s, **weights) for n, s in shapes.items()})
+        channels = {"input": in_channels, "embedding": dim, "logits": num_classes}
+        self.results = nn.ModuleDict(
+            {n: Quantizer((count,), **results) for n, count in channels.items()}
+        )
 
     def forward(
         self, x: Float[Tensor, "b p f"], keep: Bool[Tensor, "b p"] | None = None
@@ -164,21 +186,21 @@ class FixedJetFormer(JetFormer):
                 module.eval()
         return self
 
-    def types(self) -> dict[str, FixedPoint]:
-        """The type of every tensor, by the quantizer's name."""
-        return {n: m.type for n, m in self.named_modules() if isinstance(m, Quantizer)}
+    def types(self) -> dict[str, tuple[FixedPoint, ...]]:
+        """The types of every tensor, by the quantizer's name: one, or one for each channel."""
+        return {n: m.types() for n, m in self.named_modules() if isinstance(m, Quantizer)}
 
     @contextmanager
     def calibrate(self) -> Iterator[None]:
         """Calls in this context set the bits before the point to what their numbers need."""
         quantizers = [m for m in self.modules() if isinstance(m, Quantizer)]
         for each in quantizers:
-            each.begin()
+            each.look(True)
         try:
             yield
         finally:
             for each in quantizers:
-                each.looking = False
+                each.look(False)
 
 
 def _block(block: JetBlock, fixed: _FixedBlock, h: Tensor, keep: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from surform.data.jets_batch import JetBatch
 from surform.data.loaders import gather_objects
 from surform.particles.jet_tagger import JetTagger
 from surform.particles.roc import EFFICIENCIES, Roc, mean_area, roc_curves
+from surform.particles.starting import begin_with
 from surform.reports.page import Section
 from surform.training.classification import ClassTask
 from surform.training.cross_entropy import CrossEntropy
@@ -21,6 +22,8 @@ from surform.training.prediction import Prediction
 from surform.training.schedules import Cosine, Schedule
 
 __all__ = ["JetTask"]
+
+_LOOKED_AT = 1024  # jets that the bits of fixed-point numbers are read off
 
 
 class JetTask(ClassTask):
@@ -40,6 +43,8 @@ class JetTask(ClassTask):
         metrics: of auc, the mean area over the classes, and top1, the share of jets.
         monitor: the metric by which the best checkpoint is chosen.
         signal_efficiency: share of a class that passes where the rejection of the others is told.
+        weights: a saved tagger whose weights training starts from, as far as they fit: also those
+            of a jetformer for a fixed_jetformer.
     """
 
     own_metrics: ClassVar[tuple[str, ...]] = ("auc", "top1")
@@ -59,6 +64,7 @@ class JetTask(ClassTask):
         metrics: Sequence[str] = ("auc", "top1"),
         monitor: str = "auc",
         signal_efficiency: float = 0.5,
+        weights: str | None = None,
     ) -> None:
         super().__init__(
             JetTagger(net),
@@ -72,8 +78,17 @@ class JetTask(ClassTask):
         )
         if not 0 < signal_efficiency <= 1:
             raise ValueError(f"signal_efficiency is {signal_efficiency}, but must lie in (0, 1]")
-        self.signal_efficiency = signal_efficiency
+        self.signal_efficiency, self.weights = signal_efficiency, weights
         self._kept: list[tuple[Tensor, ...]] = []
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit" and self.weights is not None and not self.trainer.ckpt_path:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            samples = data.samples("train")
+            some = torch.linspace(0, len(samples) - 1, min(len(samples), _LOOKED_AT)).long()
+            jets = samples[some.tolist()].particles
+            self.remarks.append(begin_with(self.surrogate, self.weights, jets))
 
     def measure(self, prediction: Prediction, batch: JetBatch) -> dict[str, Tensor]:
         """What single jets have; areas are those of the split."""

@@ -17,6 +17,7 @@ import surform
 from surform.cli import main
 from surform.data.normalizers import Normalizer
 from surform.hub.convert import from_official
+from surform.particles.fixed_jetformer import FixedJetFormer
 from surform.particles.jet_tagger import JetTagger
 from surform.particles.jetformer import JetFormer
 from surform.particles.official import SYSTEM
@@ -140,6 +141,37 @@ def test_a_converted_network_takes_statistics(tmp_path: Path) -> None:
         model.predict(jets_path())
     model.fit_to(data.description(), *data.normalizers())
     assert len(model.predict(jets_path())) == 400
+
+
+@pytest.mark.usefixtures("_quiet_lightning")
+def test_training_goes_on_in_fixed_point_numbers(tmp_path: Path) -> None:
+    start = tagger(dim=16)
+    start.save_pretrained(tmp_path / "m")
+    net = FixedJetFormer(**start.net.arguments, activation_width=6)
+    module = JetTask(
+        net,
+        weights=str(tmp_path / "m"),
+        optimizer=lambda params: Adam(params, lr=1e-2),
+        schedule=Constant(),
+    )
+    run, data = trainer(tmp_path / "r", max_epochs=4), jet_data()
+    run.fit(module, data)
+    assert "bits before the point from 200 jets" in module.remarks[-1]
+    assert run.test(module, data, verbose=False)[0]["test/auc/clean"] > 0.6
+    assert torch.equal(net.blocks[0].norm.running_mean, start.net.blocks[0].norm.running_mean)
+    assert not torch.equal(net.head.weight, start.net.head.weight)
+
+
+@pytest.mark.fault
+def test_weights_that_cannot_be_begun_with(tmp_path: Path) -> None:
+    module = task(weights="cct-digits")
+    with pytest.raises(ValueError, match="cct-digits is no tagger of jets, but of the kind images"):
+        trainer(tmp_path, max_epochs=1).fit(module, jet_data())
+    tagger().save_pretrained(tmp_path / "m")
+    module = task(weights=str(tmp_path / "m"))
+    data = jet_data(features=["pt", "eta_rel", "phi_rel"])
+    with pytest.raises(ValueError, match="was trained with the features log_pt, eta_rel, phi_rel"):
+        trainer(tmp_path, max_epochs=1).fit(module, data)
 
 
 @pytest.mark.fault
