@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -175,11 +176,12 @@ def _divide(
     if twice:
         raise ValueError(f"split names {twice[0]!r} jets of {source.name}, but they are there")
     whole = parts.get("train", np.arange(len(source)))
+    shares: Mapping[str, float] = split or {"train": 1.0}
     if split is None:
         lacking = [n for n in ("validation", "test") if n not in parts]
         lacking = [n for n in lacking if n == "validation" or not parts]
-        split = default_split(len(whole), lacking, source.name) if lacking else {"train": 1.0}
-    ranges = split_samples(split, len(whole), source.name)
+        shares = default_split(len(whole), lacking, source.name) if lacking else shares
+    ranges = split_samples(shares, len(whole), source.name)
     order = whole[mixed_order(source.labels[whole], seed)]
     own = {name: np.sort(order[chosen.start : chosen.stop]) for name, chosen in ranges.items()}
     found = {**parts, **own}

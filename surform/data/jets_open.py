@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def open_jets(
     found = divided or {"": [file for each in named for file in _files_of(each)]}
     hdf5, root = OpenFiles(OpenHDF5, _OPEN), OpenFiles(OpenROOT, _OPEN)
     files = [_open(file, hdf5, root, features) for own in found.values() for file in own]
-    ends = np.cumsum([0, *(file.rows for file in files)])
-    counts = np.cumsum([0, *(len(own) for own in found.values())])
+    ends = [0, *accumulate(file.rows for file in files)]
+    counts = [0, *accumulate(len(own) for own in found.values())]
     parts = {
         split: np.arange(ends[counts[place]], ends[counts[place + 1]])
         for place, split in enumerate(found)

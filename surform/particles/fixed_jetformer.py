@@ -108,7 +108,8 @@ class _FixedBlock(nn.Module):
 class FixedJetFormer(JetFormer):
     """JetFormer whose numbers are fixed-point ones; to train with, or to see what bits cost.
 
-    Gradients pass through the rounding, so that it can be trained as it is (quantisation-aware).
+    The network of "JetFormer", 2026 (arXiv 2601.17215), which is made for circuits. Gradients pass
+    through the rounding, so that it can be trained as it is (quantisation-aware).
 
     Args:
         weight_width: bits of weights and biases.
