@@ -91,7 +91,7 @@ class FixedPoint:
         lowest, highest = low / self.step, high / self.step
         found = _bounded(rounded, lowest, highest, self.overflow) * self.step
         passing = wide if self.overflow == "AP_WRAP" else wide.clamp(low, high)
-        return (passing + (found - passing).detach()).to(x.dtype)
+        return (found + (passing - passing.detach())).to(x.dtype)  # the latter is 0
 
 
 def _rounded(x: Tensor, mode: str) -> Tensor:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import surform
-from surform.particles.emulation import emulate
+from surform.data.jets_open import open_jets
+from surform.particles.emulation import emulate, main
 from surform.particles.fixed_jetformer import FixedJetFormer
 from surform.particles.fixed_point import OVERFLOWS, ROUNDINGS, FixedPoint
-from tests.particles.jet_data import jet_data, tagger
+from tests.particles.jet_data import jet_data, jets_path, tagger
 from tests.particles.nets import particles, small_net
 
 
@@ -109,6 +110,25 @@ def test_every_number_is_of_its_type_and_training_moves_weights(tmp_path):
     again = surform.load_model(tmp_path / "m")
     assert again.net.types() == types
     assert torch.equal(again(batch.particles), logits)
+
+
+def test_what_bits_cost_is_printed(tmp_path, capsys):
+    model = tagger(dim=16)
+    model.save_pretrained(tmp_path / "m")
+    assert main([str(tmp_path / "m"), jets_path(), "--widths", "20", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["400", "jets", "AUC", "accuracy"]
+    float32, many, few = (float(line.split()[-2]) for line in lines[1:])
+    assert abs(many - float32) < 2e-3
+    assert abs(few - float32) > abs(many - float32)
+    table = model.predict(jets_path())
+    names = list(model.description.classes)
+    labels = open_jets(jets_path()).labels
+    right = (table["prediction"].map(names.index).to_numpy() == labels).mean()
+    assert lines[1].endswith(f"{right:.2%}")
+    with pytest.raises(SystemExit):
+        main(["cct-digits", jets_path()])
+    assert "cct-digits is no trained tagger of jets" in capsys.readouterr().err
 
 
 @pytest.mark.fault
