@@ -46,7 +46,7 @@ class Roc:
         return 1 / max(share, 1 / self.background)
 
 
-def roc_curves(scores: Float[Tensor, "n k"], labels: Int[Tensor, n]) -> list[Roc | None]:
+def roc_curves(scores: Float[Tensor, "n k"], labels: Int[Tensor, " n"]) -> list[Roc | None]:
     """Of each class against all others; None where all jets are of it, or none.
 
     Args:

@@ -35,15 +35,15 @@ class JetClass:
     """
 
     mean: float
-    weight: Float[Tensor, k]
+    weight: Float[Tensor, " k"]
     center: Float[Tensor, "v k 2"]
-    width: Float[Tensor, k]
-    log_pt: Float[Tensor, k]
-    spread: Float[Tensor, k]
+    width: Float[Tensor, " k"]
+    log_pt: Float[Tensor, " k"]
+    spread: Float[Tensor, " k"]
 
     def log_density(
-        self, x: Float[Tensor, "b p 3"], count: Int[Tensor, b], most: int
-    ) -> Float[Tensor, b]:
+        self, x: Float[Tensor, "b p 3"], count: Int[Tensor, " b"], most: int
+    ) -> Float[Tensor, " b"]:
         """Of whole jets, log of the probability density of their particles in any order.
 
         Args:
@@ -64,7 +64,7 @@ class JetClass:
         views = x.new_zeros(len(x), len(self.center)).index_add_(0, jet, each.log())  # (b, v)
         return self.log_counts(most)[count - 1] + views.logsumexp(-1) - math.log(len(self.center))
 
-    def log_counts(self, most: int) -> Float[Tensor, most]:
+    def log_counts(self, most: int) -> Float[Tensor, " most"]:
         """Log probability of 1 ... `most` particles: Poisson's, within these bounds."""
         number = torch.arange(1, most + 1, dtype=torch.float64, device=self.weight.device)
         poisson = number * math.log(self.mean) - torch.lgamma(number + 1)
