@@ -83,6 +83,7 @@ def test_parameters_are_the_published_ones_without_the_dead_norms(particles_, de
     assert 3 * 2 * (particles_ + 1) ** 2 == dead
 
 
+@pytest.mark.slow
 def test_it_exports_and_runs_in_bfloat16():
     net = small_net(mask_padding=True).float().eval()
     x, keep = (value.float() if value.is_floating_point() else value for value in particles())
