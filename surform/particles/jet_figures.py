@@ -72,6 +72,7 @@ def _jets(about: JetsDescription, batch: JetBatch, prediction: Prediction) -> li
                 continue
             own, found = there[jet], int(chances[jet].argmax())
             axes.scatter(eta[jet, own], phi[jet, own], s=area[jet, own], alpha=0.55, linewidths=0)
+            axes.set_axisbelow(True)
             axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
             right = found == truth[jet]
             title = f"{about.classes[found]}, {chances[jet, found]:.0%}"
