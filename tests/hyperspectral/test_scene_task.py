@@ -40,6 +40,9 @@ def task(net: torch.nn.Module | None = None, **options: Any) -> SceneTask:
 
 
 def fit(place: Path, module: SceneTask, source: ScenesData, epochs: int) -> Any:
+    from surform.cli.fit_progress import quiet
+
+    quiet()
     parts = [Checkpoints(place / "checkpoints"), RunFolder(place, title="stripes")]
     run = trainer(place, max_epochs=epochs, callbacks=parts, enable_checkpointing=True)
     run.fit(module, source)
@@ -49,9 +52,6 @@ def fit(place: Path, module: SceneTask, source: ScenesData, epochs: int) -> Any:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[SceneTask, ScenesData, Path]:
     """A network that has learnt the stripes, and its run folder."""
-    from surform.cli.fit_progress import quiet
-
-    quiet()
     place, module, source = tmp_path_factory.mktemp("run"), task(), data()
     run = fit(place, module, source, epochs=8)
     run.test(module, source, verbose=False)
