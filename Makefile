@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 USER_STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast lint docs bench clean help
+.PHONY: demo test test-slow lint docs bench clean help
 
 help:
-	@echo "make demo   train a FactFormer on Kolmogorov flow, roll it out, write a report (10 minutes on 2 cores)"
-	@echo "make test   run all tests"
-	@echo "make lint   format check, lint, types, import contract"
-	@echo "make docs   build the documentation into site/"
-	@echo "make bench  measure speed and memory; write benchmarks/results/ and the tables of docs/benchmarks.md"
+	@echo "make demo       train a FactFormer on Kolmogorov flow, roll it out, write a report (10 minutes on 2 cores)"
+	@echo "make test       run the tests, but for those that take longer than ten seconds"
+	@echo "make test-slow  run these"
+	@echo "make lint       format check, lint, types, import contract"
+	@echo "make docs       build the documentation into site/"
+	@echo "make bench      measure speed and memory; write benchmarks/results/ and the tables of docs/benchmarks.md"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("surform needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -31,14 +32,14 @@ demo: $(USER_STAMP)
 	$(BIN)/surform demo --out demo
 
 # one thread for each of the two processes, which would otherwise wait for each other
-test test-fast: export OMP_NUM_THREADS = 1
-test test-fast: export MKL_NUM_THREADS = 1
+test test-slow: export OMP_NUM_THREADS = 1
+test test-slow: export MKL_NUM_THREADS = 1
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
-
-test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check surform tests benchmarks
