@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from surform.data.atomic import refuse_folder, replacing
 from surform.data.clips_description import ClipsDescription
 from surform.data.clips_files import Reading
 from surform.data.clips_open import open_new_clips
 from surform.data.clips_samples import ClipSamples, Windows
 from surform.data.clips_source import ClipSource
 from surform.data.extras import require_extra
-from surform.data.outputs import check_output
 from surform.data.solvers.progress import progress_bar
+from surform.data.table_file import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from surform.audio.classifier import AudioClassifier
 
 __all__ = ["predict", "predict_file"]
-
-_KINDS = (".csv", ".parquet")
 
 
 def predict(
@@ -87,20 +84,7 @@ def predict_file(
     Raises:
         ValueError: another kind of file, or what `predict` raises.
     """
-    path = Path(out)
-    if path.suffix not in _KINDS:
-        raise ValueError(f"predictions are written to one of {', '.join(_KINDS)}, not to {path}")
-    refuse_folder(path, "--out")
-    check_output(path, [source])
-    if path.suffix == ".parquet":
-        require_extra("pyarrow", "tables", "writing .parquet")
-    table = predict(model, source, **options)
-    with replacing(path) as partial:
-        if path.suffix == ".csv":
-            table.to_csv(partial, index=False)
-        else:
-            table.to_parquet(partial, index=False)
-    return path
+    return write_table(out, [source], lambda: predict(model, source, **options))
 
 
 def _described(model: AudioClassifier) -> ClipsDescription:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from surform.data.atomic import refuse_folder, replacing
 from surform.data.extras import require_extra
 from surform.data.jets_description import JetsDescription
 from surform.data.jets_open import open_jets
 from surform.data.jets_source import JetSource
-from surform.data.outputs import check_output
 from surform.data.solvers.progress import progress_bar
+from surform.data.table_file import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from surform.particles.jet_tagger import JetTagger
 
 __all__ = ["predict", "predict_file"]
-
-_KINDS = (".csv", ".parquet")
 
 
 def predict(
@@ -67,20 +64,8 @@ def predict_file(
     Raises:
         ValueError: another kind of file, or what `predict` raises.
     """
-    path = Path(out)
-    if path.suffix not in _KINDS:
-        raise ValueError(f"predictions are written to one of {', '.join(_KINDS)}, not to {path}")
-    refuse_folder(path, "--out")
-    check_output(path, [source] if isinstance(source, str) else source)
-    if path.suffix == ".parquet":
-        require_extra("pyarrow", "tables", "writing .parquet")
-    table = predict(model, source, **options)
-    with replacing(path) as partial:
-        if path.suffix == ".csv":
-            table.to_csv(partial, index=False)
-        else:
-            table.to_parquet(partial, index=False)
-    return path
+    sources = [source] if isinstance(source, str) else source
+    return write_table(out, sources, lambda: predict(model, source, **options))
 
 
 def _described(model: JetTagger) -> JetsDescription:
