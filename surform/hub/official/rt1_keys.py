@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surform.hub.official.entries import Entry, joined, split
+from surform.hub.official.entries import Entry, joined, keras_attention, split
 from surform.registry import import_object
 
 __all__ = ["ENCODER", "entries", "to_official", "to_ours"]
@@ -55,25 +55,7 @@ def _layer(ours: str, official: str, heads: int) -> Iterator[Entry]:
         yield from _norm(f"{ours}norm{norm}", f"{official}layernorm{norm}")
     yield from _linear(f"{ours}linear", f"{official}ff")
     parts = [f"{official}mha1/_{name}_dense" for name in ("query", "key", "value")]
-    yield Entry(
-        f"{ours}attention.qkv.weight",
-        tuple(f"{part}/kernel" for part in parts),
-        lambda each: torch.cat([x.flatten(1).t() for x in each]),
-        lambda w: [x.t().unflatten(1, (heads, -1)) for x in w.chunk(3)],
-    )
-    yield Entry(
-        f"{ours}attention.qkv.bias",
-        tuple(f"{part}/bias" for part in parts),
-        lambda each: torch.cat([x.flatten() for x in each]),
-        lambda b: [x.unflatten(0, (heads, -1)) for x in b.chunk(3)],
-    )
-    yield Entry(
-        f"{ours}attention.out.weight",
-        (f"{official}mha1/_output_dense/kernel",),
-        lambda each: each[0].flatten(0, 1).t(),
-        lambda w: [w.t().unflatten(0, (heads, -1))],
-    )
-    yield _one(f"{ours}attention.out.bias", f"{official}mha1/_output_dense/bias")
+    yield from keras_attention(f"{ours}attention", parts, f"{official}mha1/_output_dense", heads)
 
 
 def _encoder() -> Iterator[Entry]:
