@@ -68,6 +68,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "spectral_cnn": "surform.hyperspectral.cnn3d:SpectralCNN",
         "jetformer": "surform.particles.jetformer:JetFormer",
         "fixed_jetformer": "surform.particles.fixed_jetformer:FixedJetFormer",
+        "fastformer": "surform.sequences.fastformer:Fastformer",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -144,6 +145,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "jetformer": "surform.particles.official:SYSTEM",
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
         "pyformer": "surform.hub.official.pyformer:SYSTEM",
+        "attention_kinds": "surform.hub.official.attention_kinds:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write
     "hugging_face": {

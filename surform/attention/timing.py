@@ -47,6 +47,8 @@ def time_kernels(
 
     only: these kernels and no others.
     """
+    for leaf in _leaves((args, kwargs)):  # some kernels have no gradient
+        leaf.requires_grad_(backward)
     refused = {
         name for name, verdict, _ in explain(kind, *args, **kwargs).rows if verdict == "refused"
     }
@@ -98,7 +100,8 @@ def _run(
 
     def both() -> Any:
         out = forward()
-        return out.detach(), torch.autograd.grad(out, leaves, cotangent)
+        # what has no gradient, such as the rotations of a hash, gives None
+        return out.detach(), torch.autograd.grad(out, leaves, cotangent, allow_unused=True)
 
     return both
 

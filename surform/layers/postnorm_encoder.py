@@ -25,6 +25,7 @@ class EncoderLayer(nn.Module):
             handed to it.
         hidden: width of the feed-forward block.
         dropout: after the attention and twice in the feed-forward block.
+        norm_eps: of both norms.
     """
 
     def __init__(
@@ -35,11 +36,12 @@ class EncoderLayer(nn.Module):
         *,
         dropout: float = 0.0,
         activation: Activation = "gelu",
+        norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         fraction(dropout=dropout)
         self.attention = attention
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.norm1, self.norm2 = (nn.LayerNorm(dim, eps=norm_eps) for _ in range(2))
         self.feed_forward = FeedForward(dim, hidden, dropout=dropout, activation=activation)
         self.dropout = Dropout(dropout)
 

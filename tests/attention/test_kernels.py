@@ -21,6 +21,12 @@ OWN_TESTS = (
     "key_sums",
     "keysum",
     "graph",
+    "additive",
+    "delta",
+    "knn",
+    "lsh",
+    "multiresolution",
+    "spectral",
 )  # see their own test files
 FAST = {
     kind: [k.name for k in attention.kernels(kind)]

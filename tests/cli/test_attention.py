@@ -18,6 +18,12 @@ def test_a_kernel_that_was_asked_for_and_cannot_run_is_named_with_its_reason(cap
     assert len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("kind", ["additive", "delta", "knn", "lsh", "multiresolution", "spectral"])
+def test_efficient_kinds_are_timed_with_their_gradients(kind, capsys):
+    assert main(["attention", kind, "--device", "cpu", "--backward", *SMALL]) == 0
+    assert "chosen: " in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("kind", ["axial", "normalized_linear"])
 def test_the_chosen_kernel_is_named(kind, capsys):
     assert main(["attention", kind, "--grid", "6x5", "--device", "cpu", *SMALL]) == 0

@@ -1,0 +1,1 @@
+"""Long sequences of tokens, and which class they are of."""
