@@ -39,6 +39,20 @@ def test_official_numbers(case: Path, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_only_what_keras_rounds_has_slack(case: Path) -> None:
+    """Convolutions were recorded in float64; norms and dense layers after them in float32.
+
+    The record is 4e-8 off, which the case's own tolerance, of float64, does not allow: Keras on
+    torch takes float32 for the result of two float64, and agrees with ours where it does not.
+    """
+    rows = {row.name: row for row in verify_case(Fixture.load(case)).rows}
+    assert rows["mid/pyramid"].error < 1e-14
+    assert rows["mid/pyramid"].tolerance == "1e-09 + 1e-07|b|"
+    slack = float(rows["out/out"].tolerance.split("+ ")[-1])
+    assert 0 < slack < 4 * torch.finfo(torch.float32).eps
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_what_rounding_explains_hides_no_other_formula(case: Path, monkeypatch) -> None:
     monkeypatch.setattr(pyformer, "_EPS", 1.001e-3)  # a thousandth of a norm's small term
     assert not verify_case(Fixture.load(case)).passed
