@@ -18,6 +18,7 @@ _NOISE = (
     r".*callbacks used to create the checkpoint need to be provided",
     r".*ended before the epoch ended and your dataloader is not resumable",  # ours is, by step
     r".*is smaller than the logging interval",
+    r".*module\(s\) in eval mode at the start of training",  # norms that keep their statistics
     r"Total length of `list` across ranks is zero",  # no validation split: asked for
     r".*Starting from v1.9.0, `tensorboardX`",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from surform.data.faults import closest
 
-__all__ = ["JetFile", "chosen_features", "class_numbers"]
+__all__ = ["JetFile", "chosen_features", "class_numbers", "require_numbers"]
 
 
 class JetFile(ABC):
@@ -46,6 +47,15 @@ class JetFile(ABC):
         return {}
 
 
+def require_numbers(stored: Any, axes: Sequence[str], name: str, path: str) -> tuple[int, ...]:
+    """The shape of a stored array; ValueError unless it holds numbers over so many axes."""
+    shape = getattr(stored, "shape", None)
+    if shape is None or stored.dtype.kind not in "iufb" or len(shape) != len(axes):
+        what = "is no array" if shape is None else f"is {stored.dtype} of shape {shape}"
+        raise ValueError(f"{name} of {path} {what}: expected numbers, ({', '.join(axes)})")
+    return tuple(shape)
+
+
 def chosen_features(
     wanted: Sequence[str] | None, known: Sequence[str], default: Sequence[str], path: str
 ) -> tuple[str, ...]:
@@ -68,6 +78,8 @@ def class_numbers(hot: np.ndarray, classes: Sequence[str], path: str) -> np.ndar
         jet = int(np.argmax(bad))
         found = [n for n, value in zip(classes, hot[jet], strict=True) if value != 0]
         what = f"several classes ({', '.join(found)})" if found else "no class"
+        if not np.isfinite(hot[jet]).all():
+            what = "a label that is no number"
         raise ValueError(
             f"jet {jet} of {path} has {what}: it must have one of {', '.join(classes)}"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from surform.data.jets_file import JetFile, chosen_features, class_numbers
+from surform.data.jets_file import JetFile, chosen_features, class_numbers, require_numbers
 from surform.data.open_files import OpenFiles
 
 __all__ = ["HLS4MLFile", "is_hls4ml"]
@@ -39,12 +39,8 @@ class HLS4MLFile(JetFile):
     def __init__(self, path: str, files: OpenFiles, features: Sequence[str] | None) -> None:
         self.path, self._files = path, files
         stored: Any = files[path]["jetConstituentList"]
-        if stored.ndim != 3:
-            raise ValueError(
-                f"jetConstituentList of {path} has shape {stored.shape}: expected (jets, "
-                "particles, features)"
-            )
-        self.rows, self.width, columns = stored.shape
+        axes = ("jets", "particles", "features")
+        self.rows, self.width, columns = require_numbers(stored, axes, "jetConstituentList", path)
         known = self._names("particleFeatureNames") or list(_COLUMNS)
         known = [name.removeprefix("j1_") for name in known][:columns]
         if len(known) < columns or "pt" not in known:
@@ -65,10 +61,16 @@ class HLS4MLFile(JetFile):
                 f"{self.path} does not say the classes of its jets: jetFeatureNames lacks "
                 f"{', '.join(lacking)}"
             )
-        jets = np.asarray(file["jets"][:])
-        if len(jets) != self.rows:
-            raise ValueError(f"{self.path} has {self.rows} jets and {len(jets)} rows of labels")
-        hot = jets[:, [names.index(name) for name in _CLASSES]]
+        if "jets" not in file.file:  # type: ignore[attr-defined]
+            raise ValueError(f"{self.path} does not say the classes of its jets: it has no jets")
+        stored: Any = file["jets"]
+        rows, columns = require_numbers(stored, ("jets", "features"), "jets", self.path)
+        if (rows, columns) != (self.rows, len(names)):
+            raise ValueError(
+                f"jets of {self.path} has {rows} rows and {columns} columns, but there are "
+                f"{self.rows} jets and {len(names)} names in jetFeatureNames"
+            )
+        hot = np.asarray(stored[:])[:, [names.index(name) for name in _CLASSES]]
         return class_numbers(hot, _NAMES, self.path)
 
     def read(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:

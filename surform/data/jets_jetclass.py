@@ -12,7 +12,7 @@ import numpy as np
 
 from surform.data.extras import require_extra
 from surform.data.faults import first_line
-from surform.data.jets_file import JetFile, chosen_features, class_numbers
+from surform.data.jets_file import JetFile, chosen_features, class_numbers, require_numbers
 from surform.data.open_files import OpenFiles
 
 __all__ = ["JetClassFile", "OpenROOT", "is_jetclass"]
@@ -20,6 +20,7 @@ __all__ = ["JetClassFile", "OpenROOT", "is_jetclass"]
 _LABELS = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 _DEFAULT = ("pt_log", "e_log", "logptrel", "logerel", "deltaR", "deta", "dphi")
 _TREE = "tree"
+_AXES = ("jets", "particles")
 
 Columns = Mapping[str, np.ndarray]
 
@@ -89,11 +90,12 @@ class JetClassFile(JetFile):
         made = [n for n, (branches, _) in _MADE.items() if set(branches) <= set(there)]
         wanted = None if features is None else [n.removeprefix("part_") for n in features]
         self.features = chosen_features(wanted, [*own, *made], _DEFAULT, path)
-        first: Any = file["part_px"]
-        self.rows = int(first.num_entries) if self._ragged else len(first)
-        if not self._ragged:
-            self.width = first.shape[1]
         self._there = there
+        first: Any = file["part_px"]
+        if self._ragged:
+            self.rows = int(first.num_entries)
+        else:
+            self.rows, self.width = require_numbers(first, _AXES, "part_px", path)
 
     def labels(self) -> np.ndarray:
         names = [f"label_{name}" for name in _LABELS]
@@ -108,19 +110,28 @@ class JetClassFile(JetFile):
         for name in self.features:
             needed |= set(_MADE[name][0]) if name in _MADE else {f"part_{name}"}
         found = self._columns(sorted(needed), start, stop)
-        columns = [
-            _MADE[name][1](found) if name in _MADE else found[f"part_{name}"]
-            for name in self.features
-        ]
+        with np.errstate(divide="ignore", invalid="ignore"):  # said of the jet, where it is read
+            columns = [
+                _MADE[name][1](found) if name in _MADE else found[f"part_{name}"]
+                for name in self.features
+            ]
         return np.stack(columns, -1), _pt(found)
 
     def _columns(self, names: Sequence[str], start: int, stop: int) -> dict[str, np.ndarray]:
         file = self._files[self.path]
         if not self._ragged:
-            return {name: np.asarray(file[name][start:stop], dtype=np.float64) for name in names}
+            return {name: self._held(file, name, start, stop) for name in names}
         assert isinstance(file, OpenROOT)
         found = file.tree.arrays(list(names), entry_start=start, entry_stop=stop, library="ak")
         return {name: _padded(found[name]) for name in names}
+
+    def _held(self, file: Any, name: str, start: int, stop: int) -> np.ndarray:
+        of_particles = name.startswith("part_")
+        found = require_numbers(file[name], _AXES[: 1 + of_particles], name, self.path)
+        due = (self.rows, self.width)[: 1 + of_particles]
+        if found != due:
+            raise ValueError(f"{name} of {self.path} has shape {found}, part_px asks for {due}")
+        return np.asarray(file[name][start:stop], dtype=np.float64)
 
 
 def _padded(values: Any) -> np.ndarray:

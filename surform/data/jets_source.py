@@ -124,11 +124,17 @@ class JetSource:
 
 
 def _require_jets(values: np.ndarray, pt: np.ndarray, start: int, file: JetFile) -> None:
-    finite = np.isfinite(values).all((1, 2)) & np.isfinite(pt).all(1)
+    every = np.concatenate([values, pt[..., None]], -1)
+    if not np.isfinite(every).all():
+        jet, particle, feature = np.argwhere(~np.isfinite(every))[0]
+        name = (*file.features, "pT")[feature]
+        raise ValueError(
+            f"jet {start + jet} of {file.path} has {every[jet, particle, feature]} for the {name} "
+            f"of particle {particle}: numbers are due"
+        )
     for wrong, what in (
-        (~finite, "has values that are no numbers"),
-        (finite & (pt < 0).any(1), "has a particle of negative pT"),
-        (finite & ~(pt > 0).any(1), "has no particles: all of it is padding"),
+        ((pt < 0).any(1), "has a particle of negative pT"),
+        (~(pt > 0).any(1), "has no particles: all of it is padding"),
     ):
         if wrong.any():
             raise ValueError(f"jet {start + int(np.argmax(wrong))} of {file.path} {what}")

@@ -19,6 +19,7 @@ __all__ = ["ARRAYS", "Stored", "cube_in", "map_in", "named_arrays"]
 
 ARRAYS = (".mat", ".npy", ".npz", ".zarr", ".nc", ".nc4", ".h5", ".hdf5")
 _CUBES, _MAPS = ("cube", "reflectance", "radiance"), ("labels", "label", "gt", "ground_truth")
+_SPECTRAL = ("band", "bands", "wavelength", "wavelengths", "channel")  # names of the last axis
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,8 @@ def _labelled(path: Path, sample: int) -> dict[str, Stored]:
     """netCDF, Zarr and HDF5 as labelled arrays; a first axis `sample` is gone through."""
     from surform.data.fields import open_stored
 
+    if path.suffix.lower() in (".h5", ".hdf5") and (plain := _without_names(path)):
+        return plain
     data = open_stored(str(path))
     found = {}
     for name, array in data.variables.items():
@@ -141,6 +144,8 @@ def _labelled(path: Path, sample: int) -> dict[str, Stored]:
                     f"{path} has {array.shape[0]} scenes, sample {sample} is not there"
                 )
             array = array[sample]
+        if array.ndim == 3 and str(array.dims[0]).lower() in _SPECTRAL:
+            array = array.transpose(*array.dims[1:], array.dims[0])
         waves = data.coords.get("wavelength") if "wavelength" in array.dims else None
         found[str(name)] = Stored(
             array.shape,
@@ -148,6 +153,22 @@ def _labelled(path: Path, sample: int) -> dict[str, Stored]:
             () if waves is None else tuple(np.asarray(waves.values, dtype=float).tolist()),
         )
     return found
+
+
+def _without_names(path: Path) -> dict[str, Stored]:
+    """Arrays of an HDF5 file whose axes have no names, as they lie; none where some have."""
+    import h5py
+
+    with _readable(path):
+        file = h5py.File(path, "r")
+    arrays = {name: item for name, item in file.items() if _is_array(item)}
+    if any(axis.label or len(axis) for item in arrays.values() for axis in item.dims):
+        file.close()
+        return {}
+    return {
+        name: Stored(item.shape, lambda block, item=item: np.asarray(item[block]))
+        for name, item in arrays.items()
+    }
 
 
 @contextmanager

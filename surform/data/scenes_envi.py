@@ -29,8 +29,9 @@ def is_envi(path: Path) -> bool:
 
 def envi_header(path: Path) -> Path | None:
     """The header beside a file of raw numbers: scene.img.hdr or scene.hdr."""
-    for header in (path.with_name(f"{path.name}.hdr"), path.with_suffix(".hdr")):
-        if header.is_file() and header != path:
+    for name in (f"{path.name}.hdr", path.with_suffix(".hdr").name):
+        header = _beside(path, name)
+        if header is not None:
             return header
     return None
 
@@ -86,14 +87,23 @@ def _files(path: Path) -> tuple[Path, Path]:
         return header, path
     stem = path.with_suffix("")
     for ending in _DATA:
-        data = stem.with_name(stem.name + ending)
-        if data.is_file() and data != path:
+        data = _beside(path, stem.name + ending)
+        if data is not None:
             return path, data
     endings = ", ".join(ending for ending in _DATA if ending)
     raise FileNotFoundError(
         f"{path} is a header, but its numbers are not beside it: {stem.name}, perhaps with one of "
         f"{endings}"
     )
+
+
+def _beside(path: Path, name: str) -> Path | None:
+    """Another file in the folder of `path`, in small or capital letters."""
+    if not path.parent.is_dir():
+        return None
+    same = [each for each in path.parent.iterdir() if each.name.lower() == name.lower()]
+    same = sorted((each for each in same if each.is_file() and each != path), reverse=True)
+    return min(same, key=lambda each: each.name != name, default=None)
 
 
 def _fields(header: Path) -> dict[str, str | list[str]]:

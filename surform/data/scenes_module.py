@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from torch.utils.data import DataLoader
 
+from surform.data.images_samples import EpochOrder
 from surform.data.loaders import joint_processes
 from surform.data.order import BatchOrder, require_windows
 from surform.data.ordered_module import OrderedData
@@ -49,6 +50,9 @@ class ScenesData(OrderedData):
         split: the shares of "train", "validation", "test"; default 0.25, 0.25, 0.5, as published.
         block: side of the blocks [pixels]; default three windows.
         split_seed: of the division.
+        turns: training sees each window turned and mirrored, one of eight ways anew in every epoch:
+            the sensor sees no direction. The window must be odd, so that its pixel stays in the
+            middle.
         batch_size: pixels per training batch and process.
         eval_batch_size: likewise for validation and test; default `batch_size`.
         drop_last: leave out the last, incomplete training batch of an epoch.
@@ -72,6 +76,7 @@ class ScenesData(OrderedData):
         split: dict[str, float] | None = None,
         block: int | None = None,
         split_seed: int = 0,
+        turns: bool = False,
         batch_size: int = 56,
         eval_batch_size: int | None = None,
         drop_last: bool = False,
@@ -94,12 +99,18 @@ class ScenesData(OrderedData):
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if division == "disjoint" and block < window:
             raise ValueError(f"block is {block}, but no window of {window} pixels fits into it")
+        if turns and window % 2 == 0:
+            raise ValueError(
+                f"turns is true and window is {window}, but only the pixel of an odd window stays "
+                f"in its middle: take {window - 1} or {window + 1}"
+            )
         self.path, self.label_path, self.generate = path, labels, generate
         self.cube_name, self.labels_name, self.sample = cube_name, labels_name, sample
         self.classes, self.window, self.components = classes, window, components
         self.components_from, self.drop_bands = components_from, drop_bands or []
         self.division, self.split, self.block = division, split or _SHARES, block
         self.split_seed, self.seed, self.drop_last = split_seed, seed, drop_last
+        self.turns = turns
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
 
     # -- what the data are -------------------------------------------------------------------
@@ -144,10 +155,14 @@ class ScenesData(OrderedData):
         if found.shape != cube.shape[:2]:
             raise ValueError(
                 f"the label map has {found.shape[0]} x {found.shape[1]} pixels, {cube.name} has "
-                f"{cube.shape[0]} x {cube.shape[1]}"
+                f"{cube.shape[0]} x {cube.shape[1]} and {cube.shape[2]} bands: axes are rows, "
+                "columns, bands, in this order"
             )
         if self.classes is None and named:
             self.classes = list(named)
+        twice = [n for n, name in enumerate(self.classes or ()) if name in self.classes[:n]]  # type: ignore[index]
+        if twice:
+            raise ValueError(f"classes names {self.classes[twice[0]]!r} twice")  # type: ignore[index]
         known = len(self.classes) if self.classes else int(found.max())
         numbers = np.bincount(found.ravel(), minlength=known + 1)
         if len(numbers) > known + 1:
@@ -159,8 +174,7 @@ class ScenesData(OrderedData):
         lost = np.flatnonzero(numbers[1:] == 0)
         if len(lost):
             raise ValueError(f"the label map has no pixel of class {lost[0] + 1}")
-        whole = [~np.isnan(values).any(-1) for _, values in self._strips(self.bands)]
-        return np.where(np.concatenate(whole), found, 0) - 1
+        return np.where(self._whole(found), found, 0) - 1
 
     @cached_property
     def pixels(self) -> dict[str, np.ndarray]:
@@ -210,13 +224,17 @@ class ScenesData(OrderedData):
         for split, numbers in self.pixels.items():
             require_windows(len(numbers), ranks, f"{split} ")
 
-    def samples(self, split: str) -> SceneSamples:
-        """The pixels of "train", "validation" or "test": a data set of `SceneBatch`."""
+    def samples(self, split: str, varied: bool = False) -> SceneSamples:
+        """The pixels of "train", "validation" or "test": a data set of `SceneBatch`.
+
+        Args:
+            varied: turned and mirrored as in training, where `turns` asks for it.
+        """
         if split not in self.pixels:
             raise ValueError(f"there are no {split} pixels: there are {', '.join(self.pixels)}")
-        return SceneSamples(
-            self.cube, self._windows, self.pixels[split], self.labels, self.bands, self.window
-        )
+        turns = self.seed if varied and self.turns else None
+        part = (self.pixels[split], self.labels, self.bands, self.window, turns)
+        return SceneSamples(self.cube, self._windows, *part)
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -246,6 +264,23 @@ class ScenesData(OrderedData):
             stop = min(rows, start + _STRIP)
             yield start, self.cube.read(slice(start, stop), slice(0, columns), bands)
 
+    def _whole(self, labels: np.ndarray) -> np.ndarray:
+        """(rows, columns): which spectra are whole; ValueError where a class has none."""
+        whole, lacking = np.empty(labels.shape, dtype=bool), np.zeros(len(self.bands), np.int64)
+        for start, values in self._strips(self.bands):
+            missing = np.isnan(values)
+            whole[start : start + len(values)] = ~missing.any(-1)
+            lacking += missing[labels[start : start + len(values)] > 0].sum(0)
+        lost = sorted({*np.unique(labels).tolist()} - {0} - {*np.unique(labels[whole]).tolist()})
+        if lost:
+            worst = int(lacking.argmax())
+            raise ValueError(
+                f"no pixel of class {lost[0]} has a number in all bands of {self.cube.name}; band "
+                f"{self.bands[worst]} lacks most, {lacking[worst]:,} labelled pixels: put it into "
+                "data.drop_bands"
+            )
+        return whole
+
     def _lost(self) -> dict[str, str]:
         """Classes that have no pixel in a split."""
         every, found = set(np.unique(self.labels[self.labels >= 0]).tolist()), {}
@@ -262,4 +297,5 @@ class ScenesData(OrderedData):
     def _loader(
         self, split: str, training: bool = False
     ) -> tuple[DataLoader[SceneBatch], BatchOrder]:
-        return self._in_order(self.samples(split), BatchOrder, training)
+        order = EpochOrder if training else BatchOrder
+        return self._in_order(self.samples(split, varied=training), order, training)

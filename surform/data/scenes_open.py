@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from surform.data.scenes_envi import envi_classes, is_envi, open_envi
 __all__ = ["open_labels", "open_scene"]
 
 _TIFF = (".tif", ".tiff")
+_MOST = 2**16 - 1  # classes: maps are of 16 bits
 
 
 def open_scene(source: Any, name: str | None = None, sample: int = 0) -> Cube:
@@ -68,6 +70,8 @@ def open_labels(
             if cube.shape[2] != 1:
                 raise ValueError(f"{path} has {cube.shape[2]} bands, but a label map has one")
             found = cube.block(slice(None), slice(None))[..., 0]
+            if cube.no_data is not None:
+                found = np.where(found == cube.no_data, 0, found)
             known = () if path.suffix.lower() in _TIFF else envi_classes(path)
         else:
             raise ValueError(_unknown(path, "label map"))
@@ -89,14 +93,17 @@ def _unknown(path: Path, what: str) -> str:
 
 
 def _numbers(found: np.ndarray, where: str) -> np.ndarray:
-    if found.ndim != 2:
-        raise ValueError(f"{where} has shape {found.shape}, but a label map has rows and columns")
-    whole = np.isfinite(found) & (found == np.floor(found)) & (found >= 0)
+    if found.ndim != 2 or found.dtype.kind not in "iufb":
+        raise ValueError(
+            f"{where} is {found.dtype} of shape {found.shape}, but a label map has rows and "
+            "columns of numbers"
+        )
+    whole = np.isfinite(found) & (found == np.floor(found)) & (found >= 0) & (found <= _MOST)
     if not whole.all():
         row, column = np.argwhere(~whole)[0]
         raise ValueError(
             f"{where} has {found[row, column]} at row {row}, column {column}: labels are whole "
-            "numbers, 0 for none and classes from 1"
+            f"numbers, 0 for none and classes from 1 to {_MOST}"
         )
     return found.astype(np.int64)
 
@@ -104,7 +111,9 @@ def _numbers(found: np.ndarray, where: str) -> np.ndarray:
 def _open_tiff(path: Path) -> Cube:
     rasterio = require_extra("rasterio", "scenes", "reading GeoTIFF")
     try:
-        file = rasterio.open(path)
+        with warnings.catch_warnings():  # the place on earth is of no matter here
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            file = rasterio.open(path)
     except rasterio.errors.RasterioIOError as error:
         raise ValueError(f"{path} is refused or damaged: {error}") from error
 

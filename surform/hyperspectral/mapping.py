@@ -135,17 +135,27 @@ def _tiles(
         for row in range(0, cube.shape[0], tile)
         for column in range(0, cube.shape[1], tile)
     ]
+    none = np.ones(len(about.bands), dtype=bool)  # bands without any number
+    some = False
     with progress_bar(f"mapping {cube.name}") as progress:
         for done, (row, column) in enumerate(starts, start=1):
             rows = slice(row, min(row + tile, cube.shape[0]))
             columns = slice(column, min(column + tile, cube.shape[1]))
-            whole = ~np.isnan(cube.read(rows, columns, about.bands)).any(-1)
+            missing = np.isnan(cube.read(rows, columns, about.bands))
+            whole, none = ~missing.any(-1), none & missing.all((0, 1))
+            some |= bool(whole.any())
             numbers, best = np.zeros(whole.shape, np.uint16), np.full(whole.shape, np.nan, "f4")
             if whole.any():
                 pixels = np.argwhere(whole) + (row, column)
                 numbers[whole], best[whole] = classify(model, cube, pixels, batch_size)
             yield rows, columns, numbers, best
             progress(done / len(starts))
+    if not some:
+        empty = f": band {about.bands[int(none.argmax())]} has none" if none.any() else ""
+        raise ValueError(
+            f"no pixel of {cube.name} has a number in all {len(about.bands)} bands of the model"
+            f"{empty}"
+        )
 
 
 def _opened(

@@ -36,7 +36,8 @@ def test_a_jet_of_padding_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_that_are_none(tmp_path: Path, value: float) -> None:
     path = spoiled(tmp_path / "a.h5", 3, value)
-    with pytest.raises(ValueError, match=r"jet 3 of .*a\.h5 has values that are no numbers"):
+    message = rf"jet 3 of .*a\.h5 has {value} for the etarel of particle 0: numbers are due"
+    with pytest.raises(ValueError, match=message):
         JetsData(str(path), split={"train": 1.0}).normalizers()
 
 
@@ -57,10 +58,56 @@ def test_labels_that_are_none(tmp_path: Path) -> None:
         open_jets(str(hls4ml(tmp_path / "c.h5", jets=several)))
     with pytest.raises(ValueError, match="does not say the classes of its jets: jetFeatureNames"):
         open_jets(str(hls4ml(tmp_path / "d.h5", jetFeatureNames=None)))
-    with pytest.raises(ValueError, match="has 20 jets and 19 rows of labels"):
+    with pytest.raises(ValueError, match="has 19 rows and 7 columns, but there are 20 jets and 7"):
         open_jets(str(hls4ml(tmp_path / "e.h5", jets=jets[1:])))
     with pytest.raises(ValueError, match="does not say the classes of its jets: no label_Wqq"):
         open_jets(str(jetclass(tmp_path / "f.h5", label_Wqq=None)))
+    with pytest.raises(ValueError, match="does not say the classes of its jets: it has no jets"):
+        open_jets(str(hls4ml(tmp_path / "g.h5", jets=None)))
+    with pytest.raises(ValueError, match=r"jet 0 of .*h\.h5 has a label that is no number"):
+        open_jets(str(hls4ml(tmp_path / "h.h5", jets=jets * np.nan)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "jetConstituentList",
+            np.full((20, 6, 16), b"x"),
+            r"is \|S1 of shape \(20, 6, 16\): expect",
+        ),
+        (
+            "jets",
+            np.ones(20),
+            r"jets of .* is float64 of shape \(20,\): expected numbers, \(jets, f",
+        ),
+        ("jets", np.ones((20, 3)), "has 20 rows and 3 columns, but there are 20 jets and 7 names"),
+        ("part_px", np.ones(20), r"part_px of .*: expected numbers, \(jets, particles\)"),
+        (
+            "part_energy",
+            np.ones((5, 5)),
+            r"part_energy .* shape \(5, 5\), part_px asks for \(20, 5\)",
+        ),
+        ("part_deta", np.ones((20, 3)), r"part_deta .* shape \(20, 3\), part_px asks for"),
+        ("label_QCD", np.ones(5), r"label_QCD of .* has shape \(5,\), part_px asks for \(20,\)"),
+        ("jet_pt", np.zeros(20), "jet 0 of .* has inf for the logptrel of particle 0"),
+    ],
+)
+def test_arrays_of_other_shapes_or_kinds(
+    tmp_path: Path, name: str, value: np.ndarray, message: str
+) -> None:
+    make = hls4ml if name.startswith("jet") and name != "jet_pt" else jetclass
+    path = make(tmp_path / "a.h5", **{name: value})
+    with pytest.raises(ValueError, match=message) as error:
+        open_jets(str(path)).read(np.arange(9))
+    assert "\n" not in str(error.value)
+
+
+def test_a_group_where_an_array_is_due(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("jetConstituentList/particles")
+    with pytest.raises(ValueError, match=r"jetConstituentList of .* is no array: expected numbers"):
+        open_jets(str(tmp_path / "a.h5"))
 
 
 def test_a_label_of_another_map(tmp_path: Path) -> None:
@@ -138,7 +185,7 @@ def test_files_that_differ(tmp_path: Path) -> None:
 
 def test_misshapen_particles(tmp_path: Path) -> None:
     path = hls4ml(tmp_path / "a.h5", jetConstituentList=np.ones((20, 6)))
-    with pytest.raises(ValueError, match=r"jetConstituentList of .* has shape \(20, 6\): expected"):
+    with pytest.raises(ValueError, match=r"jetConstituentList of .* of shape \(20, 6\): expected"):
         open_jets(str(path))
     path = hls4ml(tmp_path / "b.h5", jetConstituentList=np.ones((20, 6, 19)))
     with pytest.raises(ValueError, match="has 19 features of particles, of which 16 have a name"):

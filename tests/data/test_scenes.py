@@ -10,13 +10,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from surform.data.scenes_components import Components, Moments
 from surform.data.scenes_cube import margins
 from surform.data.scenes_description import ScenesDescription
 from surform.data.scenes_module import ScenesData
 from surform.data.scenes_open import open_labels, open_scene
-from surform.data.scenes_samples import cut
+from surform.data.scenes_samples import cut, turned
 from surform.data.scenes_splits import divide, pure
 from tests.data.scene_files import BANDS, WAVES, envi, labelled, scene
 
@@ -81,6 +82,34 @@ def test_envi(tmp_path: Path, interleave: str, order: str) -> None:
         assert found.wavelengths == pytest.approx(WAVES)
 
 
+def test_envi_in_capital_letters(tmp_path: Path) -> None:
+    cube = scene(9, 7)[0]
+    header = envi(tmp_path / "scene", cube)
+    capital = header.rename(tmp_path / "SCENE.HDR")
+    numbers = header.with_suffix(".img").rename(tmp_path / "Scene.IMG")
+    for path in (capital, numbers):
+        np.testing.assert_array_equal(whole(open_scene(path)), cube)
+
+
+def test_hdf5_whose_axes_have_no_names(tmp_path: Path) -> None:
+    cube, labels = scene(9, 7)
+    with h5py.File(tmp_path / "scene.h5", "w") as file:
+        file["cube"], file["gt"], file["wave"] = cube, labels, np.arange(7.0)
+    np.testing.assert_array_equal(whole(open_scene(tmp_path / "scene.h5")), cube)
+    np.testing.assert_array_equal(open_labels(tmp_path / "scene.h5", "gt")[0], labels)
+
+
+def test_bands_that_a_file_names_first_come_last(tmp_path: Path) -> None:
+    cube, _ = scene(9, 7)
+    values = (("wavelength", "y", "x"), cube.transpose(2, 0, 1))
+    dataset = xr.Dataset({"reflectance": values}, coords={"wavelength": list(WAVES)})
+    dataset.to_netcdf(tmp_path / "scene.nc", engine="h5netcdf")
+    found = open_scene(tmp_path / "scene.nc")
+    np.testing.assert_array_equal(whole(found), cube)
+    assert found.wavelengths == WAVES
+    np.testing.assert_array_equal(found.read(slice(2, 5), slice(1, 3), [4]), cube[2:5, 1:3, 4:5])
+
+
 def test_a_classified_scene_names_its_classes(tmp_path: Path) -> None:
     labels = scene(9, 7)[1]
     names = "{ none, grass, soil,\n bare rock }"
@@ -101,6 +130,17 @@ def test_geotiff(tmp_path: Path) -> None:
         ) as file:  # fmt: skip
             file.write(np.moveaxis(values, -1, 0))
     np.testing.assert_array_equal(whole(open_scene(tmp_path / "cube.tif")), cube)
+    np.testing.assert_array_equal(open_labels(tmp_path / "map.tif")[0], labels)
+
+
+def test_a_geotiff_of_labels_without_a_place_says_what_is_unlabelled(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    labels = scene(9, 7)[1]
+    shape = {"height": 9, "width": 7, "count": 1, "nodata": 255}
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):  # as it is written
+        file = rasterio.open(tmp_path / "map.tif", "w", driver="GTiff", dtype="uint8", **shape)
+    with file:
+        file.write(np.where(labels == 0, 255, labels).astype(np.uint8), 1)
     np.testing.assert_array_equal(open_labels(tmp_path / "map.tif")[0], labels)
 
 
@@ -241,6 +281,39 @@ def test_scenes_beyond_memory_are_read_window_by_window(monkeypatch: pytest.Monk
     assert torch.equal(one.patches.nan_to_num(-9.0), other.patches.nan_to_num(-9.0))
     assert torch.equal(one.targets, other.targets)
     assert one.targets.tolist() == [held.targets[3], held.targets[0], held.targets[7]]
+
+
+def test_eight_ways_to_turn_keep_the_pixel_in_the_middle() -> None:
+    patch = np.arange(18.0).reshape(2, 3, 3)
+    found = [turned(patch, way) for way in range(8)]
+    assert len({each.tobytes() for each in found}) == 8
+    for each in found:
+        assert np.array_equal(each[:, 1, 1], patch[:, 1, 1])
+        assert np.array_equal(np.sort(each.ravel()), np.sort(patch.ravel()))
+    assert np.array_equal(found[1][0], [[2, 5, 8], [1, 4, 7], [0, 3, 6]])
+
+
+def test_training_turns_windows_as_a_function_of_seed_epoch_and_pixel() -> None:
+    source = data(window=5, block=10, turns=True)
+    plain, varied = source.samples("train"), source.samples("train", varied=True)
+    asked = [3, 0, 7]
+    lying = plain[asked]
+    seen = [varied[[number + epoch * len(plain) for number in asked]] for epoch in range(24)]
+    for batch in seen:
+        assert torch.equal(batch.targets, lying.targets)
+        assert batch.index.tolist() == asked
+        assert torch.equal(batch.patches[..., 2, 2], lying.patches[..., 2, 2])
+    ways = {batch.patches[1].numpy().tobytes() for batch in seen}
+    assert ways == {turned(lying.patches[1].numpy(), way).tobytes() for way in range(8)}
+    again = data(window=5, block=10, turns=True).samples("train", varied=True)
+    same = torch.equal(again[asked].patches.nan_to_num(), seen[0].patches.nan_to_num())
+    other = data(window=5, block=10, turns=True, seed=1).samples("train", varied=True)
+    assert same
+    assert not torch.equal(other[asked].patches.nan_to_num(), seen[0].patches.nan_to_num())
+    for loader, expected in ((source.val_dataloader(), source.samples("validation")),):
+        batch = next(iter(loader))
+        whole = expected[range(len(batch))]
+        assert torch.equal(batch.patches.nan_to_num(), whole.patches.nan_to_num())
 
 
 def test_descriptions_say_what_makes_figures_optimistic() -> None:

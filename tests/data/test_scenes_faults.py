@@ -36,16 +36,33 @@ def test_a_label_map_of_another_size() -> None:
     cube, labels = scene()
     with pytest.raises(ValueError) as error:
         start(cube, labels[:, 1:])
-    refused(error, "the label map has 30 x 23 pixels, the array has 30 x 24")
+    refused(error, "the label map has 30 x 23 pixels, the array has 30 x 24 and 7 bands: axes are")
 
 
-@pytest.mark.parametrize("value", [-1.0, 0.5, np.nan])
+def test_a_cube_whose_bands_come_first() -> None:
+    cube, labels = scene()
+    with pytest.raises(ValueError) as error:
+        start(cube.transpose(2, 0, 1), labels)
+    refused(
+        error, "the array has 7 x 30 and 24 bands: axes are rows, columns, bands, in this order"
+    )
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, np.nan, 2.0**40])
 def test_labels_that_are_no_classes(value: float) -> None:
     labels = scene()[1].astype(float)
     labels[3, 5] = value
     with pytest.raises(ValueError) as error:
         open_labels(labels)
     refused(error, f"the label map has {value} at row 3, column 5: labels are whole numbers")
+
+
+def test_a_label_map_of_words() -> None:
+    with pytest.raises(ValueError) as error:
+        open_labels(scene()[1].astype(str))
+    refused(
+        error, "the label map is <U3 of shape (30, 24), but a label map has rows and columns of"
+    )
 
 
 def test_a_label_map_with_one_class_or_a_gap() -> None:
@@ -62,6 +79,31 @@ def test_more_classes_than_names() -> None:
     with pytest.raises(ValueError) as error:
         start(classes=["grass", "soil"])
     refused(error, "the label map has class 3, but classes names 2")
+
+
+def test_a_name_for_two_classes() -> None:
+    with pytest.raises(ValueError) as error:
+        start(classes=["grass", "soil", "grass"])
+    refused(error, "classes names 'grass' twice")
+
+
+def test_a_band_that_is_missing_nearly_everywhere() -> None:
+    cube, labels = scene()
+    cube[1:, :, 3] = np.nan
+    cube[labels == 2, 5] = np.nan
+    with pytest.raises(ValueError) as error:
+        start(cube, labels)
+    refused(
+        error, "no pixel of class 2 has a number in all bands of the array; band 3 lacks most, "
+    )
+    refused(error, "labelled pixels: put it into data.drop_bands")
+
+
+def test_a_scene_smaller_than_its_windows() -> None:
+    cube, labels = scene()
+    with pytest.raises(ValueError) as error:
+        start(cube[:3, :3], labels[:3, :3])
+    refused(error, "no pixel of the array is left for")
 
 
 def test_infinite_numbers() -> None:
@@ -148,6 +190,7 @@ def test_shares_that_are_none(split: dict[str, Any], message: str) -> None:
         ({"division": "random"}, "division='random': choose disjoint, overlapping"),
         ({"components_from": "test"}, "components_from='test': choose training, scene"),
         ({"window": 0}, "window must be at least 1, got 0"),
+        ({"turns": True}, "turns is true and window is 4, but only the pixel of an odd window"),
     ],
 )
 def test_options_that_are_none(options: dict[str, Any], message: str) -> None:

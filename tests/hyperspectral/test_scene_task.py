@@ -13,6 +13,7 @@ import xarray as xr
 from torch.optim import Adam
 
 import surform
+from surform.cli.fit_progress import quiet
 from surform.data.scenes_module import ScenesData
 from surform.hub.convert import from_official
 from surform.hyperspectral.agreement import agreement
@@ -21,7 +22,9 @@ from surform.hyperspectral.cnn3d import SpectralCNN
 from surform.hyperspectral.mapping import predict, predict_file
 from surform.hyperspectral.pyformer import PyFormer
 from surform.hyperspectral.task import SceneTask
+from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
+from surform.training.resume import ExactResume
 from surform.training.run_folder import RunFolder
 from tests.data.scene_files import WAVES, envi, labelled, scene
 from tests.training.toy import trainer
@@ -40,8 +43,6 @@ def task(net: torch.nn.Module | None = None, **options: Any) -> SceneTask:
 
 
 def fit(place: Path, module: SceneTask, source: ScenesData, epochs: int) -> Any:
-    from surform.cli.fit_progress import quiet
-
     quiet()
     parts = [Checkpoints(place / "checkpoints"), RunFolder(place, title="stripes")]
     run = trainer(place, max_epochs=epochs, callbacks=parts, enable_checkpointing=True)
@@ -149,6 +150,27 @@ def test_a_saved_model_maps_as_before(trained: Any, tmp_path: Path) -> None:
     assert loaded(patches).shape == (2, 3)
 
 
+def test_a_resumed_run_ends_in_the_same_state(tmp_path: Path) -> None:
+    def run(place: Path, epochs: int, resume: bool = False) -> dict[str, Any]:
+        quiet()
+        torch.manual_seed(0)
+        net = PyFormer(5, 3, 3, filters=(2, 3), heads=1, depth=1, hidden=8)
+        parts = [Checkpoints(place, every_n_steps=2), ExactResume()]
+        once = trainer(place, max_epochs=epochs, callbacks=parts, enable_checkpointing=True)
+        source = data(window=5, block=10, turns=True, batch_size=8)
+        path = place / "last.ckpt" if resume else None
+        once.fit(task(net, ema_decay=0.9), source, ckpt_path=path, weights_only=True)
+        return read_checkpoint(place / "last.ckpt")
+
+    whole = run(tmp_path / "whole", 3)
+    run(tmp_path / "parts", 2)
+    parts = run(tmp_path / "parts", 3, resume=True)
+    assert whole["global_step"] == parts["global_step"] >= 6
+    for key in ("state_dict", "training_weights"):
+        for name, value in whole[key].items():
+            assert torch.equal(value, parts[key][name]), name
+
+
 def test_report_and_card_say_what_was_measured(trained: Any, tmp_path: Path) -> None:
     _, _, place = trained
     page = (place / "report.html").read_text()
@@ -170,6 +192,10 @@ def test_scenes_that_a_model_was_not_trained_for(trained: Any, tmp_path: Path) -
     model, cube = trained[0].surrogate, scene()[0]
     with pytest.raises(ValueError, match="trained on scenes of 7 bands, the array has 6"):
         predict(model, cube[..., :6])
+    empty = cube.copy()
+    empty[..., 4] = np.nan
+    with pytest.raises(ValueError, match="a number in all 7 bands of the model: band 4 has none"):
+        predict(model, empty, tile=16)
     with pytest.raises(ValueError, match="tile must be at least 1, got 0"):
         predict(model, cube, tile=0)
     path = labelled(tmp_path / "scene.nc", *scene())
