@@ -6,6 +6,7 @@ python -m surform.particles.int8 MODEL JETS OUT.onnx
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -79,16 +80,20 @@ def _quantize(plain: Path, out: Path, jets: np.ndarray) -> None:
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.batches, None)
 
-    tools.quantize_static(
-        str(plain),
-        str(out),
-        Reader(),
-        quant_format=tools.QuantFormat.QDQ,
-        op_types_to_quantize=["MatMul", "Gemm"],
-        per_channel=True,
-        activation_type=tools.QuantType.QInt8,
-        weight_type=tools.QuantType.QInt8,
-    )
+    logging.disable(logging.WARNING)  # advice to optimise graphs beforehand
+    try:
+        tools.quantize_static(
+            str(plain),
+            str(out),
+            Reader(),
+            quant_format=tools.QuantFormat.QDQ,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            activation_type=tools.QuantType.QInt8,
+            weight_type=tools.QuantType.QInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _batches(jets: np.ndarray, size: int = 64) -> Iterator[dict[str, np.ndarray]]:
