@@ -95,7 +95,7 @@ def map_figure(
             )
         wrong = (truth > 0) & (truth != found)
         right = 1 - wrong.sum() / max(1, (truth > 0).sum())
-        titles = ("scene", "labels", "division", f"map, {right:.1%} of all labels")
+        titles = ("scene", "labels", "division", f"map, {right:.1%} right, training pixels too")
         for axes, title in zip(panels, titles, strict=True):
             axes.set_title(title, fontsize=10)
         keys = [

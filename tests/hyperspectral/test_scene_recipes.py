@@ -15,7 +15,7 @@ from surform.recipes import list_recipes
 from tests.data.scene_files import labelled, scene
 
 RECIPES = [name for name in list_recipes() if name.startswith("hyperspectral/")]
-SCENES = {"pavia-university": 9, "salinas": 16, "indian-pines": 16}
+SCENES = {"houston": 15, "pavia-university": 9, "salinas": 16, "indian-pines": 16}
 PUBLISHED = [f"pyformer-{name}{end}" for name in SCENES for end in ("", "-paper")]
 
 
