@@ -30,7 +30,7 @@ from surform.hyperspectral.agreement import FIGURES, agreement
 
 __all__ = ["main"]
 
-_GRID = ((10.0, 100.0), (0.001, 0.01))  # C and gamma
+_GRID: Any = ((1.0, 10.0, 100.0, 1000.0), (0.001, 0.01))  # C and gamma
 
 
 def scene_of(run: Path) -> ScenesData:
@@ -49,6 +49,7 @@ def of_network(run: Path, data: ScenesData) -> dict[str, Any]:
             found.append(model(batch.patches).argmax(1))
     summary = json.loads((run / "summary.json").read_text())
     row = {"network": type(model.net).__name__, "parameters": summary["parameters"]}
+    row["validation_oa"] = round(summary["metrics"]["validation/oa/clean"], 4)
     return row | figures(samples.targets, torch.cat(found).numpy())
 
 
@@ -68,7 +69,8 @@ def of_machine(data: ScenesData) -> dict[str, Any]:
         machine = SVC(C=c, gamma=gamma).fit(x["train"], y["train"])
         score = machine.score(x["validation"], y["validation"])
         best = max(best, (score, machine), key=lambda pair: pair[0])
-    return {"network": "SVM", "parameters": ""} | figures(y["test"], best[1].predict(x["test"]))
+    row = {"network": "SVM", "parameters": "", "validation_oa": round(best[0], 4)}
+    return row | figures(y["test"], best[1].predict(x["test"]))
 
 
 def figures(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:

@@ -58,7 +58,16 @@ class Components(Normalizer):
         return self
 
     def forward(self, patches: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:  # type: ignore[override]
-        """Components of patches of spectra; 0 where a spectrum lacks a number or lies outside."""
+        """Components of patches of spectra; 0 where a spectrum lacks a number or lies outside.
+
+        Raises:
+            ValueError: another number of bands.
+        """
+        if patches.ndim != 4 or patches.shape[1] != len(self.rotation):
+            raise ValueError(
+                f"patches have shape {tuple(patches.shape)}, but the components are those of "
+                f"(batch, {len(self.rotation)} bands, rows, columns)"
+            )
         spectra = patches.movedim(1, -1).to(self.mean.dtype)
         missing = spectra.isnan().any(-1, keepdim=True)
         known = self.normalize(torch.where(missing, self.mean, spectra))

@@ -89,7 +89,7 @@ def predict_file(
     refuse_folder(path, "--out")
     check_output(path, [source])
     cube, about = _opened(model, source, cube_name, sample)
-    make = _netcdf if path.suffix == ".nc" else _numpy if path.suffix == ".npy" else _tiff
+    make = {".nc": _netcdf, ".npy": _numpy}.get(path.suffix.lower(), _tiff)
     with replacing(path) as partial, make(partial, cube, about, source) as write:
         for rows, columns, numbers, best in _tiles(model, cube, about, tile, batch_size):
             write(rows, columns, numbers, best)

@@ -55,7 +55,17 @@ class JetTagger(Classifier):
             )
 
     def forward(self, particles: Float[Tensor, "b p f"]) -> Float[Tensor, "b k"]:
-        """Logits; particles in physical units, padded with zeros."""
+        """Logits; particles in physical units, padded with zeros.
+
+        Raises:
+            ValueError: another number of features.
+        """
+        features = self.normalizer.mean.numel()
+        if features > 1 and features != particles.shape[-1]:  # the network checks all else
+            raise ValueError(
+                f"jets have shape {tuple(particles.shape)}, but this tagger takes (jets, "
+                f"particles, {features} features)"
+            )
         return self.net(self.normalized(particles), there(particles))
 
     def normalized(self, particles: Float[Tensor, "b p f"]) -> Float[Tensor, "b p f"]:

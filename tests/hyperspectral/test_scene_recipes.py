@@ -58,8 +58,8 @@ def test_a_recipe_trains_and_maps_a_scene(
         "null",
     ]
     words += ["--data.path", "scene.npz", "--data.classes", "[grass,soil,rock]"]
-    words += ["--data.drop_bands", "[]", "--data.components", "3", "--data.block", "8"]
-    words += ["--data.window", "4", "--trainer.max_epochs", "1"]
+    words += ["--data.drop_bands", "[]", "--data.components", "3", "--data.block", "10"]
+    words += ["--data.window", "5", "--trainer.max_epochs", "1"]
     assert main(words) == 0
     found = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
     assert {f"validation/{name}/clean" for name in ("oa", "aa", "kappa", "loss")} == set(found)

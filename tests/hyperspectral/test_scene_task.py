@@ -192,6 +192,10 @@ def test_scenes_that_a_model_was_not_trained_for(trained: Any, tmp_path: Path) -
     model, cube = trained[0].surrogate, scene()[0]
     with pytest.raises(ValueError, match="trained on scenes of 7 bands, the array has 6"):
         predict(model, cube[..., :6])
+    with pytest.raises(
+        ValueError, match=r"\(2, 6, 4, 4\), but the components are those of \(batch, 7"
+    ):
+        model(torch.zeros(2, 6, 4, 4))
     empty = cube.copy()
     empty[..., 4] = np.nan
     with pytest.raises(ValueError, match="a number in all 7 bands of the model: band 4 has none"):

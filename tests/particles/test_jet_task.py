@@ -24,6 +24,9 @@ from surform.particles.jetformer import JetFormer
 from surform.particles.official import SYSTEM
 from surform.particles.roc import mean_area, roc_curves
 from surform.particles.task import JetTask
+from surform.training.checkpoint import read_checkpoint
+from surform.training.checkpoints import Checkpoints
+from surform.training.resume import ExactResume
 from surform.training.schedules import Constant
 from tests.data.jet_files import hls4ml
 from tests.particles.jet_data import jet_data, jets_path, tagger
@@ -83,6 +86,39 @@ def test_a_model_is_saved_with_what_it_needs(tmp_path: Path) -> None:
     with torch.no_grad():
         same = (again(changed) == model(particles)).all(-1)
     assert torch.equal(same, padded)
+
+
+@pytest.mark.parametrize("kind", [JetFormer, FixedJetFormer])
+def test_jets_of_one_particle_and_of_none_have_answers(kind: type[JetFormer]) -> None:
+    model = tagger()
+    particles = jet_data().samples("test")[list(range(4))].particles.clone()
+    if kind is FixedJetFormer:
+        model = emulate(model, particles)
+    particles[1, 1:], particles[2] = 0, 0
+    with torch.no_grad():
+        found = model(particles)
+        assert bool(found.isfinite().all())
+        alone = model(particles[1:2, :1])
+    torch.testing.assert_close(alone, found[1:2], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("_quiet_lightning")
+def test_a_resumed_run_ends_in_the_same_state(tmp_path: Path) -> None:
+    def run(place: Path, epochs: int, resume: bool = False) -> dict[str, Any]:
+        parts = [Checkpoints(place, every_n_steps=2), ExactResume()]
+        once = trainer(place, max_epochs=epochs, callbacks=parts, enable_checkpointing=True)
+        path = place / "last.ckpt" if resume else None
+        module = task(ema_decay=0.9)
+        once.fit(module, jet_data(batch_size=30), ckpt_path=path, weights_only=True)
+        return read_checkpoint(place / "last.ckpt")
+
+    whole = run(tmp_path / "whole", 2)
+    run(tmp_path / "parts", 1)
+    parts = run(tmp_path / "parts", 2, resume=True)
+    assert whole["global_step"] == parts["global_step"] == 12
+    for key in ("state_dict", "training_weights"):
+        for name, value in whole[key].items():
+            assert torch.equal(value, parts[key][name]), name
 
 
 def test_predictions_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +244,10 @@ def test_tasks_and_taggers_that_cannot_be(tmp_path: Path) -> None:
         model.save_pretrained(tmp_path / "m")
     with pytest.raises(ValueError, match=r"shape \(2,\), but particles have 3 features"):
         model.fit_to(data.description(), Normalizer(torch.zeros(2), torch.ones(2)))
+    with pytest.raises(
+        ValueError, match=r"\(2, 5, 4\), but .* takes \(jets, particles, 3 features\)"
+    ):
+        tagger()(torch.ones(2, 5, 4))
     module = JetTask(JetFormer(in_channels=4, dim=8))
     with pytest.raises(ValueError, match="in_channels"):
         trainer(tmp_path, max_epochs=1).fit(module, data)

@@ -100,7 +100,8 @@ def _replay(fixture: Fixture, dtype: torch.dtype) -> Replay:
     inputs = fixture.inputs(dtype)
     patches = inputs["cube"].squeeze(-1).permute(0, 3, 1, 2)
     pyramids: list[Tensor] = []
-    model.blocks[0].register_forward_pre_hook(lambda _, given: pyramids.append(given[0]))
+    blocks: Any = model.blocks
+    blocks[0].register_forward_pre_hook(lambda _, given: pyramids.append(given[0]))
     found = torch.softmax(model(patches), -1)
     slack = {"out/out": _rounding(model, patches.detach(), found.detach())}
     return Replay({"out": found}, inputs, model, mid={"pyramid": pyramids[0]}, slack=slack)
