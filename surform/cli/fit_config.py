@@ -26,6 +26,7 @@ __all__ = [
     "SECTIONS",
     "apply_overrides",
     "closest",
+    "load_mapping",
     "merge",
     "merge_all",
     "parse_value",
@@ -61,7 +62,15 @@ _OWN = {
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, as in YAML 1.2, dates are text, and no key is given twice."""
+    """YAML in which 1e-3 is a number and 10:30 none, as in YAML 1.2; dates are text.
+
+    No key is given twice.
+    """
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode and implicit[0] and ":" in value:  # YAML 1.1 counts to base 60
+            return "tag:yaml.org,2002:str"
+        return super().resolve(kind, value, implicit)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -86,7 +95,7 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: str(
 def read_config(name: str) -> dict[str, Any]:
     """One recipe or file as a dict with full class paths; parts in files of their own included."""
     path = find_recipe(name)
-    values = _load(path)
+    values = load_mapping(path)
     unknown = [key for key in values if key not in SECTIONS]
     if unknown:
         raise ValueError(
@@ -153,7 +162,8 @@ def closest(given: str, valid: Sequence[str], prefix: str = "") -> str:
     return f"valid are {', '.join(prefix + n for n in sorted(valid))}"
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_mapping(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping; ValueError, in one sentence, where it holds none."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
@@ -171,7 +181,7 @@ def _resolve(key: str, value: Any, folder: Path) -> Any:
             include = folder / value
             if not include.is_file():
                 raise FileNotFoundError(f"{key}: there is no file {include}")
-            return _resolve(key, _load(include), include.parent)
+            return _resolve(key, load_mapping(include), include.parent)
         return {"class_path": _class_path(key, value)}
     if isinstance(value, list):
         return [_resolve(key, item, folder) for item in value] if key in _MODULES else value
