@@ -298,6 +298,15 @@ PROMISED = {
     "scene of other bands at prediction": (
         "hyperspectral/test_scene_task.py::test_scenes_that_a_model_was_not_trained_for"
     ),
+    "killed search of options": (
+        "cli/test_tune.py::test_a_killed_search_ends_like_one_that_was_not"
+    ),
+    "trial of a search that fails": (
+        "cli/test_tune.py::test_failing_trials_are_counted_and_the_others_go_on"
+    ),
+    "options that cannot be searched": (
+        "cli/test_tune.py::test_mistakes_are_told_before_anything_trains"
+    ),
     "two trainings in one folder": (
         "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
     ),

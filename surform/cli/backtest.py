@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+
+from surform.cli.parser import Parser, check_options
 
 __all__ = ["EXAMPLES", "run_raw"]
 
@@ -23,14 +24,9 @@ _WHAT = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (see {self.prog} --help)")
-
-
 def run_raw(command: str, argv: Sequence[str]) -> int:
     """Run the command with the rest of the command line as it stands."""
-    parser = _Parser(
+    parser = Parser(
         prog="surform backtest",
         description=_WHAT,
         epilog=(
@@ -84,20 +80,7 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
         args, overrides = parser.parse_known_args(list(argv))
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
-    _check_options(parser, overrides)
+    check_options(parser, overrides)
     from surform.cli.backtest_run import run
 
     return run(args, overrides)
-
-
-def _check_options(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:
-    """ValueError for an option that neither the command nor a recipe has."""
-    from surform.cli.fit_config import SECTIONS, closest
-
-    own = [text[2:] for action in parser._actions for text in action.option_strings]
-    for word in overrides:
-        name = word[2:].partition("=")[0]
-        first = name.partition(".")[0].rstrip("+")
-        if word.startswith("--") and name and first not in SECTIONS:
-            known = [*SECTIONS, *(text for text in own if len(text) > 1)]
-            raise ValueError(f"unknown option --{name}: {closest(first, known, '--')}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-__all__ = ["EXAMPLES", "OWN", "run_raw"]
+from surform.cli.parser import Parser
+
+__all__ = ["EXAMPLES", "OVERRIDES", "OWN", "run_raw"]
 
 EXAMPLES = {
     "fit": (
@@ -33,7 +34,7 @@ _WHAT = {
     "--data.path, whatever its domain.",
 }
 
-_OVERRIDES = """any option of the recipe can be given on the command line:
+OVERRIDES = """any option of the recipe can be given on the command line:
   --model.net factformer2d     a registered model (its former options are dropped)
   --model.net.dim 64           an option of the network
   --model.loss relative_l2     a registered loss
@@ -42,11 +43,6 @@ _OVERRIDES = """any option of the recipe can be given on the command line:
   --trainer.max_steps 100      an option of Lightning's Trainer: --trainer.devices 2, ...
   --trainer.callbacks+=Timer   append to a list
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (see {self.prog} --help)")
 
 
 def run_raw(command: str, argv: Sequence[str]) -> int:
@@ -62,10 +58,10 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=f"surform {command}",
         description=_WHAT[command],
-        epilog=f"{_OVERRIDES}\nexample:\n  {EXAMPLES[command]}",
+        epilog=f"{OVERRIDES}\nexample:\n  {EXAMPLES[command]}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -15,6 +15,7 @@ __all__ = [
     "disagreements",
     "find_checkpoint",
     "moved_data",
+    "option_values",
     "options",
     "run_folder_of",
 ]
@@ -191,7 +192,12 @@ def check_split(stored: dict[str, Any], given: dict[str, Any], override: bool) -
 
 def options(layers: list[dict[str, Any]]) -> set[str]:
     """The options that configurations name, as on the command line."""
-    return {name.replace(".init_args", "") for layer in layers for name in _flat(layer)}
+    return {name for layer in layers for name in option_values(layer)}
+
+
+def option_values(config: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration says, option by option, named as on the command line."""
+    return {name.replace(".init_args", ""): value for name, value in _flat(config).items()}
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:

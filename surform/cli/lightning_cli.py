@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
 from surform.cli.fit_check import check_names, explain, refusal
@@ -44,7 +44,7 @@ from surform.training.resume import ExactResume
 from surform.training.run_folder import RunFolder
 from surform.training.task import Task
 
-__all__ = ["SurformCLI", "resolve", "run", "train"]
+__all__ = ["SurformCLI", "owned", "recipe_name", "resolve", "run", "train"]
 
 _FOLDER_VARIABLE = "SURFORM_RUN_FOLDER"  # so that processes that DDP starts share the folder
 
@@ -136,18 +136,29 @@ class SurformCLI(LightningCLI):
         return {k: v for k, v in yaml.safe_load(text).items() if k != "config"}
 
 
-def resolve(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """All defaults and what the data give filled in, overrides applied, names and types checked."""
+def resolve(
+    config: dict[str, Any], overrides: Sequence[str], complete: bool = False
+) -> dict[str, Any]:
+    """All defaults and what the data give filled in, overrides applied, names and types checked.
+
+    Args:
+        complete: whether the configuration holds its defaults already.
+    """
     sizes = data_sizes(apply_overrides(config, overrides))
     config = filled(config, sizes)
-    try:  # defaults first, so that --model.schedule.pct_start finds the default schedule
-        base = SurformCLI(config, build=False).resolved()
-    except Exception:  # incomplete without the overrides: their error, if any, comes below
-        base = config
+    base = config if complete else _with_defaults(config)
     given = filled(apply_overrides(base, overrides), sizes)
     check_names(given)
     check_strategy(given.get("trainer") or {})
     return SurformCLI(given, build=False).resolved()
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Defaults come before overrides: --model.schedule.pct_start finds the default schedule."""
+    try:
+        return SurformCLI(config, build=False).resolved()
+    except Exception:  # incomplete without the overrides: their error, if any, comes later
+        return config
 
 
 def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
@@ -155,7 +166,7 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
     quiet()
     if command == "predict" and args.ckpt_path and names_saved_model(args.ckpt_path):
         return predict_file(args, overrides, args.ckpt_path, {})
-    name = _recipe_name(args.config)
+    name = recipe_name(args.config)
     checkpoint = _checkpoint(command, args, name)
     stored = read_checkpoint(checkpoint)["surform_config"] if checkpoint else {}
     layers: dict[str, Any] = copy.deepcopy(stored.get("config") or {})
@@ -200,6 +211,8 @@ def train(
     every_n_steps: int | None = None,
     checkpoint: Path | None = None,
     memory: bool = False,
+    lines: bool = True,
+    watchers: Sequence[Callback] = (),
 ) -> Trainer:
     """Train as a resolved configuration says, in a run folder of its own; returns the trainer.
 
@@ -210,12 +223,15 @@ def train(
         every_n_steps: save last.ckpt after so many steps, too.
         checkpoint: continue from it.
         memory: say first what it takes.
+        lines: say after every validation what it gave, where there is no bar.
+        watchers: callbacks beside those of every run.
     """
     callbacks = [
         *[MemoryNote()] * memory,
         RunFolder(folder, title=title, report=report),
         ExactResume(override),
-        ProgressLines(),
+        *[ProgressLines()] * lines,
+        *watchers,
         Checkpoints(every_n_steps=every_n_steps),
     ]
     cli = SurformCLI(config, callbacks, [MetricsLogger()])
@@ -227,7 +243,7 @@ def train(
     if (remark := crowded(cli.trainer)) and not _is_child():
         print(remark, file=sys.stderr)
     # One process writes a run folder, the first of those that train together.
-    with nullcontext() if _is_child() else _owned(folder):
+    with nullcontext() if _is_child() else owned(folder / "run"):
         cli.trainer.fit(cli.model, **start)
     return cli.trainer
 
@@ -306,10 +322,11 @@ def _evaluate(
 
 
 @contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    """The only right to write a run folder; one that stayed empty is removed."""
+def owned(what: Path) -> Iterator[None]:
+    """The only right to write what lies in a folder, which is removed if it stays empty."""
+    folder = what.parent
     try:
-        with writer_lock(folder / "run"):
+        with writer_lock(what):
             yield
     finally:
         if folder.is_dir() and not any(folder.iterdir()):
@@ -332,7 +349,8 @@ def _checkpoint(command: str, args: argparse.Namespace, name: str) -> Path | Non
     return find_checkpoint(args.ckpt_path, args.out, "checkpoints", of_run)
 
 
-def _recipe_name(configs: list[str]) -> str:
+def recipe_name(configs: list[str]) -> str:
+    """What a run of these recipes or files is called: the first one's name."""
     if not configs:
         return ""
     first = configs[0]

@@ -12,17 +12,18 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 import surform
+from surform.cli.parser import Parser
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "one_line"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("surform.cli.fit", "train a model from a recipe"),
     "validate": ("surform.cli.fit", "evaluate a checkpoint on the validation split"),
     "test": ("surform.cli.fit", "evaluate a checkpoint on the test split"),
     "predict": ("surform.cli.fit", "write the predictions of a checkpoint"),
+    "tune": ("surform.cli.tune", "search the options that train best"),
     "backtest": ("surform.cli.backtest", "evaluate a forecaster at rolling origins"),
     "ensemble": ("surform.cli.ensemble", "join runs into one model with intervals"),
     "rollout": ("surform.cli.rollout", "run a model step after step, with a report"),
@@ -43,13 +44,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 # What a user can cause; anything else is our bug and keeps its traceback.
 _USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse with exact option names and one-line errors."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if traceback:
             raise
         print(
-            f"surform {line[0]}: {_one_line(error)}: not enough memory for what is asked; "
+            f"surform {line[0]}: {one_line(error)}: not enough memory for what is asked; "
             "ask for less, or write to a .zarr",
             file=sys.stderr,
         )
@@ -83,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _USER_ERRORS as error:
         if traceback:
             raise
-        print(f"surform {line[0]}{_process()}: {_one_line(error)}", file=sys.stderr)
+        print(f"surform {line[0]}{_process()}: {one_line(error)}", file=sys.stderr)
         return 2
 
 
@@ -100,7 +94,7 @@ def _run(command: str, argv: list[str]) -> int:
     module = importlib.import_module(path)
     if hasattr(module, "run_raw"):
         return module.run_raw(command, argv)
-    parser = _Parser(
+    parser = Parser(
         prog=f"surform {command}",
         description=module.HELP or summary,
         epilog=f"example:\n  {module.EXAMPLE}",
@@ -125,7 +119,8 @@ def _unknown(what: str, given: str, valid: list[str]) -> str:
     return f"unknown {what} {given!r}: {hint}"
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks; its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     if len(lines) > 1 and "in DataLoader worker process" in lines[0]:  # a traceback comes along
         lines = [lines[-1].partition(": ")[2] or lines[-1]]

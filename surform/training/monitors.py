@@ -9,7 +9,7 @@ from lightning.pytorch import Trainer
 if TYPE_CHECKING:
     from surform.training.task import Task
 
-__all__ = ["check_monitors"]
+__all__ = ["check_monitors", "validates"]
 
 _STAGE = "validation"
 
@@ -21,7 +21,7 @@ def check_monitors(trainer: Trainer, task: Task) -> None:
         if not isinstance(watched, str) or not watched.startswith(f"{_STAGE}/"):
             continue
         where = f"{type(callback).__name__} watches {watched!r}"
-        if not _validates(trainer):
+        if not validates(trainer):
             raise ValueError(
                 f"{where}, but the data have no validation split: give them one, or leave the "
                 "callback out with --trainer.callbacks null"
@@ -31,7 +31,8 @@ def check_monitors(trainer: Trainer, task: Task) -> None:
             raise ValueError(f"{where}, which is not logged: choose {', '.join(logged)}")
 
 
-def _validates(trainer: Trainer) -> bool:
+def validates(trainer: Trainer) -> bool:
+    """Whether the data of a trainer have a validation split that it looks at."""
     if trainer.limit_val_batches == 0:
         return False
     data: Any = getattr(trainer, "datamodule", None)

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 # In this order: data, a run on them, what uses the run. Others have tests of their own.
 TOGETHER = ("generate", "fit", "validate", "test", "predict", "rollout")
-ALONE = ("backtest", "convert", "verify", "list", "info", "doctor", "attention", "bench")
+ALONE = ("backtest", "convert", "verify", "list", "info", "doctor", "attention", "bench", "tune")
 ELSEWHERE = ("demo", "ensemble", "export", "md", "relax", "symmetry")
 QUICK = ("list", "info", "convert")
 
