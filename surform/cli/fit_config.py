@@ -51,7 +51,7 @@ _ALIASES = {"one_cycle": "OneCycle", "onecycle": "OneCycle", "cosine": "Cosine"}
 _ALIASES |= {"halving": "Halving", "cosine_epochs": "CosineEpochs"}
 _ALIASES |= {"restarted_cosine": "RestartedCosine", "delayed_decay": "DelayedDecay"}
 _ALIASES |= {"step_decay": "StepDecay", "warm_cosine": "WarmCosine"}
-_ALIASES |= {"milestones": "Milestones", "whole_cosine": "WholeCosine"}
+_ALIASES |= {"milestones": "Milestones", "whole_cosine": "WholeCosine", "plateau": "Plateau"}
 _ALIASES |= {"constant": "Constant", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 # Names of classes that lie elsewhere.
 _OWN = {

@@ -1,4 +1,4 @@
-"""The per-epoch learning rates of the published forecasters."""
+"""Learning rates per epoch, as published systems have them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from surform.layers.checks import at_least
 from surform.training.schedule import EpochSchedule
 
-__all__ = ["CosineEpochs", "DelayedDecay", "Halving", "Milestones", "RestartedCosine", "StepDecay"]
-__all__ += ["WarmCosine"]
+__all__ = ["CosineEpochs", "DelayedDecay", "Halving", "Milestones", "Plateau", "RestartedCosine"]
+__all__ += ["StepDecay", "WarmCosine"]
 
 
 class Halving(EpochSchedule):
@@ -171,3 +171,32 @@ class Milestones(EpochSchedule):
         if step >= self.warmup:
             return 1.0
         return self.start + (1 - self.start) * step / self.warmup
+
+
+class Plateau(EpochSchedule):
+    """Up as exp(-5 (1 - e / warmup)^2), a while at the learning rate, then linearly down to a rest.
+
+    PaSST's schedule (arXiv 2110.05069), with its defaults; epoch e counts from 0, the first one as
+    one half. The way up is that of temporal ensembling (arXiv 1610.02242).
+
+    Args:
+        warmup: epochs of the way up.
+        hold: last epoch, counted from 0, that runs at the full learning rate.
+        fall: epochs of the way down.
+        final: what remains afterwards, as a share of the learning rate.
+    """
+
+    def __init__(
+        self, warmup: int = 5, hold: int = 50, fall: int = 50, final: float = 0.01
+    ) -> None:
+        at_least(0, warmup=warmup, hold=hold)
+        at_least(1, fall=fall)
+        if not 0 <= final <= 1:
+            raise ValueError(f"final is {final!r}, but must lie in [0, 1]")
+        self.warmup, self.hold, self.fall, self.final = warmup, hold, fall, final
+
+    def rate(self, lr: float, epoch: int, epochs: int) -> float:
+        if epoch < self.warmup:
+            lr *= math.exp(-5 * (1 - max(epoch, 0.5) / self.warmup) ** 2)
+        gone = min(1.0, max(0, epoch - self.hold) / self.fall)
+        return lr * (1 - (1 - self.final) * gone)

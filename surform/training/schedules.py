@@ -13,6 +13,7 @@ from surform.training.epoch_schedules import (
     DelayedDecay,
     Halving,
     Milestones,
+    Plateau,
     RestartedCosine,
     StepDecay,
     WarmCosine,
@@ -21,8 +22,8 @@ from surform.training.parameter_groups import SCALE
 from surform.training.schedule import STATE, EpochSchedule, Schedule
 
 __all__ = ["Constant", "Cosine", "CosineEpochs", "DelayedDecay", "EpochSchedule", "Halving"]
-__all__ += ["Milestones", "OneCycle", "RestartedCosine", "Schedule", "StepDecay", "WarmCosine"]
-__all__ += ["WholeCosine"]
+__all__ += ["Milestones", "OneCycle", "Plateau", "RestartedCosine", "Schedule", "StepDecay"]
+__all__ += ["WarmCosine", "WholeCosine"]
 
 
 class OneCycle(Schedule):

@@ -20,6 +20,7 @@ from surform.training.schedules import (
     Halving,
     Milestones,
     OneCycle,
+    Plateau,
     RestartedCosine,
     Schedule,
     StepDecay,
@@ -199,3 +200,17 @@ def test_milestones_rise_by_steps_and_fall_by_epochs() -> None:
         Milestones([0])
     with pytest.raises(ValueError, match=r"decay is 0, but must lie in \(0, 1\]"):
         Milestones([3], decay=0)
+
+
+def test_the_plateau_rises_stays_falls_and_rests() -> None:
+    found = epoch_rates(Plateau(), 130, 2e-5)
+    rise = [0.017422, 0.040762, 0.165299, 0.449329, 0.818731]
+    assert [rate / 2e-5 for rate in found[:5]] == pytest.approx(rise, abs=1e-6)
+    assert set(found[5:51]) == {2e-5}
+    assert found[75] == pytest.approx(2e-5 * 0.505)
+    assert found[100:] == pytest.approx([2e-7] * 30)
+    assert epoch_rates(Plateau(warmup=0, hold=0, fall=2, final=0), 3, 1.0) == [1.0, 0.5, 0.0]
+    with pytest.raises(ValueError, match=r"final is 2, but must lie in \[0, 1\]"):
+        Plateau(final=2)
+    with pytest.raises(ValueError, match="fall"):
+        Plateau(fall=0)
