@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         show_series(console, args.name)
     elif Path(args.name).exists() or "://" in args.name or args.name == "digits":
         from surform.cli.info_images import is_images, show_images
+        from surform.cli.info_sounds import is_sounds, show_sounds
         from surform.data.atoms_files import holds_structures
         from surform.data.demonstrations_files import holds_demonstrations
         from surform.data.points_files import holds_points
@@ -104,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
             from surform.cli.info_atoms import show_atoms
 
             show_atoms(console, args.name)
+        elif is_sounds(args.name):  # before pictures, which lie beside sounds in some data sets
+            show_sounds(console, args.name)
         elif is_images(args.name):
             show_images(console, args.name)
         elif holds_points(args.name):

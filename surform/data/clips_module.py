@@ -61,7 +61,7 @@ class ClipsData(OrderedData):
             where it lacks, and as many for a test of undivided clips.
         split_seed: of the division.
         frequency_mask, time_mask: most bands and frames that training sets to 0.
-        noise: training adds uniform noise to spectrograms, as AST may.
+        noise: training adds uniform noise to normalised spectrograms, as AST may.
         roll: most frames by which training moves a spectrogram round.
         jitter: training moves the edges of the bands by up to so many Hz (lowest, highest).
         normalize: "train": the mean and deviation of the training spectrograms; {"mean": -4.27,
@@ -235,9 +235,7 @@ class ClipsData(OrderedData):
         return self._samples[split, varied]
 
     def _require_sound(self, source: ClipSource) -> None:
-        """ValueError for clips that are too short for one frame, or that have no labels."""
-        if not len(source.labels):
-            raise ValueError(f"{source.name} has no labels: give a variable for each class")
+        """ValueError for clips that are too short for one frame."""
         short = np.flatnonzero(source.lengths < self.front.shortest)
         if len(short):
             at = int(short[0])
@@ -280,6 +278,8 @@ class ClipsData(OrderedData):
         self, split: str, training: bool = False
     ) -> tuple[DataLoader[ClipBatch], BatchOrder]:
         samples = self.samples(split, varied=training)
+        if training and self.variation.noise:
+            samples.unit = float(self.normalizers()[0].std)
         return self._in_order(
             samples, EpochOrder if training else BatchOrder, training, self.workers
         )

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from surform.data.clips_files import SOUNDS, Reading, sound_files
-from surform.data.clips_source import ArrayClips, ClipSource, FileClips, several_numbers
-from surform.data.clips_tables import Row, audioset_rows, esc50_rows, speech_rows, table_rows
+from surform.data.clips_source import (
+    ArrayClips,
+    ClipSource,
+    FileClips,
+    refuse_whole_numbers,
+    several_numbers,
+)
+from surform.data.clips_tables import (
+    Row,
+    audioset_names,
+    audioset_rows,
+    esc50_rows,
+    speech_rows,
+    table_rows,
+)
 from surform.data.faults import closest, refuse_unreadable
 from surform.data.solvers.progress import progress_bar
 
-__all__ = ["open_clips", "open_new_clips"]
+__all__ = ["open_clips", "open_new_clips", "open_rows"]
 
+_UNKNOWN = np.zeros(0, dtype=np.int64)  # labels
 _ARRAYS = (".zarr", ".nc", ".nc4", ".h5", ".hdf5")
 _SPLITS = {"train": "train", "val": "validation", "valid": "validation"}
 _SPLITS |= {"validation": "validation", "test": "test"}
@@ -52,45 +67,65 @@ def open_clips(
     refuse_unreadable(str(source))
     if path.suffix in _ARRAYS:
         return _arrays(_dataset(path), str(path), reading, named, several)
-    rows = _rows(path, fold)
+    rows = open_rows(path, fold)
     if missing == "skip":
         rows = [row for row in rows if row.file is not None and row.file.is_file()]
         if not rows:
             raise ValueError(f"none of the sounds that {path} names is there")
+    if named is None and _is_audioset(path):  # the order of published weights
+        held = {name for row in rows for name in row.labels}
+        named = tuple(name for name in audioset_names(path).values() if name in held)
+        several = True if several is None else several
     return _files(path, rows, reading, named, several)
 
 
 def open_new_clips(source: Any, reading: Reading) -> ClipSource:
-    """Clips without labels: a file, a folder of files at any depth, an array (n,) or (N, n)."""
-    unknown = np.zeros(0, dtype=np.int64)
-    if isinstance(source, np.ndarray):
-        values = source[None] if source.ndim == 1 else source
-        if values.ndim != 2 or not values.shape[1]:
-            raise ValueError(
-                f"the array has shape {source.shape}, but waveforms are (samples,) or (clips, "
-                "samples)"
-            )
-        lengths = np.full(len(values), values.shape[1])
-        return ArrayClips("the array", (), unknown, reading.rate, lengths, {}, values)
+    """Clips without labels: a file, a folder of files at any depth, an array (n,) or (N, n).
+
+    Raises:
+        FileNotFoundError, ValueError: what is missing or wrong, and where.
+    """
     if not isinstance(source, str | Path):
-        found = _arrays(source, "the dataset", reading, None, None)
-        return found
+        if hasattr(source, "data_vars"):
+            return _unlabelled(source, "the dataset", reading)
+        return _array(source, reading)
     path = Path(source)
     refuse_unreadable(str(source))
     if path.suffix in _ARRAYS:
-        return _arrays(_dataset(path), str(path), reading, None, None)
+        return _unlabelled(_dataset(path), str(path), reading)
     files = [path] if path.is_file() else sound_files(path)
     if not files:
         raise ValueError(f"{path} holds no sounds ({', '.join(SOUNDS)})")
     root = path.parent if path.is_file() else path
     lengths = np.array([reading.samples(file) for file in files])
-    return FileClips(str(path), (), unknown, reading.rate, lengths, {}, root, tuple(files), reading)
+    return FileClips(
+        str(path), (), _UNKNOWN, reading.rate, lengths, {}, root, tuple(files), reading
+    )
 
 
-def _rows(path: Path, fold: int) -> list[Row]:
-    """What a folder or table names."""
+def _array(source: Any, reading: Reading) -> ArrayClips:
+    """Waveforms in memory, whatever numpy takes for an array of real numbers."""
+    values = np.asarray(source)
+    if values.dtype.kind not in "iuf":
+        raise ValueError(
+            f"a {type(source).__name__} is none of what holds sounds: give a file, a folder, an "
+            "xarray.Dataset or an array of waveforms"
+        )
+    values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.shape[1]:
+        raise ValueError(
+            f"the array has shape {np.shape(source)}, but waveforms are (samples,) or (clips, "
+            "samples)"
+        )
+    refuse_whole_numbers(values.dtype, "the array")
+    lengths = np.full(len(values), values.shape[1])
+    return ArrayClips("the array", (), _UNKNOWN, reading.rate, lengths, {}, values)
+
+
+def open_rows(path: Path, fold: int = 1) -> list[Row]:
+    """What a folder or table names; arguments and errors as for `open_clips`."""
     if path.is_file():
-        if path.suffix != ".csv":
+        if path.suffix.lower() != ".csv":
             raise ValueError(
                 f"{path} is neither a folder of sounds nor a .csv, nor one of {', '.join(_ARRAYS)}"
             )
@@ -99,9 +134,13 @@ def _rows(path: Path, fold: int) -> list[Row]:
         return esc50_rows(path, fold)
     if (path / "validation_list.txt").is_file() and (path / "testing_list.txt").is_file():
         return speech_rows(path)
-    if (path / "class_labels_indices.csv").is_file():
+    if _is_audioset(path):
         return audioset_rows(path)
     return _folder_rows(path)
+
+
+def _is_audioset(path: Path) -> bool:
+    return (path / "class_labels_indices.csv").is_file()
 
 
 def _folder_rows(root: Path) -> list[Row]:
@@ -178,18 +217,7 @@ def _arrays(
     classes: tuple[str, ...] | None,
     several: bool | None,
 ) -> ArrayClips:
-    if "waveform" not in dataset:
-        held = closest("waveform", map(str, dataset.data_vars))
-        raise ValueError(f"{where} has no variable waveform: {held}")
-    waveform = dataset["waveform"]
-    if set(waveform.dims) != {"sample", "time"}:
-        raise ValueError(f"waveform of {where} is over {waveform.dims}, not over (sample, time)")
-    waveform = waveform.transpose("sample", "time")
-    rate = _rate(dataset, where)
-    if rate != reading.rate:
-        raise ValueError(
-            f"{where} has {rate:g} Hz, but {reading.rate} are wanted: set data.rate to {rate:g}"
-        )
+    clips = _unlabelled(dataset, where, reading)
     found = [
         str(name)
         for name, values in dataset.data_vars.items()
@@ -199,19 +227,37 @@ def _arrays(
     lacking = [name for name in names if name not in found]
     if lacking:
         raise ValueError(f"{where} has no variable {lacking[0]}: {closest(lacking[0], found)}")
-    marks = np.stack([np.asarray(dataset[name].values) for name in names], 1) if names else None
-    labels = np.zeros(0, dtype=np.int64)
-    if marks is not None:
-        wrong = ~np.isin(marks, (0, 1))
-        if wrong.any():
-            at, place = np.argwhere(wrong)[0]
-            raise ValueError(
-                f"{names[place]} of {where} is {marks[at, place]} at clip {at}, but must be 0 or 1"
-            )
-        rows = [[names[k] for k in np.flatnonzero(row)] for row in marks]
-        labels, names = several_numbers(rows, names, where, several)
+    if not names:
+        raise ValueError(f"{where} has no labels: give a variable for each class")
+    marks = np.stack([np.asarray(dataset[name].values) for name in names], 1)
+    wrong = ~np.isin(marks, (0, 1))
+    if wrong.any():
+        at, place = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{names[place]} of {where} is {marks[at, place]} at clip {at}, but must be 0 or 1"
+        )
+    rows = [[names[k] for k in np.flatnonzero(row)] for row in marks]
+    labels, known = several_numbers(rows, names, where, several)
+    return replace(clips, labels=labels, classes=known)
+
+
+def _unlabelled(dataset: Any, where: str, reading: Reading) -> ArrayClips:
+    """Waveforms of a dataset, whatever else it holds."""
+    if "waveform" not in dataset:
+        held = closest("waveform", map(str, dataset.data_vars))
+        raise ValueError(f"{where} has no variable waveform: {held}")
+    waveform = dataset["waveform"]
+    if set(waveform.dims) != {"sample", "time"}:
+        raise ValueError(f"waveform of {where} is over {waveform.dims}, not over (sample, time)")
+    waveform = waveform.transpose("sample", "time")
+    refuse_whole_numbers(waveform.dtype, f"waveform of {where}")
+    rate = _rate(dataset, where)
+    if rate != reading.rate:
+        raise ValueError(
+            f"{where} has {rate:g} Hz, but {reading.rate} are wanted: set data.rate to {rate:g}"
+        )
     lengths = np.full(waveform.shape[0], waveform.shape[1])
-    return ArrayClips(where, names, labels, reading.rate, lengths, {}, _Rows(waveform))
+    return ArrayClips(where, (), _UNKNOWN, reading.rate, lengths, {}, _Rows(waveform))
 
 
 class _Rows:

@@ -54,7 +54,8 @@ class ClipVariation:
     Args:
         frequency_mask, time_mask: most bands and frames that are set to 0 (SpecAugment: Park et
             al., 2019, arXiv 1904.08779).
-        noise: uniform noise of up to a tenth of a uniform number is added (AST).
+        noise: uniform noise of up to a tenth of a uniform number is added to what normalised
+            spectrograms are (AST).
         roll: most frames by which a spectrogram is moved round (AST).
         jitter: most [Hz] by which the lowest edge of the bands is raised, and width [Hz] of the
             change of the highest (PaSST); (0, 0): none.
@@ -74,8 +75,8 @@ class ClipVariation:
         high += int(generator.integers(width)) - width // 2 if width else 0
         return low, min(high, front.rate / 2)
 
-    def __call__(self, found: Tensor, generator: np.random.Generator) -> Tensor:
-        """A varied copy of (frames, bins)."""
+    def __call__(self, found: Tensor, generator: np.random.Generator, unit: float = 1.0) -> Tensor:
+        """A varied copy of (frames, bins); `unit` is by what normalisation will divide it."""
         found = found.clone()
         for axis, most in ((1, self.frequency_mask), (0, self.time_mask)):
             if most:
@@ -83,7 +84,7 @@ class ClipVariation:
                 begin = int(generator.uniform(0, found.shape[axis] - width))
                 found.narrow(axis, begin, width).zero_()
         if self.noise:
-            scale = generator.random() / 10
+            scale = unit * generator.random() / 10
             found += scale * torch.from_numpy(generator.random(found.shape)).to(found)
         if self.roll:
             found = found.roll(int(generator.integers(-self.roll, self.roll + 1)), 0)
@@ -117,6 +118,7 @@ class ClipSamples:
         self.source, self.windows, self.front, self.frames = source, windows, front, frames
         self.variation, self.seed, self.wander = variation, seed, wander
         self.held: Tensor | None = None
+        self.unit = 1.0  # of normalised spectrograms, once it is known
 
     def __len__(self) -> int:
         return len(self.windows.clips)
@@ -152,8 +154,12 @@ class ClipSamples:
         """Whether a sample's sound differs from epoch to epoch, before it is varied."""
         if self.variation is not None and any(self.variation.jitter):
             return True
-        longest = self.source.lengths[self.windows.clips].max(initial=0)
-        return self.wander and longest > self.front.samples(self.frames)
+        longest = int(self.source.lengths[self.windows.clips].max(initial=0))
+        return self.wander and self._is_long(longest)
+
+    def _is_long(self, samples: int) -> bool:
+        """Whether so many samples make more frames than are wanted."""
+        return self.front.frames(samples) > self.frames
 
     def _one(self, asked: int) -> Tensor:
         epoch, number = divmod(asked, len(self))
@@ -162,7 +168,7 @@ class ClipSamples:
         place = int(self.windows.clips[number]), int(self.windows.begins[number])
         generator = np.random.default_rng([self.seed, epoch, *place])
         found = self.held[number] if self.held is not None else self._made(number, generator)
-        return self.variation(found, generator)
+        return self.variation(found, generator, self.unit)
 
     def _made(self, number: int, generator: np.random.Generator | None) -> Tensor:
         clip, begin = int(self.windows.clips[number]), int(self.windows.begins[number])
@@ -171,7 +177,7 @@ class ClipSamples:
         edges = None
         if generator is not None and self.variation is not None:
             edges = self.variation.edges(self.front, generator)
-            if self.wander and len(waveform) > window:
+            if self.wander and self._is_long(len(waveform)):
                 begin = int(generator.integers(len(waveform) - window + 1))
         return spectrogram(waveform[begin : begin + window], self.front, self.frames, edges)
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from surform.data.clips_files import Reading
 
-__all__ = ["ArrayClips", "ClipSource", "FileClips", "several_numbers"]
+__all__ = ["ArrayClips", "ClipSource", "FileClips", "refuse_whole_numbers"]
+__all__ += ["several_numbers"]
 
 
 @dataclass
@@ -103,6 +104,15 @@ class ArrayClips(ClipSource):
         return str(number)
 
 
+def refuse_whole_numbers(dtype: np.dtype, where: str) -> None:
+    """ValueError for arrays of whole numbers, whose largest value only their maker knows."""
+    if dtype.kind != "f":
+        raise ValueError(
+            f"{where} holds whole numbers ({dtype}), but waveforms are -1 to 1: divide by the "
+            "greatest, which is 32768 for 16 bits"
+        )
+
+
 def several_numbers(
     rows: list[list[str]], classes: tuple[str, ...] | None, where: str, several: bool | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -110,10 +120,11 @@ def several_numbers(
 
     Args:
         classes: names in the order of their numbers; None sorts those that occur.
-        several: whether a clip may have several; None: whether one has other than one.
+        several: whether a clip may have several, or none; None: whether one has several.
 
     Raises:
-        ValueError: a label that is no class, or other than one where there must be one.
+        ValueError: a label that is no class, other than one where there must be one, or a single
+            class.
     """
     known = classes or tuple(sorted({name for row in rows for name in row}))
     place = {name: number for number, name in enumerate(known)}
@@ -123,9 +134,20 @@ def several_numbers(
             raise ValueError(
                 f"{where} has the label {unknown[0]!r} at clip {at}, which is none of its classes"
             )
-        if several is False and len(row) != 1:
-            raise ValueError(f"clip {at} of {where} has {len(row)} labels, but one is wanted")
-    if several or (several is None and any(len(row) != 1 for row in rows)):
+    many = any(len(row) > 1 for row in rows) if several is None else several
+    wrong = [at for at, row in enumerate(rows) if not many and len(row) != 1]
+    if wrong:
+        count = len(rows[wrong[0]])
+        hint = ": give it one, or set data.several to true" if several is None else ""
+        raise ValueError(
+            f"clip {wrong[0]} of {where} has {count or 'no'} label{'s' if count else ''}, but one "
+            f"is wanted{hint}"
+        )
+    if len(known) < 2 and not many:
+        raise ValueError(
+            f"{where} has no class but {', '.join(known)}: a classifier needs at least two"
+        )
+    if many:
         found = np.zeros((len(rows), len(known)), dtype=np.float32)
         for at, row in enumerate(rows):
             found[at, [place[name] for name in row]] = 1

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from surform.data.clips_files import sound_files
 
-__all__ = ["Row", "audioset_rows", "esc50_rows", "speech_rows", "table_rows"]
+__all__ = ["Row", "audioset_names", "audioset_rows", "esc50_rows", "speech_rows", "table_rows"]
 
 _FILE = ("file", "filename", "path")
 _LABEL = ("labels", "label", "category", "class")
@@ -64,14 +62,14 @@ def audioset_rows(root: Path) -> list[Row]:
     """AudioSet (Gemmeke et al., 2017): segment lists, class_labels_indices.csv, and sounds that are
     called by the video's id, or the id and the beginning in milliseconds, at any depth.
     """
-    names = {row["mid"]: row["display_name"] for row in _dicts(root / "class_labels_indices.csv")}
+    names = audioset_names(root)
     files = {file.stem: file for file in sound_files(root)}
     rows = []
     for stem, split in _SEGMENTS.items():
         table = root / f"{stem}.csv"
         if not table.is_file():
             continue
-        for number, cells in enumerate(_cells(table), start=1):
+        for number, cells in enumerate(_cells(table, "#"), start=1):
             if len(cells) != 4:
                 raise ValueError(f"{table} has {len(cells)} cells in its row {number}, not 4")
             video, begin, _, mids = (cell.strip().strip('"') for cell in cells)
@@ -81,11 +79,31 @@ def audioset_rows(root: Path) -> list[Row]:
                     f"{table} has the label {unknown[0]} in row {number}, which is not in "
                     "class_labels_indices.csv"
                 )
-            found = files.get(video) or files.get(f"{video}_{round(float(begin) * 1000)}")
+            found = files.get(video) or files.get(f"{video}_{_milliseconds(begin, table, number)}")
             rows.append(Row(found, [names[mid] for mid in mids.split(",")], split, video))
     if not rows:
         raise FileNotFoundError(f"{root} has none of {', '.join(f'{s}.csv' for s in _SEGMENTS)}")
     return rows
+
+
+def audioset_names(root: Path) -> dict[str, str]:
+    """Identifier -> name of AudioSet's classes, in the order of their numbers."""
+    table = root / "class_labels_indices.csv"
+    found = _dicts(table)
+    for name in ("index", "mid", "display_name"):
+        _column(table, list(found[0]), (name,))
+    try:
+        found.sort(key=lambda row: int(row["index"]))
+    except ValueError as error:
+        raise ValueError(f"{table} has an index that is no number: {error}") from error
+    return {row["mid"]: row["display_name"] for row in found}
+
+
+def _milliseconds(text: str, table: Path, number: int) -> int:
+    try:
+        return round(float(text) * 1000)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{table} has no time in row {number}, but {text!r}") from error
 
 
 def table_rows(table: Path, root: Path, fold: int) -> list[Row]:
@@ -95,9 +113,7 @@ def table_rows(table: Path, root: Path, fold: int) -> list[Row]:
         root: what the files are named from.
         fold: the one that tests, where there are folds.
     """
-    found = list(_dicts(table))
-    if not found:
-        raise ValueError(f"{table} has no rows")
+    found = _dicts(table)
     columns = list(found[0])
     file, label = _column(table, columns, _FILE), _column(table, columns, _LABEL)
     folds = {row["fold"] for row in found} if "fold" in columns else set()
@@ -105,7 +121,7 @@ def table_rows(table: Path, root: Path, fold: int) -> list[Row]:
         raise ValueError(f"{table} has the folds {', '.join(sorted(folds))}, but no {fold}")
     rows = []
     for number, row in enumerate(found, start=1):
-        split = row.get("split", "") or ""
+        split = row.get("split", "").strip().lower()
         if split and split not in _SPLITS:
             raise ValueError(
                 f"{table} has the split {split!r} in row {number}: not {list(_SPLITS)}"
@@ -113,8 +129,10 @@ def table_rows(table: Path, root: Path, fold: int) -> list[Row]:
         split = _SPLITS.get(split, "")
         if folds:
             split = "test" if row["fold"] == str(fold) else "train"
-        names = [name.strip() for name in re.split(";", row[label] or "") if name.strip()]
-        place = root / row[file]
+        names = [name.strip() for name in row[label].split(";") if name.strip()]
+        if not row[file].strip():
+            raise ValueError(f"{table} names no file in row {number}")
+        place = root / row[file].strip()
         rows.append(Row(place if place.is_file() else None, names, split, row[file]))
     divided = [bool(row.split) for row in rows]
     if any(divided) and not all(divided):
@@ -129,13 +147,26 @@ def _column(table: Path, columns: list[str], names: tuple[str, ...]) -> str:
     raise ValueError(f"{table} has the columns {', '.join(columns)}, but no {names[0]}")
 
 
-def _dicts(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+def _dicts(path: Path) -> list[dict[str, str]]:
+    """Rows under the names of the first one; ValueError for rows of another length."""
+    rows = _cells(path)
+    if len(rows) < 2:
+        raise ValueError(f"{path} has no rows")
+    header = [name.strip() for name in rows[0]]
+    for number, row in enumerate(rows[1:], start=1):
+        if len(row) != len(header):
+            raise ValueError(
+                f"{path} has {len(row)} cells in its row {number}, but {len(header)} columns "
+                f"({', '.join(header)})"
+            )
+    return [dict(zip(header, row, strict=True)) for row in rows[1:]]
 
 
-def _cells(path: Path) -> Iterator[list[str]]:
-    """Rows of AudioSet's lists, whose last cell is in quotes; comments begin with #."""
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = (line for line in file if not line.startswith("#") and line.strip())
-        yield from csv.reader(lines, skipinitialspace=True)
+def _cells(path: Path, comment: str = "\n") -> list[list[str]]:
+    """Rows of cells, perhaps in quotes; without lines that are empty or begin with `comment`."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = (line for line in file if not line.startswith(comment) and line.strip())
+        try:
+            return list(csv.reader(lines, skipinitialspace=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} is no table of text in UTF-8: {error}") from error

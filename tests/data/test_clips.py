@@ -88,8 +88,8 @@ def test_audioset(tmp_path: Path) -> None:
         open_clips(str(tmp_path), READING)
     found = open_clips(str(tmp_path), READING, missing="skip")
     assert found.several
-    assert found.classes == ("Dog", "Male speech, man")
-    assert found.labels.tolist() == [[1, 1], [1, 0], [0, 1]]
+    assert found.classes == ("Male speech, man", "Dog")  # in the order of their numbers
+    assert found.labels.tolist() == [[1, 1], [0, 1], [1, 0]]
     assert {name: part.tolist() for name, part in found.parts.items()} == {
         "train": [0, 1], "test": [2],
     }  # fmt: skip
@@ -105,6 +105,19 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     found = open_clips(str(table), READING)
     assert found.labels.tolist() == [[1, 1], [0, 0], [0, 1], [1, 0]]
     assert found.parts["validation"].tolist() == [2]
+
+
+def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
+    for number in range(2):
+        write(tmp_path / f"{number}, x.wav", sound(number, 1))
+    text = (
+        '\ufeffFile name,file, label,split\r\n#1,"0, x.wav",a,Train\r\n\r\n#2,"1, x.wav",b,test\r\n'
+    )
+    table = tmp_path / "MINE.CSV"
+    table.write_bytes(text.encode())
+    found = open_clips(str(table), READING)
+    assert found.labels.tolist() == [0, 1]
+    assert found.parts["test"].tolist() == [1]
 
 
 def test_arrays_and_files_of_them(tmp_path: Path) -> None:
@@ -158,6 +171,20 @@ def test_long_clips_by_windows(tmp_path: Path) -> None:
     assert one.samples("validation").windows.begins.tolist() == [0, 0, 0]
 
 
+def test_clips_longer_by_less_than_a_frame_are_transformed_once(tmp_path: Path) -> None:
+    for number in range(6):
+        write(tmp_path / CLASSES[number % 3] / f"{number}.wav", sound(number, number % 3, 2079))
+    split = {"train": 3, "validation": 3}
+    for frames, held in ((None, True), (24, True), (23, False)):
+        found = data(str(tmp_path), frames=frames, split=split)
+        assert found.front.samples(24) == 2040
+        found.setup("fit")
+        samples = found.samples("train", varied=True)
+        assert (samples.held is not None) == held
+        same = torch.equal(samples[[0]].spectrograms, samples[[3]].spectrograms)
+        assert same == held  # epochs 0 and 1
+
+
 def test_short_clips_are_filled_up_as_published() -> None:
     front = FrontEnd(rate=RATE, bins=8)
     wave = sound(0, 0, 1000)
@@ -193,6 +220,21 @@ def test_variation_masks_moves_and_adds() -> None:
     assert set(moved[:, 0].tolist()) == set(range(40))
     noisy = ClipVariation(noise=True)(x, np.random.default_rng(1))
     assert 0 < (noisy - 1).max() <= 0.1
+    wide = ClipVariation(noise=True)(x, np.random.default_rng(1), unit=8.0)
+    torch.testing.assert_close(wide - 1, 8 * (noisy - 1), rtol=1e-4, atol=1e-6)
+
+
+def test_noise_is_in_units_of_normalised_spectrograms() -> None:
+    found = data(dataset(), noise=True, split={"train": 40, "validation": 20})
+    found.setup("fit")
+    (normalizer,), plain = found.normalizers(), found.samples("train")
+    batch = next(iter(found.train_dataloader()))
+    added = normalizer.normalize(batch.spectrograms) - normalizer.normalize(
+        plain[batch.index.tolist()].spectrograms
+    )
+    assert normalizer.std > 3
+    assert -1e-5 < added.min() < added.max() < 0.1 + 1e-5
+    assert added.max() > 0.03
 
 
 def test_the_edges_of_the_bands_move_in_training_only() -> None:
@@ -215,18 +257,18 @@ def test_statistics_are_those_of_the_training_spectrograms() -> None:
 
 
 def test_made_sounds_are_functions_of_their_number(tmp_path: Path) -> None:
-    whole = generate("sounds", tmp_path / "a.zarr", 6, rate=4000, seconds=0.1, most=3)
+    whole = generate("sounds", tmp_path / "a.zarr", 6, rate=8000, seconds=0.1, most=3)
     parts = [
         generate(
-            "sounds", tmp_path / "b.zarr", 6, batch=2, shard=(k, 3), rate=4000, seconds=0.1, most=3
+            "sounds", tmp_path / "b.zarr", 6, batch=2, shard=(k, 3), rate=8000, seconds=0.1, most=3
         )
         for k in range(3)
     ]
-    made = open_clips(str(whole), Reading(4000))
+    made = open_clips(str(whole), Reading(8000))
     assert made.several
     assert made.labels.sum(1).min() >= 1
     for number in range(6):
-        part = open_clips(str(parts[number // 2]), Reading(4000))
+        part = open_clips(str(parts[number // 2]), Reading(8000))
         np.testing.assert_allclose(made.read(number), part.read(number % 2), atol=1e-6)
         assert 0.01 < np.abs(made.read(number)).max() <= 1
-    assert len(open_new_clips(str(whole), Reading(4000))) == 6
+    assert len(open_new_clips(str(whole), Reading(8000))) == 6

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surform.data.clips_files import Reading
 from surform.data.clips_module import ClipsData
+from surform.data.clips_open import open_new_clips
 from tests.data.sound_files import CLASSES, RATE, dataset, folder, sound, write
 
 pytestmark = pytest.mark.fault
@@ -87,7 +89,7 @@ def test_another_number_of_classes(tmp_path: Path) -> None:
     other = ClipsData(str(folder(tmp_path)), rate=RATE, mel_bins=16, classes=["high", "hiss"])
     with pytest.raises(ValueError, match="has the label 'low' at clip 16, which is none of its"):
         other.description()
-    data = ClipsData(dataset(30).drop_vars("low"), rate=RATE, mel_bins=16)
+    data = ClipsData(dataset(30).drop_vars("low"), rate=RATE, mel_bins=16, several=True)
     with pytest.raises(ValueError, match="classes high, hiss, low, the dataset has high, hiss"):
         data.check(trained)
 
@@ -123,15 +125,71 @@ def test_tables_that_do_not_fit(tmp_path: Path) -> None:
         ("file,label,split\n0.wav,a,dev\n", "has the split 'dev' in row 1"),
         ("file,label,split\n0.wav,a,train\n0.wav,b,\n", "has no split in row 2, others have"),
         ("file,label,fold\n0.wav,a,2\n", "has the folds 2, but no 1"),
+        ("0.wav,a\n0.wav,b\n", f"{table} has the columns 0.wav, a, but no file"),
+        ("file,label\n0.wav,a,b\n", f"{table} has 3 cells in its row 1, but 2 columns"),
+        ("file,label\n0.wav,a\n,b\n", f"{table} names no file in row 2"),
+        ("file,label\n0.wav,a\n0.wav,\n", f"clip 1 of {table} has no label, but one is wanted"),
+        ("file,label\n0.wav,a\n0.wav,a\n", f"{table} has no class but a: a classifier needs"),
     ):
         table.write_text(text)
         refused(table, message)
+    table.write_bytes("file,label\n0.wav,caf\u00e9\n".encode("latin-1"))
+    refused(table, f"{table} is no table of text in UTF-8")
     table.write_text("file,label\n0.wav,a\n1.wav,b\n")
     refused(table, f"{table} names a sound that is not there: 1.wav", FileNotFoundError)
     table.write_text("file,label\n1.wav,b\n")
     refused(table, f"none of the sounds that {table} names is there", missing="skip")
     table.write_text("file,label\n0.wav,a;b\n")
     refused(table, "clip 0 of", several=False)
+
+
+def test_lists_of_audioset_that_do_not_fit(tmp_path: Path) -> None:
+    names, table = tmp_path / "class_labels_indices.csv", tmp_path / "eval_segments.csv"
+    head = "index,mid,display_name\n"
+    names.write_text(head)
+    refused(tmp_path, f"{names} has no rows")
+    names.write_text("mid,display_name\n/m/a,Dog\n")
+    refused(tmp_path, f"{names} has the columns mid, display_name, but no index")
+    names.write_text(head + "first,/m/a,Dog\n")
+    refused(tmp_path, f"{names} has an index that is no number")
+    names.write_text(head + "0,/m/a,Dog\n")
+    refused(tmp_path, f"{tmp_path} has none of balanced_train", FileNotFoundError)
+    for text, message in (
+        ("aa, 0.0, 1.0\n", f"{table} has 3 cells in its row 1, not 4"),
+        ('aa, 0.0, 1.0, "/m/x"\n', f"{table} has the label /m/x in row 1, which is not in"),
+        ('aa, soon, 1.0, "/m/a"\n', f"{table} has no time in row 1, but 'soon'"),
+    ):
+        table.write_text("# YTID, start_seconds, end_seconds, positive_labels\n" + text)
+        refused(tmp_path, message)
+
+
+def test_a_list_of_words_that_names_a_sound_which_is_not_there(tmp_path: Path) -> None:
+    folder(tmp_path)
+    (tmp_path / "validation_list.txt").write_text("high/0.wav\nlow/99.wav\n")
+    (tmp_path / "testing_list.txt").write_text("hiss/1.wav\n")
+    refused(tmp_path, f"{tmp_path} lists a sound that is not there: low/99.wav", FileNotFoundError)
+
+
+def test_a_single_class(tmp_path: Path) -> None:
+    write(tmp_path / "low" / "0.wav", sound(0, 0))
+    refused(tmp_path, f"{tmp_path} has no class but low: a classifier needs at least two")
+
+
+def test_sounds_to_classify_that_are_none() -> None:
+    reading = Reading(RATE)
+    for source, message in (
+        ((sound(0, 0) * 32767).astype(np.int16), "the array holds whole numbers (int16), but"),
+        (dataset(3).astype(int), "waveform of the dataset holds whole numbers (int64), but"),
+        (np.zeros((2, 3, 4), np.float32), "the array has shape (2, 3, 4), but waveforms are"),
+        (np.zeros(0, np.float32), "the array has shape (0,), but waveforms are"),
+        ({"a": 1}, "a dict is none of what holds sounds: give a file, a folder"),
+        (["a.wav"], "a list is none of what holds sounds: give a file, a folder"),
+    ):
+        with pytest.raises(ValueError) as error:
+            open_new_clips(source, reading)
+        assert message in str(error.value)
+    other = dataset(3).assign(temperature=("sample", np.arange(3) / 2))
+    assert len(open_new_clips(other, reading)) == 3  # what else is there does not matter
 
 
 def test_arrays_that_do_not_fit() -> None:
@@ -189,5 +247,6 @@ def test_a_library_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     (tmp_path / "low").mkdir()
     (tmp_path / "low" / "x.flac").write_bytes(b"fLaC")
+    write(tmp_path / "other" / "0.wav", sound(0, 0))
     monkeypatch.setitem(sys.modules, "soundfile", None)
     refused(tmp_path, 'needs soundfile: pip install "surform[audio]"', ImportError)

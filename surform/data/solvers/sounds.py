@@ -41,14 +41,14 @@ def sounds(
         kinds: "first": tone, hum, rising, falling, noise, rumble, hiss, clicks; "second": chord,
             vibrato, tremolo, siren, bursts, band, pluck, chirps.
         seconds: length of a clip [s].
-        rate: samples per second [Hz].
+        rate: samples per second [Hz], at least 8000.
         most: sounds of different kinds in a clip, at most.
         snr_low: least loudness of sounds over the background [dB].
         snr_high: greatest one [dB].
     """
     made = KINDS[kinds]
     check_at_least(1, most=most)
-    check_at_least(4000, rate=rate)
+    check_at_least(8000, rate=rate)  # hiss lies above 3500 Hz
     check_positive(seconds=seconds)
     if most > len(made):
         raise ValueError(f"most is {most}, but there are {len(made)} kinds of sounds")
