@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +19,24 @@ __all__ = ["begin_with"]
 _FILES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 
 
-def begin_with(net: nn.Module, source: str | Path | nn.Module) -> Transfer:
+def begin_with(
+    net: nn.Module, source: str | Path | nn.Module, classes: Sequence[str] | None = None
+) -> Transfer:
     """Give a network all weights of another one that fit, and say which did not.
 
-    The head keeps its own values where it has another number of classes; positions are adapted to
-    another size, as the official AST does it; a network with adapters takes the weights of one
-    without.
+    The head keeps its own values where it has another number of classes, or other ones; positions
+    are adapted to another size, as the official AST does it; a network with adapters takes the
+    weights of one without.
 
     Args:
         source: a network; whatever `load_model` takes; or an official checkpoint of AST or PaSST.
+        classes: of the network, where they are known.
 
     Raises:
         FileNotFoundError: no such source.
         ValueError: nothing of it fits.
     """
-    other: Any
-    if isinstance(source, nn.Module):
-        other, where = source, type(source).__name__
-    else:
-        path, where = Path(source), str(source)
-        official = path.suffix in _FILES and not path.is_dir()
-        other = (_official(path) if official else load_model(source)).net  # type: ignore[union-attr]
+    other, where, theirs = _opened(source)
     state = dict(other.state_dict())
     adapt: Any = getattr(net, "adapted", None)
     fitted = state if adapt is None else adapt(state, other)
@@ -48,7 +47,32 @@ def begin_with(net: nn.Module, source: str | Path | nn.Module) -> Transfer:
         if name in shapes and shapes[name] != value.shape
     }
     prefix = "net." if any(name.startswith("net.") for name in fitted) else ""
-    return transfer(fitted, net, where, {prefix + name: how for name, how in changed.items()})
+    told = {prefix + name: how for name, how in changed.items()}
+    others = None not in (classes, theirs) and tuple(classes or ()) != tuple(theirs or ())
+    kept = {name: value for name, value in fitted.items() if not (others and _is_head(name))}
+    found = transfer(kept, net, where, told)
+    fresh = {n: "of other classes" if others and _is_head(n) else w for n, w in found.fresh.items()}
+    new = [name for name in fresh if name.startswith("adapters.")]
+    if new and not any(name.startswith("adapters.") for name in fitted):
+        fresh = {name: why for name, why in fresh.items() if name not in new}
+        fresh["adapters"] = f"their {len(new)} tensors are new"
+    return replace(found, fresh=fresh)
+
+
+def _opened(source: str | Path | nn.Module) -> tuple[Any, str, Sequence[str] | None]:
+    """A network, what to call it, and its classes where they are known."""
+    if isinstance(source, nn.Module):
+        return source, type(source).__name__, None
+    path = Path(source)
+    if path.suffix in _FILES and not path.is_dir():
+        return _official(path).net, str(source), None
+    model: Any = load_model(source)
+    about = model.description
+    return model.net, str(source), None if about is None else getattr(about, "classes", None)
+
+
+def _is_head(name: str) -> bool:
+    return name.removeprefix("net.").startswith("head.")
 
 
 def _official(path: Path) -> Any:

@@ -94,7 +94,9 @@ class AudioTask(ClassTask):
         super().setup(stage)
         self._check_classes()
         if stage == "fit" and self.weights is not None and not self.trainer.ckpt_path:
-            report = str(begin_with(self.surrogate.net, self.weights))
+            about = self.surrogate.description
+            classes = None if about is None else about.classes
+            report = str(begin_with(self.surrogate.net, self.weights, classes))
             self.remarks.append(f"Weights of {self.weights}: {'; '.join(report.splitlines())}.")
         if stage == "fit":
             counts = [p.numel() for p in self.parameters() if p.requires_grad]

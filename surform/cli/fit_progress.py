@@ -24,6 +24,7 @@ _NOISE = (
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
     r".*exists and is not empty",
     r".*treespec, LeafSpec",
+    r"Found \d+ module\(s\) in eval mode",  # frozen networks below adapters: meant so
     r"(?s).*was deprecated in v4.49.0",  # jsonargparse, of names that Lightning still calls
     r"(?s).*only one JsonargparseDeprecationWarning",
 )

@@ -43,7 +43,7 @@ def load_model(
         source: a folder (a run's holds its model), a .zip or .tar of one, a shipped model's name
             (`surform list`; a path of that name goes first), `hf://owner/repo[@revision]`, or,
             with `system`, an official checkpoint. Folders and repositories may also be those of
-            transformers' VitPose.
+            transformers' VitPose and AST.
         system: official code base of the checkpoint, e.g. "galerkin".
         constructor: arguments of the official constructor, where they cannot be read off.
         kind: kind of model within `system`, where the constructor leaves it open.

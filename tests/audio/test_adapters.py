@@ -166,7 +166,8 @@ def test_copies_have_adapters_of_their_own() -> None:
     assert not torch.allclose(other(inputs()), net(inputs()))
 
 
-def test_it_exports_and_compiles() -> None:
+@pytest.mark.slow
+def test_it_exports() -> None:
     net, x = stirred(adapted()), inputs()
     program = torch.export.export(net, (x,))
     torch.testing.assert_close(program.module()(x), net(x))

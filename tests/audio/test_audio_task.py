@@ -56,7 +56,7 @@ def fit(place: Path, module: AudioTask, source: ClipsData, epochs: int = 1) -> A
 
 def test_training_learns_saves_and_predicts(tmp_path: Path) -> None:
     module, source = task(mixup=0.2), data(frequency_mask=2, time_mask=3)
-    run = fit(tmp_path, module, source, epochs=10)
+    run = fit(tmp_path, module, source, epochs=20)
     figures = run.test(module, source, verbose=False)[0]
     samples = source.samples("test")
     batch = samples[list(range(len(samples)))]
@@ -172,6 +172,33 @@ def test_a_network_begins_with_another_ones_weights_and_says_what_it_changed() -
     report = str(begin_with(AST(**SIZES | {"frames": 40, "num_classes": 5}, **OPTIONS), source))
     assert "changed positions: (1, 6, 16) fitted to (1, 12, 16)" in report
     assert "fresh head.weight: (3, 16) in the source, (5, 16) here" in report
+
+
+def test_the_head_of_other_classes_is_not_taken(tmp_path: Path) -> None:
+    base = task().surrogate
+    base.fit_to(data().description(), *data().normalizers())
+    saved = base.save_pretrained(tmp_path / "base")
+    for classes, same in ((CLASSES, True), (CLASSES[::-1], False), (None, True)):
+        torch.manual_seed(1)
+        for net in (AST(**SIZES, **OPTIONS), Adapted("ast", OPTIONS, reduction=4, **SIZES)):
+            report = begin_with(net, saved, classes)
+            inside = getattr(net, "net", net)
+            assert torch.equal(inside.patch.weight, base.net.patch.weight)
+            assert torch.equal(inside.head.weight, base.net.head.weight) == same
+            assert ("head.weight: of other classes" in str(report)) != same
+
+
+@pytest.mark.fault
+def test_weights_that_are_not_there_or_of_something_else(tmp_path: Path) -> None:
+    net = AST(**SIZES, **OPTIONS)
+    with pytest.raises(FileNotFoundError, match="gone"):
+        begin_with(net, tmp_path / "gone")
+    other = tmp_path / "x.pth"
+    torch.save({"weight": torch.zeros(2)}, other)
+    with pytest.raises(ValueError, match="ast"):
+        begin_with(net, other)
+    with pytest.raises(ValueError, match="nothing in Linear fits this network"):
+        begin_with(net, torch.nn.Linear(2, 2))
 
 
 @pytest.mark.fault
