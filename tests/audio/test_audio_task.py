@@ -17,7 +17,10 @@ from surform.audio.average_precision import area_under_roc, average_precision
 from surform.audio.mixup import mix
 from surform.audio.starting import begin_with
 from surform.audio.task import AudioTask
+from surform.data.clips_files import Reading
 from surform.data.clips_module import ClipsData
+from surform.data.clips_open import open_clips
+from surform.data.solvers.generate import generate
 from surform.hub.adapters import load_adapters, save_adapters
 from surform.layers.adapted import Adapted
 from surform.training.binary_cross_entropy import BinaryCrossEntropy
@@ -87,6 +90,15 @@ def test_training_learns_saves_and_predicts(tmp_path: Path) -> None:
     assert row["p_low"] == pytest.approx(alone["p_low"].mean(), abs=0.05)
     whole = model.predict(long)
     assert whole["p_low"][0] == pytest.approx(row["p_low"], abs=1e-3)
+
+
+def test_the_shipped_model_tells_made_sounds_apart(tmp_path: Path) -> None:
+    made = generate("sounds", tmp_path / "made.zarr", 32, seed=9)
+    clips = open_clips(str(made), Reading(16000))
+    model: Any = surform.load_model("ast-sounds")
+    assert model.description.classes == clips.classes
+    truth = [clips.classes[number] for number in clips.labels]
+    assert (model.predict(str(made))["prediction"] == truth).mean() > 0.9
 
 
 def test_clips_with_several_classes(tmp_path: Path) -> None:
