@@ -69,6 +69,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "jetformer": "surform.particles.jetformer:JetFormer",
         "fixed_jetformer": "surform.particles.fixed_jetformer:FixedJetFormer",
         "fastformer": "surform.sequences.fastformer:Fastformer",
+        "sequence_encoder": "surform.sequences.encoder:SequenceEncoder",
     },
     # a network with its normalisers and the description of its data: what is saved and rolled out
     "surrogates": {
@@ -85,6 +86,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "ranker": "surform.recommenders.ranker:Ranker",
         "scenes": "surform.hyperspectral.classifier:SceneClassifier",
         "jets": "surform.particles.jet_tagger:JetTagger",
+        "sequences": "surform.sequences.classifier:SequenceClassifier",
         "conformal": "surform.uncertainty.conformal:restored",
         "ensemble": "surform.uncertainty.deep_ensemble:restored",
     },
@@ -103,6 +105,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "ranking": "surform.recommenders.ranking_task:RankingTask",
         "scenes": "surform.hyperspectral.task:SceneTask",
         "jets": "surform.particles.task:JetTask",
+        "sequences": "surform.sequences.task:SequenceTask",
     },
     # LightningDataModules
     "data": {
@@ -117,6 +120,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "embodiments": "surform.data.embodiments_module:EmbodimentsData",
         "decisions": "surform.data.decisions_module:DecisionsData",
         "jets": "surform.data.jets_module:JetsData",
+        "sequences": "surform.data.sequences_module:SequencesData",
         "interactions": "surform.data.interactions_module:InteractionsData",
         "scenes": "surform.data.scenes_module:ScenesData",
     },
@@ -146,6 +150,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "forecasting_data": "surform.hub.official.forecasting_data:SYSTEM",
         "pyformer": "surform.hub.official.pyformer:SYSTEM",
         "attention_kinds": "surform.hub.official.attention_kinds:SYSTEM",
+        "lra": "surform.hub.official.lra:SYSTEM",
     },
     # kinds of model that transformers writes (its `model_type`) and we read and write
     "hugging_face": {

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.audio.adapting import adapt_positions
-from surform.audio.encoder_block import EncoderBlock, check_widths, initialize
 from surform.audio.patches import check_spectrograms, grid_of, pair
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least, fraction, one_of
 from surform.layers.drop_path import drop_rates
 from surform.layers.dropout import Dropout
+from surform.layers.prenorm_encoder import EncoderBlock, check_widths, initialize
 
 __all__ = ["AST"]
 

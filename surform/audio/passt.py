@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.audio.adapting import resize_axis
-from surform.audio.encoder_block import EncoderBlock, check_widths, initialize
 from surform.audio.patches import check_spectrograms, grid_of, pair, patches_of
 from surform.audio.patchout import Kept, draw
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least, fraction
 from surform.layers.drop_path import drop_rates
 from surform.layers.dropout import Dropout
+from surform.layers.prenorm_encoder import EncoderBlock, check_widths, initialize
 
 __all__ = ["PaSST"]
 

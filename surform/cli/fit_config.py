@@ -109,7 +109,7 @@ def apply_overrides(config: dict[str, Any], words: Sequence[str]) -> dict[str, A
     config = copy.deepcopy(config)
     for key, text in _pairs(words):
         append = key.endswith("+")
-        path = key.rstrip("+").split(".")
+        path = _in_full(key.rstrip("+").split("."))
         if path[0] not in SECTIONS:
             raise ValueError(f"unknown option --{key}: {closest(path[0], SECTIONS, '--')}")
         value = _resolve(_kind_of(path), parse_value(text), Path())
@@ -205,6 +205,13 @@ def _class_path(key: str, name: str) -> str:
     if module and name in _OWN:
         return _OWN[name]
     return f"{module}.{_ALIASES.get(name.lower(), name)}" if module else name
+
+
+def _in_full(path: list[str]) -> list[str]:
+    """--model.attention is that of the network: no task has one."""
+    if len(path) > 1 and path[0] == "model" and path[1] in ("attention", "attention_options"):
+        return ["model", "net", *path[1:]]
+    return path
 
 
 def _kind_of(path: Sequence[str]) -> str:

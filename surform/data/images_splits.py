@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
-from surform.data.images_source import ImageSource
 from surform.data.split_sources import default_split
 from surform.data.splits import SPLITS, split_samples
 
-__all__ = ["divide", "mixed_order"]
+__all__ = ["Labelled", "divide", "mixed_order"]
+
+
+class Labelled(Protocol):
+    """Samples with classes, some of which may be divided already."""
+
+    name: str
+    classes: tuple[str, ...]
+    parts: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int: ...
+
+    def hardest(self) -> np.ndarray:
+        """(N,) the number of each sample's (most probable) class."""
+        ...
 
 
 def divide(
-    source: ImageSource, split: Mapping[str, float] | None, seed: int, validate_on_test: bool
+    source: Labelled,
+    split: Mapping[str, float] | None,
+    seed: int,
+    validate_on_test: bool,
+    what: str = "image",
 ) -> dict[str, np.ndarray]:
-    """Numbers of the images of each split.
+    """Numbers of the images, or other samples, of each split.
 
     Data that are divided already stay so. `split` divides their training images, or all where
     there are no parts.
@@ -26,6 +44,7 @@ def divide(
             validation where there are no such images, and as many for a test of undivided data.
         seed: of the choice, which depends on nothing else.
         validate_on_test: the test images validate, too, as published code does.
+        what: what samples are, in the singular.
 
     Raises:
         ValueError: splits that overlap, are empty, or are given twice.
@@ -38,9 +57,11 @@ def divide(
     twice = [name for name in held if name in (split or ())]
     if twice:
         why = (
-            "protocol=paper validates on the test images" if validate_on_test else "they are there"
+            f"protocol=paper validates on the test {what}s"
+            if validate_on_test
+            else "they are there"
         )
-        raise ValueError(f"split names {twice[0]!r} images of {source.name}, but {why} already")
+        raise ValueError(f"split names {twice[0]!r} {what}s of {source.name}, but {why} already")
     whole = parts.get("train", np.arange(len(source)))
     if split is None:
         lacking = [name for name in missing if name == "validation" or not parts]
@@ -51,7 +72,7 @@ def divide(
     found = {**parts, **found}
     if validate_on_test and "test" in found:
         found["validation"] = found["test"]
-    _require_every_class(source, found)
+    _require_every_class(source, found, what)
     return found
 
 
@@ -66,11 +87,11 @@ def mixed_order(labels: np.ndarray, seed: int) -> np.ndarray:
     return np.argsort(place, kind="stable")
 
 
-def _require_every_class(source: ImageSource, found: Mapping[str, np.ndarray]) -> None:
+def _require_every_class(source: Labelled, found: Mapping[str, np.ndarray], what: str) -> None:
     seen = set(np.unique(source.hardest()[found["train"]]).tolist()) if "train" in found else set()
     lost = [name for number, name in enumerate(source.classes) if number not in seen]
     if lost and "train" in found:
         raise ValueError(
-            f"no training image of {source.name} shows the class {lost[0]!r}: give more images of "
-            "it, a larger training split, or leave the class out"
+            f"no training {what} of {source.name} shows the class {lost[0]!r}: give more {what}s "
+            "of it, a larger training split, or leave the class out"
         )

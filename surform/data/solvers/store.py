@@ -37,7 +37,7 @@ def create_store(
             shape=(len(numbers), *shape),
             chunks=_chunks(shape, field.axes, field.values.element_size(), batch),
             dtype=dtype,
-            fill_value=float("nan"),
+            fill_value=float("nan") if field.values.is_floating_point() else 0,
             compressors=None,  # turbulent fields hardly shrink, and reading them stays fast
             dimension_names=("sample", *field.axes),
         )

@@ -41,7 +41,8 @@ class Fixture:
     each tensor's largest number ("2e-4 * max|out|"): `atol_is_share`.
 
     A case without tensors whose JSON holds `keys`, {official key: {"shape": [...]}}, lists a
-    checkpoint: `out/<official key>` is its shape.
+    checkpoint: `out/<official key>` is its shape. One with lists of {"source", "target", "length"}
+    lists samples: `out/<list>.source` are the bytes of all sources, one per line.
     """
 
     system: str
@@ -239,7 +240,10 @@ _LISTING = {"constructor": {}, "mode": "n/a", "dtype": "float64", "rtol": 0, "at
 
 
 def _listed(values: dict[str, Any]) -> State | None:
-    """The shapes of the keys that a case lists; None where it lists none."""
+    """What a case lists, samples or the shapes of keys; None where it lists nothing."""
+    samples = _listed_samples(values)
+    if samples:
+        return samples
     keys = values.get("keys")
     if not isinstance(keys, dict) or not keys:
         return None
@@ -247,6 +251,22 @@ def _listed(values: dict[str, Any]) -> State | None:
         return {f"out/{key}": torch.tensor(entry["shape"]) for key, entry in keys.items()}
     except (TypeError, KeyError, ValueError):
         return None
+
+
+def _listed_samples(values: dict[str, Any]) -> State:
+    """Lists of texts with whole numbers beside them: the texts as bytes, one per line."""
+    found: State = {}
+    for name, rows in values.items():
+        if not isinstance(rows, list) or not rows:
+            continue
+        try:
+            texts = "\n".join(row["source"] for row in rows)
+            numbers = {word: [row[word] for row in rows] for word in ("target", "length")}
+        except (TypeError, KeyError):
+            continue
+        found |= {f"out/{name}.{word}": torch.tensor(each) for word, each in numbers.items()}
+        found[f"out/{name}.source"] = torch.tensor(list(texts.encode()))
+    return found
 
 
 def _read_header(path: Path) -> dict[str, Any]:

@@ -1,16 +1,21 @@
-"""The block of the spectrogram transformers: the pre-norm block of the vision transformer."""
+"""A transformer encoder layer with its norms before the branches, as in the vision transformer.
+
+Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020 (arXiv 2010.11929), section 3.1.
+"""
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from surform.layers.attends import Softmax
 from surform.layers.checks import at_least
 from surform.layers.drop_path import DropPath
 from surform.layers.dropout import Dropout
 from surform.layers.feed_forward import FeedForward
-from surform.layers.multihead import SelfAttention
+from surform.layers.self_attention import AttentionKind, self_attention
 
 __all__ = ["EncoderBlock", "check_widths", "initialize"]
 
@@ -24,6 +29,7 @@ class EncoderBlock(nn.Module):
         dropout: after the attention's last map, and in the feed-forward block.
         attention_dropout: of the attention's weights.
         drop_path: share of the samples that skip a branch in training.
+        attention, attention_options: see `surform.layers.self_attention`.
     """
 
     def __init__(
@@ -36,20 +42,27 @@ class EncoderBlock(nn.Module):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         drop_path: float = 0.0,
+        attention: AttentionKind = "softmax",
+        attention_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=norm_eps)
-        self.attention = SelfAttention(dim, heads, Softmax(attention_dropout))
+        self.attention = self_attention(
+            attention, dim, heads, options=attention_options, dropout=attention_dropout
+        )
         self.norm2 = nn.LayerNorm(dim, eps=norm_eps)
         self.feed_forward = FeedForward(dim, hidden, dropout=dropout)
         self.dropout, self.drop_path = Dropout(dropout), DropPath(drop_path)
 
-    def forward(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
-        x = self.drop_path.add(x, self._attended)
+    def forward(
+        self, x: Float[Tensor, "b n c"], mask: Bool[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b n c"]:
+        """mask: True = keep."""
+        x = self.drop_path.add(x, self._attended, mask)
         return self.drop_path.add(x, self._fed)
 
-    def _attended(self, x: Tensor) -> Tensor:
-        return self.dropout(self.attention(self.norm1(x)))
+    def _attended(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.dropout(self.attention(self.norm1(x), mask=mask))
 
     def _fed(self, x: Tensor) -> Tensor:
         return self.feed_forward(self.norm2(x))
