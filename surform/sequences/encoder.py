@@ -29,7 +29,8 @@ Positions = Literal["learnable", "sine", "none"]
 class SequenceEncoder(nn.Module):
     """Tokens (b, n), or pairs of sequences (b, 2, n), to logits (b, num_classes).
 
-    Token 0 is padding: it is left out of attention and of the mean. Of a pair u, v the logits are
+    In the setting of Tay et al., "Long Range Arena", 2020 (arXiv 2011.04006). Token 0 is padding:
+    it is left out of attention and of the mean. Of a pair u, v the logits are
     made of (u, v, u * v, u - v), as in the Arena's matching tasks.
 
     Args:
