@@ -15,6 +15,7 @@ from surform.layers.checks import at_least, fraction, one_of
 from surform.layers.drop_path import drop_rates
 from surform.layers.dropout import Dropout
 from surform.layers.prenorm_encoder import EncoderBlock, check_widths, initialize
+from surform.layers.self_attention import AttentionKind
 
 __all__ = ["AST"]
 
@@ -45,6 +46,8 @@ class AST(nn.Module):
         attention_dropout: of the attention's weights.
         drop_path: share of the samples that skip the last block's branches in training; it grows
             linearly from 0.
+        attention: kind of attention, by name; see docs/attention.md.
+        attention_options: options of that kind.
     """
 
     undecayed: ClassVar[tuple[str, ...]] = ("positions", "class_token", "distillation_token")
@@ -69,12 +72,19 @@ class AST(nn.Module):
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         drop_path: float = 0.0,
+        attention: AttentionKind = "softmax",
+        attention_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, frames=frames, mel_bins=mel_bins)
         hidden = check_widths(dim, depth, heads, mlp_ratio, num_classes)
         fraction(dropout=dropout, attention_dropout=attention_dropout)
         one_of("pooling", pooling, _POOLINGS)
+        if attention == "delta" and pooling != "mean":
+            raise ValueError(
+                f"attention is 'delta', which looks back only, but pooling={pooling!r} reads the "
+                "first tokens: set pooling to mean"
+            )
         self.frames, self.mel_bins, self.pooling = frames, mel_bins, pooling
         size, step = pair("patch_size", patch_size), pair("stride", stride)
         self.grid = grid_of(mel_bins, frames, size, step)
@@ -92,6 +102,8 @@ class AST(nn.Module):
                 dropout=dropout,
                 attention_dropout=attention_dropout,
                 drop_path=rate,
+                attention=attention,
+                attention_options=attention_options,
             )
             for rate in drop_rates(drop_path, depth)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,9 @@ from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least, fraction, one_of
 from surform.layers.dropout import Dropout
 from surform.layers.feed_forward import Activation
-from surform.layers.multihead import Attend, SelfAttention
+from surform.layers.multihead import SelfAttention
 from surform.layers.postnorm_encoder import EncoderLayer
+from surform.layers.self_attention import AttentionKind, self_attention
 
 __all__ = ["ITransformer"]
 
@@ -46,8 +47,10 @@ class ITransformer(nn.Module):
         heads: each of width dim // heads.
         activation: of the feed-forward block.
         normalize: scale every series by its own mean and deviation over the look-back, and back.
-        attention: "softmax", or "flow" as in the authors' variant iFlowformer; "flow" applies no
-            dropout to its weights.
+        attention: "softmax", "flow" as in the authors' variant iFlowformer, or an efficient kind
+            that asks for no order: "additive", "knn", "lsh", "spectral" (docs/attention.md). Those
+            but softmax and knn drop no weights.
+        attention_options: options of an efficient kind.
         known: covariates known over look-back and horizon (K), 0 for none.
         static: covariates constant along a series (S), 0 for none.
     """
@@ -67,15 +70,16 @@ class ITransformer(nn.Module):
         dropout: float = 0.1,
         activation: Activation = "gelu",
         normalize: bool = True,
-        attention: Literal["softmax", "flow"] = "softmax",
+        attention: Literal["flow"] | AttentionKind = "softmax",
         known: int = 0,
         static: int = 0,
+        attention_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, lookback=lookback, horizon=horizon, dim=dim, depth=depth, heads=heads)
         at_least(0, known=known, static=static)
         fraction(dropout=dropout)
-        one_of("attention", attention, ["softmax", "flow"])
+        one_of("attention", attention, ["flow", *get_args(AttentionKind)])
         hidden = round(dim * mlp_ratio)
         if hidden < 1:
             raise ValueError(f"mlp_ratio is {mlp_ratio!r}, but dim * mlp_ratio must be at least 1")
@@ -86,7 +90,7 @@ class ITransformer(nn.Module):
         self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             EncoderLayer(
-                SelfAttention(dim, heads, _attend(attention, dropout)),
+                _mixing(attention, dim, heads, dropout, attention_options),
                 dim,
                 hidden,
                 dropout=dropout,
@@ -136,6 +140,10 @@ class ITransformer(nn.Module):
 
         The N tokens are, in this order: variates, marks, known covariates, static ones.
         """
+        if not isinstance(cast(EncoderLayer, self.layers[0]).attention, SelfAttention):
+            raise ValueError(
+                "additive and lsh attention show no weights: there are none between two tokens"
+            )
         series, scale = self._series(history, past_marks, known, static)
         tokens, maps = self._tokens(series, known, static), []
         for layer in self.layers:
@@ -180,8 +188,9 @@ class ITransformer(nn.Module):
         layers that stand in for the linear ones (adapters, say) compute something else.
         """
         dropped = self.training and self.dropout.p > 0
-        qkv = cast(SelfAttention, cast(EncoderLayer, self.layers[0]).attention).qkv
-        plain = type(qkv) is type(self.embedding) is nn.Linear
+        qkv: Any = getattr(cast(EncoderLayer, self.layers[0]).attention, "qkv", None)
+        plain = type(qkv) is type(self.embedding) is nn.Linear and qkv.bias is not None
+        plain = plain and hasattr(self.layers[0].attention, "attended")
         if dropped or torch.compiler.is_exporting() or not plain:
             return False
         if type(qkv.weight) is not nn.Parameter:
@@ -243,21 +252,13 @@ def _given(shape: tuple[int, ...] | None) -> str:
     return "none" if shape is None else f"shape {shape}"
 
 
-def _attend(attention: str, dropout: float) -> Attend:
-    return kinds.flow if attention == "flow" else _Softmax(dropout)
-
-
-class _Softmax(nn.Module):
-    """Softmax attention with dropout on its weights, in training only."""
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.dropout = dropout
-
-    def forward(
-        self,
-        q: Float[Tensor, "b h n d"],
-        k: Float[Tensor, "b h m d"],
-        v: Float[Tensor, "b h m e"],
-    ) -> Float[Tensor, "b h n e"]:
-        return kinds.softmax(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+def _mixing(
+    attention: str, dim: int, heads: int, dropout: float, options: dict[str, Any] | None
+) -> nn.Module:
+    """Attention of tokens that have no order."""
+    if attention == "flow":
+        if options:
+            raise ValueError("flow attention has no options: leave attention_options out")
+        return SelfAttention(dim, heads, kinds.flow)
+    kind = cast(AttentionKind, attention)
+    return self_attention(kind, dim, heads, options=options, dropout=dropout, ordered=False)

@@ -108,6 +108,11 @@ class Adapted(nn.Module):
                 f"{base} has no blocks with the branches attention and feed_forward: adapters have "
                 "no place in it"
             )
+        if not hasattr(self.blocks[0].attention, "qkv"):
+            raise ValueError(
+                f"the attention of {base} has no common map of queries, keys and values: adapters "
+                "have no place in it"
+            )
         dim = self.blocks[0].attention.qkv.in_features
         hidden = round(dim / reduction) if reduction > 0 else 0
         if hidden < 1:

@@ -42,7 +42,7 @@ def self_attention(
         options: of that kind, e.g. {"bucket_size": 32} of lsh.
         dropout: of the weights, where a kind has any: softmax, and knn in training.
         causal: whether tokens may see what is before them only.
-        ordered: whether the tokens are a sequence; delta needs one.
+        ordered: whether the tokens are a sequence; delta and multiresolution need one.
         qkv_bias: whether the maps to queries, keys and values have a bias, where a kind leaves it
             open: softmax, knn, multiresolution and spectral.
 
@@ -59,6 +59,11 @@ def self_attention(
         raise ValueError(
             "attention is 'delta', which reads tokens one after the other, but those of this model "
             "have no order"
+        )
+    if kind == "multiresolution" and not ordered:
+        raise ValueError(
+            "attention is 'multiresolution', which puts neighbours into one block, but the tokens "
+            "of this model have no order"
         )
     build, reserved = _BUILDERS[kind]
     given = dict(options or {})

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least
 from surform.layers.position_grid import resize_positions
+from surform.layers.self_attention import AttentionKind
 from surform.vision.compact_encoder import CompactEncoder, Positions
 
 __all__ = ["CCT", "CVT", "ImageSize", "ViTLite"]
@@ -176,6 +177,8 @@ class CCT(_Compact):
         attention_dropout: of the attention's weights.
         drop_path: share of the samples that skip the last block's branches in training; it grows
             linearly from 0 in the first.
+        attention: kind of attention, by name; see docs/attention.md.
+        attention_options: options of that kind.
     """
 
     @record_arguments
@@ -200,6 +203,8 @@ class CCT(_Compact):
         dropout: float = 0.0,
         attention_dropout: float = 0.1,
         drop_path: float = 0.1,
+        attention: AttentionKind = "softmax",
+        attention_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, conv_layers=conv_layers, kernel_size=kernel_size)
@@ -228,6 +233,8 @@ class CCT(_Compact):
             dropout=dropout,
             attention_dropout=attention_dropout,
             drop_path=drop_path,
+            attention=attention,
+            attention_options=attention_options,
         )
 
 
@@ -248,6 +255,8 @@ class CVT(_Compact):
         attention_dropout: of the attention's weights.
         drop_path: share of the samples that skip the last block's branches in training; it grows
             linearly from 0 in the first.
+        attention: kind of attention, by name; see docs/attention.md.
+        attention_options: options of that kind.
     """
 
     @record_arguments
@@ -266,6 +275,8 @@ class CVT(_Compact):
         dropout: float = 0.0,
         attention_dropout: float = 0.1,
         drop_path: float = 0.1,
+        attention: AttentionKind = "softmax",
+        attention_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, dim=dim)
@@ -282,6 +293,8 @@ class CVT(_Compact):
             dropout=dropout,
             attention_dropout=attention_dropout,
             drop_path=drop_path,
+            attention=attention,
+            attention_options=attention_options,
         )
 
 
@@ -301,6 +314,8 @@ class ViTLite(_Compact):
         attention_dropout: of the attention's weights.
         drop_path: share of the samples that skip the last block's branches in training; it grows
             linearly from 0 in the first.
+        attention: kind of attention, by name; see docs/attention.md.
+        attention_options: options of that kind.
     """
 
     @record_arguments
@@ -318,6 +333,8 @@ class ViTLite(_Compact):
         dropout: float = 0.0,
         attention_dropout: float = 0.1,
         drop_path: float = 0.1,
+        attention: AttentionKind = "softmax",
+        attention_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, dim=dim)
@@ -334,6 +351,8 @@ class ViTLite(_Compact):
             dropout=dropout,
             attention_dropout=attention_dropout,
             drop_path=drop_path,
+            attention=attention,
+            attention_options=attention_options,
         )
 
 

@@ -5,19 +5,19 @@ Hassani et al., "Escaping the Big Data Paradigm with Compact Transformers", 2021
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from surform import attention
-from surform.layers.attends import Softmax
 from surform.layers.checks import at_least, fraction, one_of
 from surform.layers.drop_path import DropPath, drop_rates
 from surform.layers.dropout import Dropout
 from surform.layers.feed_forward import FeedForward
-from surform.layers.multihead import SelfAttention
+from surform.layers.self_attention import AttentionKind, self_attention
 from surform.layers.sinusoid import rounded_sinusoid
 
 __all__ = ["CompactBlock", "CompactEncoder", "Positions"]
@@ -40,10 +40,19 @@ class CompactBlock(nn.Module):
         dropout: float = 0.0,
         attention_dropout: float = 0.1,
         drop_path: float = 0.0,
+        attention: AttentionKind = "softmax",
+        attention_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.pre_norm, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = SelfAttention(dim, heads, Softmax(attention_dropout), qkv_bias=False)
+        self.attention = self_attention(
+            attention,
+            dim,
+            heads,
+            options=attention_options,
+            dropout=attention_dropout,
+            qkv_bias=False,
+        )
         self.feed_forward = FeedForward(dim, hidden, dropout=dropout)
         self.dropout, self.drop_path = Dropout(dropout), DropPath(drop_path)
 
@@ -70,6 +79,7 @@ class CompactEncoder(nn.Module):
         positions: "sine" is a fixed table; see `rounded_sinusoid`.
         legacy_sine: "sine" gives a learnable table, as the official CCT and CVT factories do.
         drop_path: of the last block; it grows linearly from 0.
+        attention, attention_options: see `surform.layers.self_attention`.
     """
 
     def __init__(
@@ -87,8 +97,15 @@ class CompactEncoder(nn.Module):
         dropout: float = 0.0,
         attention_dropout: float = 0.1,
         drop_path: float = 0.1,
+        attention: AttentionKind = "softmax",
+        attention_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if attention == "delta" and class_token:
+            raise ValueError(
+                "attention is 'delta', which looks back only, but the class token comes first: "
+                "choose another kind, or a network that pools its tokens"
+            )
         _check(dim, depth, heads, mlp_ratio, num_classes)
         fraction(dropout=dropout, attention_dropout=attention_dropout)
         one_of("positions", positions, ["learnable", "sine", "none"])
@@ -103,6 +120,8 @@ class CompactEncoder(nn.Module):
                 dropout=dropout,
                 attention_dropout=attention_dropout,
                 drop_path=rate,
+                attention=attention,
+                attention_options=attention_options,
             )
             for rate in drop_rates(drop_path, depth)
         )

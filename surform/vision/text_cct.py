@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least
+from surform.layers.self_attention import AttentionKind
 from surform.vision.compact_encoder import CompactEncoder, Positions
 
 __all__ = ["TextCCT", "TextCVT", "TextViTLite"]
@@ -82,6 +83,7 @@ class _CompactText(nn.Module):
             )
         names = ("dim", "depth", "heads", "mlp_ratio", "num_classes", "positions")
         names += ("dropout", "attention_dropout", "drop_path")
+        names += ("attention", "attention_options")
         options = {name: given[name] for name in names}
         self.encoder = CompactEncoder(tokens=tokens, class_token=class_token, **options)
 
@@ -143,6 +145,8 @@ class TextCCT(_CompactText):
         attention_dropout: of the attention's weights.
         drop_path: share of the samples that skip the last block's branches in training; it grows
             linearly from 0 in the first.
+        attention: kind of attention, by name; see docs/attention.md.
+        attention_options: options of that kind.
     """
 
     @record_arguments
@@ -167,6 +171,8 @@ class TextCCT(_CompactText):
         dropout: float = 0.0,
         attention_dropout: float = 0.1,
         drop_path: float = 0.1,
+        attention: AttentionKind = "softmax",
+        attention_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, dim=dim, word_dim=word_dim, kernel_size=kernel_size, pool_size=pool_size)
@@ -200,6 +206,8 @@ class TextCVT(_CompactText):
         attention_dropout: of the attention's weights.
         drop_path: share of the samples that skip the last block's branches in training; it grows
             linearly from 0 in the first.
+        attention: kind of attention, by name; see docs/attention.md.
+        attention_options: options of that kind.
     """
 
     @record_arguments
@@ -219,6 +227,8 @@ class TextCVT(_CompactText):
         dropout: float = 0.0,
         attention_dropout: float = 0.1,
         drop_path: float = 0.1,
+        attention: AttentionKind = "softmax",
+        attention_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, dim=dim, word_dim=word_dim, patch_size=patch_size)
@@ -243,6 +253,8 @@ class TextViTLite(_CompactText):
         attention_dropout: of the attention's weights.
         drop_path: share of the samples that skip the last block's branches in training; it grows
             linearly from 0 in the first.
+        attention: kind of attention, by name; see docs/attention.md.
+        attention_options: options of that kind.
     """
 
     @record_arguments
@@ -262,6 +274,8 @@ class TextViTLite(_CompactText):
         dropout: float = 0.0,
         attention_dropout: float = 0.1,
         drop_path: float = 0.1,
+        attention: AttentionKind = "softmax",
+        attention_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         at_least(1, dim=dim, word_dim=word_dim, patch_size=patch_size)

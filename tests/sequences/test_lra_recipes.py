@@ -65,6 +65,7 @@ def fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     assert main([*words.split(), "--data.generate", json.dumps(made), "--data.split", split]) == 0
 
 
+@pytest.mark.slow
 def test_from_fit_to_predictions_with_an_attention_of_ones_choice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,7 @@ def _describe(net: nn.Module) -> Arguments | None:
         return None
     given = net.__dict__["arguments"]
     published = {"patch_size": (16, (16, 16)), "pooling": ("both",), "head_norm": (True,)}
-    published |= {"mlp_ratio": (4.0,)}
+    published |= {"mlp_ratio": (4.0,), "attention": ("softmax",)}
     for name, choices in published.items():
         value = tuple(given[name]) if isinstance(given[name], list) else given[name]
         if value not in choices:

@@ -194,6 +194,8 @@ def _describe(net: nn.Module) -> Arguments | None:
     cls = next((c for c in _MODELS if type(net).__name__ == c), None)
     if cls is None:
         return None
+    if given["attention"] != "softmax":
+        raise ValueError(f"the official {cls} has no attention={given['attention']!r}")
     found = {official: given[ours] for official, (ours, _) in _TABLES[cls].items()}
     size, kernel = found["img_size"], given.get("kernel_size", 0)
     if not isinstance(size, int):
