@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from surform.data.fields import open_fields
     from surform.data.fields_module import FieldsData
     from surform.data.interactions_batch import InteractionsBatch
+    from surform.data.interactions_convert import text_to_parquet
     from surform.data.interactions_description import InteractionsDescription
     from surform.data.interactions_module import InteractionsData
     from surform.data.normalizers import Normalizer
@@ -60,6 +61,7 @@ __all__ = [
     "open_demonstrations",
     "open_fields",
     "open_points",
+    "text_to_parquet",
     "write_points",
 ]
 
@@ -90,6 +92,7 @@ _HOMES = {
     "open_demonstrations": "demonstrations_files",
     "open_fields": "fields",
     "open_points": "points_files",
+    "text_to_parquet": "interactions_convert",
     "write_points": "points_write",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from surform.data.extras import require_extra
 from surform.data.faults import first_line
 
-__all__ = ["coded", "family", "flattened", "numbers"]
+__all__ = ["coded", "common_type", "family", "flattened", "numbers", "usual"]
 
 
 def family(data_type: Any) -> str:
@@ -19,7 +20,8 @@ def family(data_type: Any) -> str:
         return family(data_type.value_type)
     for word, checks in (
         ("numbers", (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)),
-        ("text", (types.is_string, types.is_large_string, types.is_string_view, types.is_binary)),
+        ("text", (types.is_string, types.is_large_string, types.is_string_view)),
+        ("text", (types.is_binary, types.is_large_binary, types.is_binary_view)),
         ("lists", (types.is_list, types.is_large_list, types.is_fixed_size_list)),
         ("times", (types.is_timestamp, types.is_date)),
         ("nothing", (types.is_null,)),
@@ -27,6 +29,38 @@ def family(data_type: Any) -> str:
         if any(check(data_type) for check in checks):
             return word
     return str(data_type)
+
+
+def usual(column: Any) -> Any:
+    """A column of views as one of the types that Arrow computes with; others as they are."""
+    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    types, kind = arrow.types, column.type
+    if types.is_string_view(kind):
+        return column.cast(arrow.large_string())
+    if types.is_binary_view(kind):
+        return column.cast(arrow.large_binary())
+    return column
+
+
+def common_type(kinds: Iterable[Any]) -> Any:
+    """The Arrow type that columns of one family but of several types are cast to."""
+    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    types, found = arrow.types, list(dict.fromkeys(kinds))
+    found = [kind for kind in found if not types.is_null(kind)] or found[:1]
+    if len(found) == 1:
+        return found[0]
+    word = family(found[0])
+    if word == "text":
+        return arrow.large_string()
+    if word == "numbers":
+        whole = all(types.is_integer(kind) or types.is_boolean(kind) for kind in found)
+        return arrow.int64() if whole else arrow.float64()
+    if word == "times":
+        zone = next((kind.tz for kind in found if types.is_timestamp(kind) and kind.tz), None)
+        return arrow.timestamp("us", zone)
+    if word == "lists":
+        return arrow.large_list(common_type(kind.value_type for kind in found))
+    return found[0]
 
 
 def coded(column: Any, text: bool, where: str) -> tuple[Any, np.ndarray]:
@@ -41,10 +75,19 @@ def coded(column: Any, text: bool, where: str) -> tuple[Any, np.ndarray]:
         ValueError: texts where whole numbers are wanted, fractions, or other things.
     """
     arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    kind = family(column.type)
+    if kind == "nothing":
+        found = arrow.array([], arrow.large_string() if text else arrow.int64())
+        return found, np.full(len(column), -1, dtype=np.int32)
+    if kind not in ("text", "numbers") or (kind == "text" and not text):
+        held = "texts" if text else "whole numbers"
+        raise ValueError(f"{where} holds {kind}, but its categories are {held}")
+    if arrow.types.is_dictionary(column.type) and arrow.types.is_floating(column.type.value_type):
+        column = column.dictionary_decode()
     if arrow.types.is_floating(column.type):  # NaN is missing
         column = arrow.compute.if_else(arrow.compute.is_nan(column), None, column)
     if not arrow.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
+        column = usual(column).dictionary_encode()
     codes = column.indices.cast(arrow.int32())
     if codes.null_count:
         codes = codes.fill_null(-1)
@@ -58,20 +101,19 @@ def coded(column: Any, text: bool, where: str) -> tuple[Any, np.ndarray]:
 
 def _categories(found: Any, text: bool, where: str) -> Any:
     arrow = require_extra("pyarrow", "tables", "Arrow tables")
-    kind = family(found.type)
-    if kind == "nothing":
-        return found.cast(arrow.large_string() if text else arrow.int64())
-    if kind not in ("text", "numbers") or (kind == "text" and not text):
-        held = "texts" if text else "whole numbers"
-        raise ValueError(f"{where} holds {kind}, but its categories are {held}")
     try:
-        if kind == "numbers":
+        if family(found.type) == "text":
+            return found.cast(arrow.large_string())
+    except arrow.ArrowInvalid as error:
+        raise ValueError(f"{where} holds text that is not UTF-8: write it in UTF-8") from error
+    try:
+        if not (text and arrow.types.is_unsigned_integer(found.type)):  # these may be larger
             found = found.cast(arrow.int64())
         return found.cast(arrow.large_string()) if text else found
     except arrow.ArrowInvalid as error:
         raise ValueError(
             f"{where} holds numbers that are no categories ({first_line(error)}): name it in "
-            "dense, or write it as text"
+            "dense, or write it as text (type: text in a schema)"
         ) from error
 
 
@@ -107,7 +149,7 @@ def flattened(column: Any, separator: str, where: str) -> tuple[Any, np.ndarray]
         ValueError: neither lists, nor text where there is a separator.
     """
     arrow = require_extra("pyarrow", "tables", "Arrow tables")
-    compute = arrow.compute
+    compute, column = arrow.compute, usual(column)
     if arrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     kind = family(column.type)

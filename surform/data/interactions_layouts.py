@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from surform.data.extras import require_extra
+from surform.data.faults import first_line
 from surform.data.interactions_derived import Derived, hour_of, weekday_of
-from surform.data.interactions_log import InteractionsLog, TextFormat, open_log
+from surform.data.interactions_log import InteractionsLog, is_path, open_log
+from surform.data.interactions_text import TextFormat
 
 __all__ = ["LAYOUTS", "Layout", "layout_of"]
 
@@ -60,7 +62,8 @@ def _criteo() -> Layout:
             "transforms": "log",
             "missing": "mean",
         },
-        TextFormat(names=("label", *counts, *categories), types=types),
+        # the challenge's test.txt has no labels
+        TextFormat(names=("label", *counts, *categories), types=types, optional=1),
     )
 
 
@@ -95,7 +98,12 @@ def _avazu_seconds(hours: Any) -> Any:
     """Seconds since 1970 of an Arrow array of 14102100: the hour 0 of 2014-10-21."""
     arrow = require_extra("pyarrow", "tables", "Arrow tables")
     texts = hours.cast(arrow.int64()).cast(arrow.string())
-    return arrow.compute.strptime(texts, format="%y%m%d%H", unit="s").cast(arrow.int64())
+    try:
+        found = arrow.compute.strptime(texts, format="%y%m%d%H", unit="s")
+    except arrow.ArrowInvalid as error:
+        said = first_line(error).partition(" as ")[0]
+        raise ValueError(f"column 'hour' must hold YYMMDDHH, as Avazu's does: {said}") from error
+    return found.cast(arrow.int64())
 
 
 def _movielens(path: Any) -> tuple[Any, Layout]:
@@ -105,10 +113,15 @@ def _movielens(path: Any) -> tuple[Any, Layout]:
     hour and weekday of the rating (UTC).
     """
     arrow = require_extra("pyarrow", "tables", "reading MovieLens")
+    if not is_path(path) or isinstance(path, list | tuple):
+        raise ValueError(
+            "layout='movielens' needs the folder of ratings.csv and movies.csv as path, not "
+            f"{type(path).__name__}"
+        )
     folder = Path(os.fspath(path))
     folder = folder if folder.is_dir() else folder.parent
     ratings, movies = (_beside(folder, name) for name in ("ratings.csv", "movies.csv"))
-    films = _Films(open_log(str(movies), types={"title": arrow.string()}))
+    films = _Films(open_log(str(movies), TextFormat(types={"title": arrow.string()})))
     roles = {
         "labels": ["rating"],
         "positive": {"rating": 4.0},

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from surform.data.extras import require_extra
-from surform.data.faults import closest, file_system, first_line, is_url, refuse_unreadable
+from surform.data.faults import closest, refuse_unreadable
 from surform.data.fields import expand_paths
-from surform.data.interactions_columns import family
+from surform.data.interactions_columns import common_type, family
 from surform.data.interactions_parquet import ParquetLog
+from surform.data.interactions_text import TextFormat, read_text, suffix_of
 
 __all__ = [
     "BATCH_ROWS",
@@ -19,17 +19,14 @@ __all__ = [
     "LogFile",
     "Part",
     "TableFile",
-    "TextFormat",
+    "is_path",
     "open_log",
 ]
 
 BATCH_ROWS = 1 << 17  # rows that are decoded together
 _TEXT = (".csv", ".tsv", ".txt")
 _PARQUET = (".parquet", ".pq")
-_PACKED = (".gz", ".bz2")
 _VALID = "CSV, TSV (also .gz, .bz2), Parquet, frames of pandas or polars, Arrow tables"
-# what a text file leaves out; "NA" and "nan" may be categories
-_MISSING = ["", "\\N", "NULL", "null"]
 
 
 class Part(NamedTuple):
@@ -70,38 +67,43 @@ class InteractionsLog:
     """Files with the same columns, one after the other; rows are numbered through.
 
     Args:
-        files: opened; the first one says what the columns are.
+        files: opened; the first one with rows says what the columns are, files without any are left
+            out.
 
     Raises:
         ValueError: no rows, columns of one name, or (at `require`) files that differ.
     """
 
     def __init__(self, files: Sequence[LogFile]) -> None:
-        self.files = list(files)
         self.name = files[0].name if len(files) == 1 else f"{files[0].name} ({len(files)} files)"
-        self.schema = files[0].schema
         for file in files:
             names = file.schema.names
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise ValueError(f"{file.name} has two columns called {twice!r}")
-        self.rows = sum(sum(file.pieces) for file in files)
-        if not self.rows:
+        self.files = [file for file in files if sum(file.pieces)]
+        if not self.files:
             raise ValueError(f"{self.name} has columns but no rows")
+        self.rows = sum(sum(file.pieces) for file in self.files)
+        self.schema = _schema([file.schema for file in self.files])
 
     def require(self, columns: Sequence[str]) -> None:
         """ValueError where a file lacks one of these columns, or has it in another type."""
-        first = self.files[0]
+        told: dict[str, tuple[str, str]] = {}  # what each column holds, and where that was seen
         for file in self.files:
             for name in columns:
                 if name not in file.schema.names:
                     hint = closest(name, file.schema.names)
                     raise ValueError(f"{file.name} has no column {name!r}: {hint}")
-                mine, theirs = (family(f.schema.field(name).type) for f in (first, file))
-                if "nothing" not in (mine, theirs) and mine != theirs:
+                found = family(file.schema.field(name).type)
+                if found == "nothing":
+                    continue
+                kind, where = told.setdefault(name, (found, file.name))
+                if kind != found:
                     raise ValueError(
-                        f"column {name!r} holds {mine} in {first.name}, but {theirs} in "
-                        f"{file.name}: give all files the same columns"
+                        f"column {name!r} holds {kind} in {where}, but {found} in {file.name}: "
+                        "give all files the same columns (of text files, a schema with type: text "
+                        "reads it as text)"
                     )
 
     def parts(self, columns: Sequence[str], size: int = BATCH_ROWS) -> Iterator[Part]:
@@ -122,60 +124,44 @@ class InteractionsLog:
             parts.append(part.batch.column(0))
             if rows is not None and part.row + len(parts[-1]) >= rows:
                 break
-        wide = {str(part.type): part.type for part in parts}
-        if len(wide) > 1:
-            parts = [part.cast(parts[0].type) for part in parts]
+        kind = common_type(part.type for part in parts)
+        parts = [p if p.type == kind else p.cast(kind, safe=False) for p in parts]
         return arrow.chunked_array(parts)
 
 
-@dataclass(frozen=True)
-class TextFormat:
-    """How text files are to be read.
-
-    Args:
-        delimiter: between the fields; None: tab for `.tsv`, else found in the first line.
-        names: of the columns of files without a line of names.
-        types: Arrow types of columns; those of others are found.
-    """
-
-    delimiter: str | None = None
-    names: tuple[str, ...] | None = None
-    types: Mapping[str, Any] = field(default_factory=dict)
-
-
-def open_log(
-    source: Any,
-    delimiter: str | None = None,
-    names: Sequence[str] | None = None,
-    types: Mapping[str, Any] | None = None,
-) -> InteractionsLog:
+def open_log(source: Any, text: TextFormat | None = None) -> InteractionsLog:
     """Open a path, a pattern, a list of them, or a table that Python holds.
 
     Args:
-        delimiter: of text files; None: tab for `.tsv`, else found in the first line.
-        names: of the columns of text files without a line of names.
-        types: Arrow types of columns of text files; those of others are found.
+        text: how text files are to be read.
 
     Raises:
-        ValueError: an unknown kind of source, or no rows.
+        ValueError: an unknown kind of source, a file that is named twice, or no rows.
         OSError: a file that is missing, empty or unreadable.
         ImportError: pyarrow is missing.
     """
     require_extra("pyarrow", "tables", "reading tables of interactions")
-    if not _is_path(source):
+    if not is_path(source):
         return InteractionsLog([TableFile(_held(source), "the table")])
-    text = TextFormat(delimiter, tuple(names) if names else None, types or {})
-    files: list[LogFile] = []
+    files: dict[str, LogFile] = {}
     for path in expand_paths(source):
-        suffix = _suffix(path)
+        if path in files:
+            raise ValueError(f"{path} is named twice: its rows would be in several splits")
+        if os.path.isdir(path):
+            raise ValueError(f"{path} is a folder: name its files, as in {path}/*.parquet")
+        suffix = suffix_of(path)
         if suffix not in (*_TEXT, *_PARQUET):
             raise ValueError(f"cannot read interactions from {path}: valid: {_VALID}")
         refuse_unreadable(path)
-        files.append(_read_text(path, text) if suffix in _TEXT else ParquetLog(path))
-    return InteractionsLog(files)
+        if suffix in _TEXT:
+            files[path] = TableFile(read_text(path, text or TextFormat()), path)
+        else:
+            files[path] = ParquetLog(path)
+    return InteractionsLog(list(files.values()))
 
 
-def _is_path(source: Any) -> bool:
+def is_path(source: Any) -> bool:
+    """Whether files are named: by a path, a pattern, or a list of them."""
     if isinstance(source, str | os.PathLike):
         return True
     return isinstance(source, list | tuple) and all(
@@ -183,73 +169,30 @@ def _is_path(source: Any) -> bool:
     )
 
 
+def _schema(schemas: Sequence[Any]) -> Any:
+    """The first schema; of columns that hold nothing there, the types that others have."""
+    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    fields = []
+    for own in schemas[0]:
+        others = (schema.field(own.name) for schema in schemas if own.name in schema.names)
+        told = (other for other in others if family(other.type) != "nothing")
+        fields.append(next(told, own))
+    return arrow.schema(fields)
+
+
 def _held(source: Any) -> Any:
     arrow = require_extra("pyarrow", "tables", "Arrow tables")
     library = type(source).__module__.partition(".")[0]
     if isinstance(source, arrow.Table):
         return source
-    if library == "pandas":
-        return arrow.Table.from_pandas(source, preserve_index=False)
-    if library == "polars":
-        return source.to_arrow()
-    raise ValueError(f"cannot read interactions from {type(source).__name__}: valid: {_VALID}")
-
-
-def _read_text(path: str, text: TextFormat) -> TableFile:
-    csv = require_extra("pyarrow.csv", "tables", f"reading {path}")
-    head = _first_line(path)
-    usual = "\t" if _suffix(path) == ".tsv" else max((",", "\t", ";"), key=head.count)
-    mark = text.delimiter or usual
-    fields = head.strip("\r").split(mark)
-    names = text.names
-    if names and fields[0].strip('"') == names[0]:
-        names = None  # this file has a line of names after all
-    if names and len(fields) > len(names):
-        raise ValueError(
-            f"{path} has {len(fields)} fields in its first line, but {len(names)} names are given"
-        )
-    options = {
-        "read_options": csv.ReadOptions(column_names=names),
-        "parse_options": csv.ParseOptions(delimiter=mark),
-        "convert_options": csv.ConvertOptions(
-            column_types=dict(text.types), null_values=_MISSING, strings_can_be_null=True
-        ),
-    }
+    if isinstance(source, arrow.RecordBatch):
+        return arrow.Table.from_batches([source])
     try:
-        with _opened(path) as file:
-            try:
-                table = csv.read_csv(file, **options)
-            except ValueError as error:
-                if names is None or "columns, got" not in str(error):
-                    raise
-                with _opened(path) as again:
-                    table = csv.read_csv(_padded(again, mark.encode(), len(names)), **options)
-    except Exception as error:
-        raise ValueError(f"cannot read {path}: {first_line(error)[:200]}") from error
-    return TableFile(table, path)
-
-
-def _padded(file: Any, mark: bytes, fields: int) -> Any:
-    """Text whose lines end early because their last fields are missing, with these as empty."""
-    lines = file.read().replace(b"\r\n", b"\n").rstrip(b"\n").split(b"\n")
-    whole = b"\n".join(line + mark * (fields - 1 - line.count(mark)) for line in lines)
-    return require_extra("pyarrow", "tables", "reading text").BufferReader(whole)
-
-
-def _first_line(path: str) -> str:
-    with _opened(path) as file:
-        return file.read(1 << 16).split(b"\n", 1)[0].decode(errors="replace")
-
-
-def _opened(path: str) -> Any:
-    """A text file, unpacked on the way."""
-    arrow = require_extra("pyarrow", "tables", f"reading {path}")
-    if is_url(path):
-        system, inner = file_system(path)
-        return system.open(inner, "rb", compression="infer")
-    return arrow.input_stream(path, compression="detect")
-
-
-def _suffix(path: str) -> str:
-    stem, suffix = os.path.splitext(path.lower())
-    return os.path.splitext(stem)[1] if suffix in _PACKED else suffix
+        if library == "pandas":
+            return arrow.Table.from_pandas(source, preserve_index=False)
+        if library == "polars":
+            return (source.collect() if hasattr(source, "collect") else source).to_arrow()
+    except (ValueError, TypeError) as error:
+        said = "; ".join(map(str, error.args))
+        raise ValueError(f"the table cannot be read: {said}") from error
+    raise ValueError(f"cannot read interactions from {type(source).__name__}: valid: {_VALID}")

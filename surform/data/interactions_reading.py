@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from surform.data.extras import require_extra
 from surform.data.fields import expand_paths
 from surform.data.interactions_columns import coded, family
-from surform.data.interactions_derived import DerivedFile
 from surform.data.interactions_description import InteractionsDescription
 from surform.data.interactions_encoder import InteractionsEncoder
-from surform.data.interactions_layouts import layout_of
-from surform.data.interactions_log import InteractionsLog, open_log
+from surform.data.interactions_log import InteractionsLog, is_path
+from surform.data.interactions_opening import open_table, text_types, trained_types
 from surform.data.interactions_roles import Roles, find_roles
 from surform.data.interactions_splits import divide_rows, split_counts
 from surform.data.interactions_survey import Moments, Survey
@@ -59,7 +57,7 @@ class Reading:
         logs: list[InteractionsLog] = []
         splits: list[str] = []
         for split, own in parts.items():
-            filled, log = _opened(own, options)
+            filled, log = _opened(own, options, trained)
             logs.append(log)
             splits += [split] * len(log.files)
         if isinstance(path, Mapping):
@@ -151,26 +149,24 @@ def fingerprint(reading: Reading, codes: np.ndarray, about: InteractionsDescript
     return digest.hexdigest()
 
 
-def _opened(path: Any, options: Mapping[str, Any]) -> tuple[dict[str, Any], InteractionsLog]:
+def _opened(
+    path: Any, options: Mapping[str, Any], trained: InteractionsDescription | None
+) -> tuple[dict[str, Any], InteractionsLog]:
     """The options with those of the layout in place, and the files."""
-    arrow = require_extra("pyarrow", "tables", "reading tables of interactions")
-    filled, types, names, derived = dict(options), {}, None, {}
-    if options["layout"] is not None:
-        path, layout = layout_of(options["layout"], path)
-        filled |= {name: v for name, v in layout.roles.items() if options[name] is None}
-        types, names, derived = dict(layout.text.types), layout.text.names, layout.derived
-    kinds = {"text": arrow.string(), "whole": arrow.int64()}
-    types |= {name: kinds[kind] for name, kind in options["types"].items()}
-    log = open_log(path, options["delimiter"], options["header"] or names, types)
-    if derived:
-        log = InteractionsLog([DerivedFile(file, derived) for file in log.files])
-    return filled, log
+    if trained is None:
+        texts, several = options["hashed"] or (), options["multivalued"] or ()
+        types = text_types(texts, several, options["separator"])
+    else:
+        types = trained_types(trained)
+    reading = (options[name] for name in ("layout", "delimiter", "header"))
+    log, roles = open_table(path, *reading, types | options["types"])
+    return {**options, **{n: v for n, v in roles.items() if options[n] is None}}, log
 
 
 def _require_other_files(path: Mapping[str, Any]) -> None:
     taken: dict[str, str] = {}
     for split, own in path.items():
-        for file in expand_paths(own):
+        for file in expand_paths(own) if is_path(own) else ():
             if file in taken:
                 raise ValueError(f"{file} is in both {taken[file]} and {split} of path")
             taken[file] = split

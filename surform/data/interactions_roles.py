@@ -159,10 +159,14 @@ def _check_once(roles: Roles, where: str) -> None:
 
 
 def _check_types(log: InteractionsLog, roles: Roles, separated: bool) -> None:
+    counted, group = ("text", "numbers"), (roles.group,) if roles.group else ()
     for role, names, valid, word in (
         ("labels", roles.labels, ("numbers",), "0 and 1"),
-        ("dense", roles.dense, ("numbers",), "numbers"),
-        ("categorical", roles.categorical, ("text", "numbers"), "texts or whole numbers"),
+        ("dense", roles.dense, ("numbers",),
+         "numbers (in text files an empty field, NULL or \\N is a missing one)"),
+        ("categorical", roles.categorical, counted,
+         "texts or whole numbers (with type: text in a schema, text files are read as they are)"),
+        ("group", group, counted, "texts or whole numbers"),
         ("multivalued", roles.multivalued, ("lists", *(("text",) if separated else ())),
          "lists (or text, with separator)"),
     ):  # fmt: skip

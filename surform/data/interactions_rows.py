@@ -19,12 +19,17 @@ from surform.data.interactions_transforms import TRANSFORMS
 __all__ = ["encode_rows"]
 
 
-def encode_rows(about: InteractionsDescription, rows: Any) -> InteractionsBatch:
+def encode_rows(
+    about: InteractionsDescription, rows: Any, labelled: bool = True
+) -> InteractionsBatch:
     """A batch from columns by name: a mapping of sequences, a data frame, an Arrow table.
 
     Categories that the vocabularies lack, and missing ones (None), are unknown: id 0. Labels are
     taken where all their columns are there, and groups where theirs is. Few rows need no other
     library; many are encoded fastest from Arrow tables.
+
+    Args:
+        labelled: whether labels are looked at.
 
     Raises:
         ValueError: a column is missing, columns of different lengths, text among numbers or
@@ -34,14 +39,20 @@ def encode_rows(about: InteractionsDescription, rows: Any) -> InteractionsBatch:
     """
     arrow = type(rows).__module__.partition(".")[0] == "pyarrow"
     columns = rows.schema.names if arrow else getattr(rows, "columns", rows)
+    if not arrow and columns is rows and not isinstance(rows, Mapping):
+        raise ValueError(
+            f"rows are {type(rows).__name__}, but must be columns by name: a mapping of sequences, "
+            "a data frame or an Arrow table"
+        )
     names = [str(name) for name in columns]
     needed = (*about.categorical, *about.multivalued, *about.dense)
     lacking = [name for name in needed if name not in names]
     if lacking:
         raise ValueError(f"no column {lacking[0]!r} among the rows: {closest(lacking[0], names)}")
     if arrow:
-        return _from_arrow(about, rows)
-    return _from_values(about, {n: _plain(rows[n]) for n in needed}, rows, names)
+        return _from_arrow(about, rows if labelled else rows.drop_columns(_labels_in(about, names)))
+    known = names if labelled else [name for name in names if name not in about.labels]
+    return _from_values(about, {n: _plain(rows[n], n) for n in needed}, rows, known)
 
 
 def _from_arrow(about: InteractionsDescription, rows: Any) -> InteractionsBatch:
@@ -81,10 +92,22 @@ def _from_values(
     )
 
 
-def _plain(column: Any) -> Sequence[Any]:
-    for name in ("to_list", "tolist"):  # polars and pandas; NumPy
-        if hasattr(column, name):
-            return getattr(column, name)()
+def _labels_in(about: InteractionsDescription, names: Sequence[str]) -> list[str]:
+    return [name for name in about.labels if name in names]
+
+
+def _plain(column: Any, name: str) -> Sequence[Any]:
+    """A column's values, None where a frame has none."""
+    kind = getattr(column, "dtype", None)
+    if hasattr(column, "notna") and (not isinstance(kind, np.dtype) or kind.kind == "O"):
+        # pandas, whose NA is no value of Python
+        column = column.astype(object).where(column.notna(), None)
+    for way in ("to_list", "tolist"):  # polars and pandas; NumPy
+        if hasattr(column, way):
+            column = getattr(column, way)()
+            break
+    if isinstance(column, str) or not hasattr(column, "__len__"):
+        raise ValueError(f"the column {name} is {column!r}, but must be a sequence: one per row")
     return column
 
 
@@ -143,17 +166,27 @@ def _labels(
     if any(name not in names for name in about.labels):
         return torch.empty(count, 0)
     columns = [
-        labels_of(np.asarray(_plain(rows[name]), dtype=np.float64), about.positive.get(name), name)
+        labels_of(_label_numbers(name, _plain(rows[name], name)), about.positive.get(name), name)
         for name in about.labels
     ]
     return torch.from_numpy(np.stack(columns, 1).astype(np.float32))
+
+
+def _label_numbers(name: str, column: Sequence[Any]) -> np.ndarray:
+    try:
+        return np.asarray(column, dtype=np.float64)
+    except (TypeError, ValueError):
+        row = next(i for i, each in enumerate(column) if not _is_number(each))
+        raise ValueError(
+            f"row {row} has the label {column[row]!r} in {name}, but labels are 0 or 1"
+        ) from None
 
 
 def _groups(about: InteractionsDescription, rows: Any, names: Sequence[str]) -> torch.Tensor:
     """As the encoder numbers them."""
     if about.group not in names:
         return torch.empty(0, dtype=torch.int64)
-    values = _plain(rows[about.group])
+    values = _plain(rows[about.group], about.group)
     gone = np.array([value is None or value != value for value in values], dtype=bool)
     hashes = text_hashes([_text(value) for value in values]) >> np.uint64(1)
     return torch.from_numpy(np.where(gone, 0, hashes.astype(np.int64)))

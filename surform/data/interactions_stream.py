@@ -94,7 +94,8 @@ class StreamOrder(BatchOrder):
         first = self.windows * self.rank // self.num_replicas
         end = self.windows * (self.rank + 1) // self.num_replicas
         for later in range(len(self) - 1, -1, -1):
-            stop = min(first + self.batch_size, end - later)
+            # the last batch may be a row longer, so that all processes make as many
+            stop = min(first + self.batch_size, end - later) if later else end
             yield Span(0, 0, first, stop)
             first = stop
 
@@ -161,7 +162,8 @@ class _Lane:
         first, end = bounds
         count = end - first
         self._streams = [first + count * n // streams for n in range(streams + 1)]
-        self._pools = max(1, -(-count // max(buffer, 1)))
+        # each place gives every pool a row at least
+        self._pools = max(1, min(-(-count // max(buffer, 1)), count // streams))
         self._ends = np.array([self._before(pool + 1) for pool in range(self._pools)])
         self._next = -1  # the pool that the readers stand before
         self._readers: list[RangeReader] = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from surform.data.extras import require_extra
-from surform.data.interactions_columns import coded, family, flattened, numbers
+from surform.data.interactions_columns import coded, family, flattened, numbers, usual
 from surform.data.interactions_encoder import labels_of, refuse_missing
 from surform.data.interactions_log import Part
 from surform.data.interactions_roles import Roles
@@ -116,6 +116,7 @@ class Survey:
         }
         self.moments = {name: Moments() for name in roles.dense}
         self.known = dict.fromkeys(roles.labels, 0)
+        self.taken = dict.fromkeys(roles.labels, 0)
         self.rows = 0
 
     def add(self, part: Part, rows: np.ndarray) -> None:
@@ -127,7 +128,7 @@ class Survey:
                 found, codes = coded(column, self.text[name], where)
                 counts.add(found, codes[rows])
             else:
-                flat, _ = flattened(column.take(rows), self.separator, where)
+                flat, _ = flattened(usual(column).take(rows), self.separator, where)
                 counts.add(*coded(flat, self.text[name], where))
         for name, moments in self.moments.items():
             where = f"column {name!r} of {part.file}"
@@ -143,12 +144,18 @@ class Survey:
             column = numbers(part.batch.column(name), where, part.within)
             column = labels_of(column, self.given["positive"].get(name), where, part.within)
             self.known[name] += int((~np.isnan(column[rows])).sum())
+            self.taken[name] += int(np.nansum(column[rows]))
 
     def check(self, where: str) -> None:
         """ValueError for labels that are never known and numbers that tell nothing."""
         for name, known in self.known.items():
             if not known:
                 raise ValueError(f"label {name!r} is known of no training row of {where}")
+            if self.taken[name] in (0, known):
+                raise ValueError(
+                    f"label {name!r} is {self.taken[name] // known} in all training rows of "
+                    f"{where}: a ranker learns from rows of both kinds"
+                )
         for name, moments in self.moments.items():
             if not moments.count:
                 raise ValueError(

@@ -61,7 +61,7 @@ class Vocabulary:
                 f"row {row} has {values[row]!r} in the column {self.name}, which holds one category"
             ) from None
         ids = np.array(found, dtype=np.int64)
-        if not ids.all():
+        if self.known and not ids.all():
             self._refuse_other_kind(values, ids)
         return ids
 
@@ -95,7 +95,6 @@ class Vocabulary:
                     f"row {row} has {value!r} in the column {self.name}, whose categories are "
                     f"{held}"
                 )
-            return
 
     @cached_property
     def _table(self) -> dict[Any, int]:

@@ -153,7 +153,7 @@ class Ranker(Pretrained):
         try:
             parts = [
                 self.outputs(part.to(device)).cpu()
-                for part in encode_rows(self.description, rows).parts(batch_size)
+                for part in encode_rows(self.description, rows, labelled=False).parts(batch_size)
             ]
         finally:
             self.train(was_training)
@@ -163,7 +163,12 @@ class Ranker(Pretrained):
         """Score the rows of tables into a file; see `surform.recommenders.ranking_predicting`."""
         from surform.recommenders.ranking_predicting import predict_file
 
-        return predict_file(self, source, out, **options)
+        was_training = self.training
+        self.eval()
+        try:
+            return predict_file(self, source, out, **options)
+        finally:
+            self.train(was_training)
 
     def folded(self, table_dtype: TableDtype = "float32") -> Ranker:
         """The same model for serving; see `surform.recommenders.folding.fold`.

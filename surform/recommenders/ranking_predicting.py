@@ -15,10 +15,10 @@ from surform.data.atomic import refuse_folder, replacing
 from surform.data.extras import require_extra
 from surform.data.faults import closest
 from surform.data.interactions_batch import InteractionsBatch
-from surform.data.interactions_derived import DerivedFile
+from surform.data.interactions_columns import common_type, family
 from surform.data.interactions_encoder import InteractionsEncoder
-from surform.data.interactions_layouts import layout_of
-from surform.data.interactions_log import InteractionsLog, open_log
+from surform.data.interactions_log import InteractionsLog
+from surform.data.interactions_opening import open_table, trained_types
 from surform.data.outputs import check_output
 from surform.data.solvers.progress import progress_bar
 
@@ -67,7 +67,7 @@ def predict_file(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     refuse_folder(path, "--out")
     check_output(path, [source])
-    log = _opened(source, layout, delimiter, header)
+    log, _ = open_table(source, layout, delimiter, header, trained_types(about))
     kept = _kept(keep, log, about.group)
     features = (*about.categorical, *about.multivalued, *about.dense)
     log.require([*features, *kept])
@@ -75,32 +75,20 @@ def predict_file(
     taken = [name for name in kept if name in names]
     if taken:
         raise ValueError(f"keep names {taken[0]}, which is the column of the scores")
+    kinds = {name: _written(log, name, path.suffix) for name in kept}
     with (
         replacing(path) as partial,
         _Writer(partial, path) as writer,
         progress_bar(f"scoring {log.name}") as progress,
     ):
         for first, batch, chances in _scored(ranker, log, features, kept, batch_size):
-            columns: dict[str, Any] = {name: batch.column(name) for name in kept}
+            columns: dict[str, Any] = {n: batch.column(n).cast(k) for n, k in kinds.items()}
             if not kept:
                 columns["row"] = np.arange(first, first + batch.num_rows)
             columns |= {name: chances[:, task] for task, name in enumerate(names)}
             writer.write(columns)
             progress((first + batch.num_rows) / log.rows)
     return path
-
-
-def _opened(
-    source: Any, layout: str | None, delimiter: str | None, header: list[str] | None
-) -> InteractionsLog:
-    """The files of a table, with the columns that a published layout computes."""
-    if layout is None:
-        return open_log(source, delimiter, header)
-    path, known = layout_of(layout, source)
-    log = open_log(path, delimiter, header or known.text.names, known.text.types)
-    if not known.derived:
-        return log
-    return InteractionsLog([DerivedFile(file, known.derived) for file in log.files])
 
 
 def _scored(
@@ -145,6 +133,28 @@ def _kept(keep: list[str] | str | None, log: InteractionsLog, group: str) -> lis
     return list(dict.fromkeys(names))
 
 
+def _written(log: InteractionsLog, name: str, suffix: str) -> Any:
+    """The Arrow type of a column to carry over, one for all files; ValueError for lists in CSV."""
+    types = require_extra("pyarrow", "tables", "Arrow tables").types
+    kind = common_type(_decoded(file.schema.field(name).type) for file in log.files)
+    if suffix == ".csv" and types.is_nested(kind):
+        raise ValueError(
+            f"keep names {name}, which holds {family(kind)}: write a .parquet, a CSV file has no "
+            "place for them"
+        )
+    return kind
+
+
+def _decoded(kind: Any) -> Any:
+    """The type of the values of a column, numbered or not."""
+    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    if arrow.types.is_dictionary(kind):
+        return kind.value_type
+    if arrow.types.is_list(kind):
+        return arrow.list_(_decoded(kind.value_type))
+    return kind
+
+
 def _names(labels: Sequence[str]) -> list[str]:
     return ["probability"] if len(labels) == 1 else [f"probability_{name}" for name in labels]
 
@@ -156,7 +166,6 @@ class _Writer:
         self.arrow = require_extra("pyarrow", "tables", f"writing {final.suffix}")
         self.path, self.suffix = path, final.suffix
         self.sink: Any = None
-        self.schema: Any = None
 
     def __enter__(self) -> _Writer:
         return self
@@ -171,6 +180,5 @@ class _Writer:
             kind = "parquet" if self.suffix == ".parquet" else "csv"
             module = require_extra(f"pyarrow.{kind}", "tables", f"writing {self.suffix}")
             make = module.ParquetWriter if kind == "parquet" else module.CSVWriter
-            self.schema = table.schema
-            self.sink = make(self.path, self.schema)
-        self.sink.write_table(table.cast(self.schema))  # files may differ in width of numbers
+            self.sink = make(self.path, table.schema)
+        self.sink.write_table(table)

@@ -12,7 +12,7 @@ import torch
 from surform.data.interactions_batch import InteractionsBatch
 from surform.data.interactions_description import InteractionsDescription
 from surform.data.interactions_encoder import InteractionsEncoder
-from surform.data.interactions_log import open_log
+from surform.data.interactions_opening import open_table, trained_types
 from surform.recommenders.ranker import Ranker
 from surform.recommenders.ranking_scores import auc, log_loss
 
@@ -57,7 +57,7 @@ def file_batches(about: InteractionsDescription, source: Any) -> Iterator[Intera
     Raises:
         ValueError: a column is missing, or holds something else.
     """
-    log = open_log(source)
+    log, _ = open_table(source, types=trained_types(about))
     columns = (*about.categorical, *about.multivalued, *about.dense, *about.labels)
     log.require(columns)
     encoder = InteractionsEncoder(replace(about, group=""))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -104,6 +105,20 @@ CONTENT: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "hashed number": (log(50), {"hashed": {"price": 10}}, "hashed names price"),
     "hashed into nothing": (log(50), {"hashed": {"city": 0}}, "city is hashed into 0 rows"),
+    "label that is always 1": (
+        log(50) | {"click": [1] * 50}, {},
+        "label 'click' is 1 in all training rows of the table: a ranker learns from rows of both",
+    ),
+    "groups that are lists": (
+        log(50), {"group": "tags"}, "'tags' of .* holds lists, but group must hold texts or whole",
+    ),
+    "lists of lists": (
+        log(50) | {"tags": [[["war"]]] * 50}, {}, "'tags' of .* holds lists, but its categories",
+    ),
+    "ids beyond 63 bits": (
+        log(50) | {"user_id": pa.array([2**64 - 1] * 50, pa.uint64())}, {},
+        r"numbers that are no categories .*: name it in dense, or write it as text \(type: text",
+    ),
     "no rows": ({name: [] for name in log(1)}, {}, "has columns but no rows"),
 }  # fmt: skip
 
@@ -222,6 +237,7 @@ def test_vocabularies_of_another_model(tmp_path: Path) -> None:
         ("city", ["wien"], r"row 1 has \['wien'\] in the column city, which holds one category"),
         ("price", None, "row 1 has nan in the column price: fill it first"),
         ("tags", 5, "row 1 has 5 in the multi-valued column tags, which holds lists"),
+        ("price", "dear", "row 1 has 'dear' in the column price, which holds numbers"),
     ],
 )
 def test_rows_to_score_of_another_kind(name: str, value: Any, words: str) -> None:
@@ -229,6 +245,41 @@ def test_rows_to_score_of_another_kind(name: str, value: Any, words: str) -> Non
     rows[name] = [rows[name][0], value, rows[name][2]]
     with pytest.raises(ValueError, match=words):
         encode_rows(trained(), rows)
+
+
+def test_rows_to_score_that_are_no_columns() -> None:
+    row = {key: values[0] for key, values in log(1).items()}
+    with pytest.raises(ValueError, match=r"the column user_id is [0-9]+, but must be a sequence"):
+        encode_rows(trained(), row)
+    with pytest.raises(ValueError, match="rows are list, but must be columns by name: a mapping"):
+        encode_rows(trained(), [row])
+    rows = {key: values[:3] for key, values in log(50).items()}
+    rows["user_id"] = [999, "seven", 101]  # the first one is only unknown
+    with pytest.raises(ValueError, match="row 1 has 'seven' in the column user_id, whose"):
+        encode_rows(trained(), rows)
+
+
+def test_frames_that_are_no_tables() -> None:
+    frame = pd.DataFrame(log(50))
+    for wrong, words in (
+        (frame.assign(city=[*range(49), "wien"]), "the table cannot be read: .*column city"),
+        (pd.concat([frame, frame[["city"]]], axis=1), "Duplicate column names found"),
+        ([frame, frame], "cannot read interactions from list: valid: CSV"),
+    ):
+        with pytest.raises(ValueError, match=words) as raised:
+            InteractionsData(wrong, **COLUMNS).description()
+        assert "\n" not in str(raised.value)
+    with pytest.raises(ValueError, match=r"layout='movielens' needs the folder .* not DataFrame"):
+        InteractionsData(frame, layout="movielens").description()
+
+
+def test_hours_that_are_not_those_of_avazu(tmp_path: Path) -> None:
+    from surform.data.interactions_layouts import layout_of
+
+    hours = layout_of("avazu", "")[1].derived["hour_of_day"]
+    assert hours.make(pa.array([14102123])).to_pylist() == [23]
+    with pytest.raises(ValueError, match=r"column 'hour' must hold YYMMDDHH, .*'99139900'"):
+        hours.make(pa.array([99139900]))
 
 
 def test_unseen_categories_and_empty_lists_are_no_fault() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -262,3 +263,33 @@ def test_row_groups_of_any_size_give_the_same_rows(tmp_path: Path, monkeypatch: 
     assert torch.equal(one.categorical, other.categorical)
     assert torch.equal(one.values, other.values)
     assert small.description().vocabularies == large.description().vocabularies
+
+
+def test_frames_of_pandas_with_missing_values_are_scored_as_none() -> None:
+    columns = log(60)
+    about = InteractionsData(pa.table(columns), **COLUMNS, missing="mean").description()
+    for name, kind in (
+        ("user_id", "Int64"), ("city", "string"), ("city", "category"), ("price", "Float64"),
+        ("user_id", float), ("price", float), ("city", object),
+    ):  # fmt: skip
+        frame = pd.DataFrame(columns)
+        frame[name] = frame[name].astype(kind).where(frame.index % 3 > 0)
+        lacking = [None if n % 3 == 0 else value for n, value in enumerate(columns[name])]
+        found, expected = (encode_rows(about, r) for r in (frame, columns | {name: lacking}))
+        for part in ("categorical", "dense", "values", "labels"):
+            assert torch.equal(getattr(found, part), getattr(expected, part)), (name, kind, part)
+
+
+def test_labels_are_not_looked_at_where_nobody_asks() -> None:
+    about = InteractionsData(pa.table(log(60)), **COLUMNS).description()
+    strange = log(60) | {"click": ["yes"] * 60}
+    for rows in (strange, pd.DataFrame(strange), pa.table(strange)):
+        assert encode_rows(about, rows, labelled=False).labels.shape == (60, 0)
+    with pytest.raises(ValueError, match="row 0 has the label 'yes' in click, but labels are 0"):
+        encode_rows(about, strange)
+
+
+def test_without_frequent_categories_all_are_unknown() -> None:
+    about = InteractionsData(pa.table(log(60)), **COLUMNS, min_count=1000).description()
+    for rows in (log(60), pa.table(log(60))):
+        assert not encode_rows(about, rows).categorical.any()

@@ -167,3 +167,27 @@ def test_a_multiple_of_lanes_and_few_rows_more() -> None:
                     base = order.lanes.rows * (order.lanes.count if span.lane < 0 else span.lane)
                     taken[base + span.start : base + span.stop] += 1
             assert (taken == 1).all()
+
+
+def test_evaluation_over_processes_loses_no_row() -> None:
+    for rows in range(1, 60):
+        for ranks in (1, 2, 3):
+            for size in (1, 2, 7):
+                if rows < ranks:
+                    continue
+                orders = [
+                    StreamOrder(rows, size, training=False, rank=rank, ranks=ranks)
+                    for rank in range(ranks)
+                ]
+                spans = [list(order.batches(0)) for order in orders]
+                assert {len(own) for own in spans} == {len(orders[0])}
+                taken = [n for own in spans for span in own for n in range(span.start, span.stop)]
+                assert taken == list(range(rows))
+                assert all(span.start < span.stop for own in spans for span in own)
+
+
+@pytest.mark.parametrize("buffer", [1, 2, 9])
+def test_a_small_buffer_loses_no_row(files: str, buffer: int) -> None:
+    data = streaming(files, shuffle_buffer=buffer, batch_size=7, drop_last=False)
+    index = torch.cat([batch.index for batch in data.train_dataloader()])
+    assert sorted(index.tolist()) == list(range(960))

@@ -19,8 +19,8 @@ from tests.recommenders.click_files import two_labels, write
 from tests.recommenders.test_ranking_task import ROLES
 
 
-def ranker(place: Path, labels: tuple[str, ...] = ("click",)) -> Ranker:
-    file = write(place / "log.parquet", two_labels())
+def ranker(place: Path, labels: tuple[str, ...] = ("click",), columns: Any = None) -> Ranker:
+    file = write(place / "log.parquet", columns or two_labels())
     source = InteractionsData(str(file), **ROLES | {"labels": list(labels)})
     torch.manual_seed(0)
     about = source.description()
@@ -77,6 +77,53 @@ def test_categories_that_training_did_not_see_are_scored_as_unknown(tmp_path: Pa
     np.testing.assert_allclose(found["probability"].to_numpy(), expected, rtol=1e-5)
 
 
+def test_scores_do_not_depend_on_the_mode_of_the_model(tmp_path: Path) -> None:
+    model = ranker(tmp_path)
+    for module in model.modules():
+        if hasattr(module, "p"):
+            module.p = 0.5  # dropout
+    source = str(tmp_path / "log.parquet")
+    expected = parquet.read_table(model.predict_file(source, tmp_path / "a.parquet"))
+    found = parquet.read_table(model.train().predict_file(source, tmp_path / "b.parquet"))
+    assert model.training
+    assert found.equals(expected)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_files_of_other_types_and_orders_of_columns(tmp_path: Path, suffix: str) -> None:
+    """A column to keep without values in the first file; ids as text and as numbers."""
+    model = ranker(tmp_path)
+    first, second = two_labels(50, seed=1), two_labels(2000, seed=2)
+    write(tmp_path / "0.parquet", first | {"chance": arrow.nulls(50)})
+    table = arrow.table({n: second[n] for n in reversed(second)})
+    table = table.set_column(0, "chance", table["chance"].cast(arrow.float32()))
+    parquet.write_table(table, tmp_path / "1.parquet", row_group_size=2000)
+    out = model.predict_file(
+        str(tmp_path / "[01].parquet"), tmp_path / f"s.{suffix}", keep=["chance", "user"]
+    )
+    found = parquet.read_table(out) if suffix == "parquet" else csv.read_csv(out)
+    assert found["user"].to_pylist() == [*first["user"], *second["user"]]
+    assert found["chance"].null_count == 50
+    chances = torch.cat([model.score(first), model.score(second)])[:, 0].numpy()
+    np.testing.assert_allclose(found["probability"].to_numpy(), chances, rtol=1e-5)
+
+
+def test_categories_of_text_files_are_read_as_in_training(tmp_path: Path) -> None:
+    """Leading zeros make no difference to a number, but to a category."""
+    rows = two_labels() | {"user": ["abcd", *(f"{n % 9:03d}" for n in range(599))]}
+    model = ranker(tmp_path, columns=rows)
+    flat = {n: v for n, v in rows.items() if n != "tags"}
+    object.__setattr__(model.description, "separator", "|")
+    lists = {"tags": ["|".join(tags) for tags in rows["tags"]]}
+    csv.write_csv(arrow.table(flat | lists).slice(1), tmp_path / "new.csv")
+    found = parquet.read_table(
+        model.predict_file(str(tmp_path / "new.csv"), tmp_path / "s.parquet")
+    )
+    expected = model.score(rows)[1:, 0].numpy()
+    np.testing.assert_allclose(found["probability"].to_numpy(), expected, rtol=1e-5)
+    assert found["user"].to_pylist() == rows["user"][1:]
+
+
 @pytest.mark.fault
 def test_what_cannot_be_scored_is_said_and_nothing_written(tmp_path: Path) -> None:
     model, out = ranker(tmp_path), tmp_path / "scores.parquet"
@@ -92,6 +139,8 @@ def test_what_cannot_be_scored_is_said_and_nothing_written(tmp_path: Path) -> No
     refused("would replace the data it is made from", out=source)
     refused("no column 'usr' to keep", keep=["usr"])
     refused("batch_size must be at least 1", batch_size=0)
+    refused("keep names tags, which holds lists: write a .parquet", keep=["tags"],
+            out=tmp_path / "s.csv")  # fmt: skip
     less = write(tmp_path / "less.parquet", {n: v for n, v in rows.items() if n != "item"})
     refused("no column 'item'", str(less))
     text = write(tmp_path / "text.parquet", rows | {"price": ["cheap"] * 4})
