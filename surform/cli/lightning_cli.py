@@ -198,7 +198,7 @@ def run(command: str, args: argparse.Namespace, overrides: list[str]) -> int:
     remark = ""
     if command in ("validate", "test"):
         remark = check_split(stored.get("config") or {}, config, args.override)
-    return _evaluate(command, args, config, checkpoint, remark)
+    return _evaluate(command, args, config, checkpoint, remark, stored.get("description"))
 
 
 def train(
@@ -297,16 +297,19 @@ def _evaluate(
     config: dict[str, Any],
     checkpoint: Path | None,
     remark: str,
+    trained: dict[str, Any] | None,
 ) -> int:
     run_folder = run_folder_of(Path(str(checkpoint)))
     if command == "predict":
         out = args.out or run_folder / "predictions.zarr"
         cli = SurformCLI(config, [PredictionWriter(out)])
+        _read_as(cli, trained)
         start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
         cli.trainer.predict(cli.model, return_predictions=False, **start)
         print(f"predictions: {out}")
         return 0
     cli = SurformCLI(config)
+    _read_as(cli, trained)
     start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
     found = getattr(cli.trainer, command)(cli.model, verbose=False, **start)
     if cli.trainer.is_global_zero:
@@ -319,6 +322,13 @@ def _evaluate(
         if remark:
             print(remark)
     return 0
+
+
+def _read_as(cli: SurformCLI, trained: dict[str, Any] | None) -> None:
+    """Let data whose categories are numbered be read with the numbers that the model knows."""
+    read_as = getattr(cli.datamodule, "read_as", None)
+    if read_as is not None and trained is not None:
+        read_as(cli.model.surrogate.read_description(trained))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -95,6 +95,11 @@ class InteractionsDescription(DataDescription):
         """Ids (int64) of a column's categories; those that are not known get id 0."""
         values = categories.tolist() if isinstance(categories, np.ndarray) else categories
         return self.numbering[name].of_values(values)
+
+    def reads_like(self, other: InteractionsDescription) -> bool:
+        """Whether a table becomes the same rows by both, wherever they are from."""
+        names = (item.name for item in fields(self) if item.name != "source")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def require_match(self, found: InteractionsDescription, where: str) -> None:
         """Raise unless a table described by `found` suits a model that was trained on this.

@@ -39,7 +39,7 @@ class InteractionsEncoder:
         found = InteractionsTable(
             categorical=categorical,
             labels=self._labels(batch, file, within),
-            dense=self._dense(batch, file, within) if about.dense else None,
+            dense=self.dense(batch, file, within) if about.dense else None,
             **self._lists(batch, file),
         )
         if about.group in batch.schema.names:
@@ -66,7 +66,8 @@ class InteractionsEncoder:
         values, counts = interleaved(ids, np.stack(lengths, 1))
         return {"values": values.astype(np.int32), "lengths": counts.astype(np.int32)}
 
-    def _dense(self, batch: Any, file: str, within: int) -> np.ndarray:
+    def dense(self, batch: Any, file: str, within: int = 0) -> np.ndarray:
+        """(rows, m) float32: the numbers, transformed and filled; arguments as of `encode`."""
         about = self.about
         found = np.empty((batch.num_rows, len(about.dense)), dtype=np.float32)
         for place, name in enumerate(about.dense):

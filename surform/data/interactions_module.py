@@ -18,7 +18,7 @@ from surform.data.interactions_encoder import InteractionsEncoder
 from surform.data.interactions_layouts import LAYOUTS
 from surform.data.interactions_log import BATCH_ROWS, InteractionsLog
 from surform.data.interactions_ranges import SplitRows
-from surform.data.interactions_reading import Reading, divided, fingerprint, surveyed
+from surform.data.interactions_reading import Reading, divided, fingerprint, fitted, surveyed
 from surform.data.interactions_samples import InteractionsSamples
 from surform.data.interactions_schema import read_schema
 from surform.data.interactions_splits import check_split, split_counts
@@ -161,9 +161,9 @@ class InteractionsData(OrderedData):
     def normalizers(self) -> tuple[Normalizer, ...]:
         """The normaliser of the numbers, fitted to the training rows; none without numbers.
 
-        None for a table that is read with a model's vocabularies, either: the model has its own.
+        Of a table that is read with a model's vocabularies it is fitted at the first call.
         """
-        found = self._open().dense
+        found = self._open().normalizer
         return () if found is None else (found,)
 
     def check(self, trained: InteractionsDescription) -> None:
@@ -172,7 +172,7 @@ class InteractionsData(OrderedData):
 
     def read_as(self, trained: InteractionsDescription) -> None:
         """From now on, read the table as that of a trained model: its columns and vocabularies."""
-        if self._opened is None or self._opened.about != trained:
+        if self._opened is None or not self._opened.about.reads_like(trained):
             self.vocabularies, self._opened = trained, None
 
     def held_bytes(self) -> int:
@@ -310,6 +310,12 @@ class _Opened:
     @property
     def name(self) -> str:
         return self.reading.log.name
+
+    @cached_property
+    def normalizer(self) -> Normalizer | None:
+        if self.dense is not None or not self.about.dense or "train" not in self.counts:
+            return self.dense
+        return fitted(self.reading, self.codes, self.about)
 
     @cached_property
     def counts(self) -> dict[str, int]:

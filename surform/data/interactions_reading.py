@@ -19,12 +19,12 @@ from surform.data.interactions_log import InteractionsLog, is_path
 from surform.data.interactions_opening import open_table, text_types, trained_types
 from surform.data.interactions_roles import Roles, find_roles
 from surform.data.interactions_splits import divide_rows, split_counts
-from surform.data.interactions_survey import Moments, Survey
+from surform.data.interactions_survey import Moments, Survey, require_spread
 from surform.data.interactions_transforms import TRANSFORMS, check_transforms
 from surform.data.normalizers import Normalizer
 from surform.data.splits import SPLITS
 
-__all__ = ["Reading", "divided", "fingerprint", "surveyed"]
+__all__ = ["Reading", "divided", "fingerprint", "fitted", "surveyed"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,21 @@ def surveyed(
         **given,
     )
     return about, _normalizer(list(survey.moments.values()))
+
+
+def fitted(
+    reading: Reading, codes: np.ndarray, about: InteractionsDescription
+) -> Normalizer | None:
+    """The normaliser of the training rows' numbers, transformed and filled as `about` says."""
+    moments, encoder = [Moments() for _ in about.dense], InteractionsEncoder(about)
+    train = SPLITS.index("train")
+    for part in reading.log.parts(about.dense):
+        own = codes[part.row : part.row + part.batch.num_rows] == train
+        columns = encoder.dense(part.batch, part.file, part.within)[own].astype(np.float64)
+        for one, column in zip(moments, columns.T, strict=True):
+            one.add(column)
+    require_spread(dict(zip(about.dense, moments, strict=True)), reading.log.name)
+    return _normalizer(moments)
 
 
 def fingerprint(reading: Reading, codes: np.ndarray, about: InteractionsDescription) -> str:

@@ -14,7 +14,7 @@ from surform.data.interactions_log import Part
 from surform.data.interactions_roles import Roles
 from surform.data.interactions_transforms import TRANSFORMS
 
-__all__ = ["CategoryCounts", "Moments", "Survey"]
+__all__ = ["CategoryCounts", "Moments", "Survey", "require_spread"]
 
 _PENDING = 1 << 20  # counted categories that wait to be added up
 _MOST = 20_000_000  # categories of a column
@@ -156,16 +156,21 @@ class Survey:
                     f"label {name!r} is {self.taken[name] // known} in all training rows of "
                     f"{where}: a ranker learns from rows of both kinds"
                 )
-        for name, moments in self.moments.items():
-            if not moments.count:
-                raise ValueError(
-                    f"column {name!r} has no number in any training row of {where}: ignore it"
-                )
-            if not moments.std:
-                raise ValueError(
-                    f"column {name!r} is {moments.mean:g} in all training rows of {where} and "
-                    "tells nothing: ignore it"
-                )
+        require_spread(self.moments, where)
+
+
+def require_spread(found: Mapping[str, Moments], where: str) -> None:
+    """ValueError for a column of numbers that tells nothing."""
+    for name, moments in found.items():
+        if not moments.count:
+            raise ValueError(
+                f"column {name!r} has no number in any training row of {where}: ignore it"
+            )
+        if not moments.std:
+            raise ValueError(
+                f"column {name!r} is {moments.mean:g} in all training rows of {where} and "
+                "tells nothing: ignore it"
+            )
 
 
 def _holds_text(data_type: Any) -> bool:

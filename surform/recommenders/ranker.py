@@ -53,11 +53,16 @@ class Ranker(Pretrained):
         return InteractionsDescription.from_dict(values)
 
     def fit_to(self, description: InteractionsDescription, dense: Normalizer | None = None) -> None:
-        """Take over the description and the fitted normaliser of the training data's numbers."""
-        if self.dense is not None:
-            if dense is None:
-                raise ValueError("the network takes numbers: give the normaliser fitted to them")
+        """Take over the description and the fitted normaliser of the training data's numbers.
+
+        Args:
+            dense: None for a ranker that keeps the one it has: it was trained on rows like these.
+        """
+        known = self.description is not None and self.description.reads_like(description)
+        if self.dense is not None and dense is not None:
             self.dense = dense
+        elif self.dense is not None and not known:
+            raise ValueError("the network takes numbers: give the normaliser fitted to them")
         self.description = description
         self.require_statistics()
         self.check_statistics()

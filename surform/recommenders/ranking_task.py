@@ -90,8 +90,15 @@ class RankingTask(Task):
     # -- setup -----------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
+        own, numbers = self.surrogate.description, self.surrogate.dense
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if own is not None and stage != "fit" and hasattr(data, "read_as"):
+            data.read_as(own)  # categories have the numbers that the model knows them by
         super().setup(stage)
         about = self.surrogate.description
+        if own is not None and about is not None and own.reads_like(about):
+            self.surrogate.dense = numbers  # goes on with the statistics that it was trained with
+            self.surrogate.description = about if stage == "fit" else own
         if about is None:
             raise ValueError("rankers are trained on tables: set data.class_path to interactions")
         by_group = [name for name in self.metrics if name in BY_GROUP]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 import torch
 
+import surform
 from surform.cli import main
 from surform.cli.fit_check import check_names
 from surform.cli.fit_config import read_config
 from surform.data.solvers.options import full_options
 from surform.recipes import find_recipe, list_recipes
+from surform.recommenders.ranking_scores import auc
 from surform.registry import BUILT_IN, create_model
 
 RECIPES = [name for name in list_recipes() if name.startswith("recommenders/")]
@@ -63,6 +67,20 @@ def test_from_generate_to_fit_test_and_predict(
     assert main(["test", "--ckpt_path", "best", "--out", "run"]) == 0
     found = json.loads((tmp_path / "run/test.json").read_text())
     assert 0.5 < found["test/bayes_auc/clean"] < 1
+    # another log is read with the numbers that its categories had in training
+    table = parquet.read_table("clicks.parquet")
+    item = pyarrow.array([31 - item for item in table["item"].to_pylist()])
+    parquet.write_table(
+        table.set_column(table.column_names.index("item"), "item", item), "b.parquet"
+    )
+    words = ["--data.path", "b.parquet", "--data.generate", "null"]
+    assert main(["test", "--ckpt_path", "best", "--out", "run", *words]) == 0
+    tested = json.loads((tmp_path / "run/test.json").read_text())
+    model = surform.load_model("run/model")
+    order = np.random.RandomState(0).permutation(1500)
+    rows = parquet.read_table("b.parquet").take(np.sort(order[1350:]))
+    expected = auc(rows["click"].to_numpy(), model.score(rows)[:, 0].numpy())
+    assert tested["test/auc/clean"] == pytest.approx(expected, abs=1e-6)
     words = ["predict", "--ckpt_path", "run", "--data.path", "clicks.parquet"]
     assert main([*words, "--out", "scores.csv", "--data.keep", "[item, click]"]) == 0
     assert (tmp_path / "scores.csv").read_text().splitlines()[0].count(",") == 2

@@ -215,3 +215,58 @@ def test_rows_that_stay_in_files_train_and_score_as_rows_in_memory_do(tmp_path: 
     assert found["auc"] == pytest.approx(auc(rows.labels[:, 0].numpy(), chances), abs=1e-6)
     ordered = torch.cat([batch.categorical for batch in streamed.in_order("validation", 7)])
     assert torch.equal(ordered, rows.categorical)
+
+
+def saved(place: Path) -> tuple[Ranker, InteractionsData]:
+    """A ranker of the log as it lies on disk, and another log: other users are the frequent ones,
+    and prices are ten times as high.
+    """
+    source = data(place)
+    module = task(source, optimizer=lambda params: AdamW(params, lr=3e-2))
+    fit(place, module, source, max_epochs=3)
+    module.surrogate.save_pretrained(place / "model")
+    other = two_labels(400, seed=5)
+    other["user"] = [f"u{25 - int(user[1:])}" for user in other["user"]]
+    other["price"] = other["price"] * 10
+    path = write(place / "other.parquet", other)
+    loaded = surform.load_model(place / "model")
+    assert isinstance(loaded, Ranker)
+    return loaded, InteractionsData(str(path), **ROLES, batch_size=64)
+
+
+def test_a_loaded_ranker_is_tested_with_its_own_vocabularies(tmp_path: Path) -> None:
+    model, other = saved(tmp_path)
+    about, mean = model.description, model.dense.mean.clone()
+    assert about is not None
+    assert other.description().vocabularies != about.vocabularies
+    module = RankingTask(model.net, metrics=["auc", "log_loss"])
+    module.surrogate = model
+    run = trainer(tmp_path)
+    run.test(module, other, verbose=False)
+    assert model.description is about
+    assert torch.equal(model.dense.mean, mean)
+    columns = two_labels(400, seed=5)
+    rows = other.split_rows()["test"].tolist()
+    asked = {n: [v[row] for row in rows] for n, v in columns.items()}
+    asked["user"] = [f"u{25 - int(user[1:])}" for user in asked["user"]]
+    asked["price"] = [10 * price for price in asked["price"]]
+    chances = model.score(asked)[:, 0].numpy()
+    found = figures(run, "test")
+    assert found["auc"] == pytest.approx(auc(asked["click"], chances), abs=1e-6)
+    assert found["log_loss"] == pytest.approx(log_loss(asked["click"], chances), abs=1e-5)
+
+
+def test_a_loaded_ranker_is_trained_on_with_its_own_statistics(tmp_path: Path) -> None:
+    model, other = saved(tmp_path)
+    mean = model.dense.mean.clone()
+    other.read_as(model.description)
+    (fresh,) = other.normalizers()
+    assert (fresh.mean - mean).abs() > 1
+    module = RankingTask(model.net)
+    module.surrogate = model
+    fit(tmp_path, module, other)
+    assert torch.equal(model.dense.mean, mean)
+    again = task(other)
+    fit(tmp_path, again, other)
+    assert torch.equal(again.surrogate.dense.mean, fresh.mean)
+    assert again.surrogate.description.vocabularies == model.description.vocabularies
