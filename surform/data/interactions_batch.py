@@ -28,7 +28,7 @@ class InteractionsBatch(TensorBatch):
             feature, then those of the second; None without such features.
         lengths: (B, k) int64, how many of `values` each row and feature has.
         group: (B,) int64, number of the user or query that a row belongs to, for figures by group;
-            empty where there is none.
+            -1 where it is missing; empty without groups.
         index: (B,) int64, the number of each row in its split.
     """
 

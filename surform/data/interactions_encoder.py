@@ -43,7 +43,9 @@ class InteractionsEncoder:
             **self._lists(batch, file),
         )
         if about.group in batch.schema.names:
-            found.group = _group_numbers(batch.column(about.group), f"column {about.group!r}")
+            found.group = _group_numbers(
+                batch.column(about.group), f"column {about.group!r} of {file}"
+            )
         return found
 
     def _ids(self, name: str, column: Any, file: str) -> np.ndarray:
@@ -141,7 +143,7 @@ def interleaved(ids: Sequence[np.ndarray], lengths: np.ndarray) -> tuple[np.ndar
 
 
 def _group_numbers(column: Any, where: str) -> np.ndarray:
-    """(N,) int64: the same for rows of one group, in any file; 0 where the group is missing."""
+    """(N,) int64: the same for rows of one group, in any file; -1 where the group is missing."""
     found, codes = coded(column, True, where)
-    table = np.append((arrow_hashes(found) >> np.uint64(1)).astype(np.int64), 0)
+    table = np.append((arrow_hashes(found) >> np.uint64(1)).astype(np.int64), -1)
     return table[codes]

@@ -281,20 +281,20 @@ class InteractionsData(OrderedData):
             about, dense = surveyed(reading, codes) if trained is None else (trained, None)
             source = _source(reading, codes, fingerprint(reading, codes, about))
             about = replace(about, source=source)
-            table = None
-            if self._fits(about, reading.log.rows):
-                encoder = InteractionsEncoder(about)
+            table, encoder = None, InteractionsEncoder(about)
+            if self._fits(encoder, reading):
                 parts = reading.log.parts(reading.roles.encoded)
                 table = joined([encoder.encode(p.batch, p.file, p.within) for p in parts])
             self._opened = _Opened(reading, codes, about, dense, table)
         return self._opened
 
-    def _fits(self, about: InteractionsDescription, rows: int) -> bool:
-        """Whether the rows are held, encoded."""
+    def _fits(self, encoder: InteractionsEncoder, reading: Reading) -> bool:
+        """Whether the rows are held, encoded: the first ones tell how long lists are."""
         if self.cache != "auto":
             return self.cache == "memory"
-        singles = len(about.categorical) + len(about.dense) + len(about.labels)
-        return rows * (4 * singles + 16 * len(about.multivalued) + 8) <= _MEMORY_LIMIT
+        part = next(reading.log.parts(reading.roles.encoded, 4096))
+        first = encoder.encode(part.batch, part.file, part.within)
+        return first.nbytes / len(first) * reading.log.rows <= _MEMORY_LIMIT
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def _groups(about: InteractionsDescription, rows: Any, names: Sequence[str]) -> 
     values = _plain(rows[about.group], about.group)
     gone = np.array([value is None or value != value for value in values], dtype=bool)
     hashes = text_hashes([_text(value) for value in values]) >> np.uint64(1)
-    return torch.from_numpy(np.where(gone, 0, hashes.astype(np.int64)))
+    return torch.from_numpy(np.where(gone, -1, hashes.astype(np.int64)))
 
 
 def _text(value: Any) -> str:

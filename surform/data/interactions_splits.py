@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -62,9 +63,9 @@ def divide_rows(
         by: "random": the order is `numpy.random.RandomState(seed).permutation(rows)`, which is the
             same in every version of NumPy; "time": rows in the order of their times, those of one
             time as they stand; "last": the last row of each group tests, the one before validates,
-            groups of two rows only test, of one only train.
+            groups of two rows only test, of one only train, and so do rows without a group.
         times: (rows,), needed unless by is "random".
-        groups: (rows,) whole numbers, needed for "last".
+        groups: (rows,) whole numbers, needed for "last"; below 0: no group.
 
     Raises:
         ValueError: a split without rows.
@@ -129,7 +130,7 @@ def _by_dates(codes: np.ndarray, given: Mapping[str, str], times: np.ndarray, wh
         if name not in given:
             continue
         try:
-            end = np.datetime64(given[name], "us")
+            end = _date(given[name])
         except ValueError:
             raise ValueError(
                 f"split {name}={given[name]!r} is no date such as 2014-10-30 or 2014-10-30T12:00"
@@ -145,11 +146,22 @@ def _by_dates(codes: np.ndarray, given: Mapping[str, str], times: np.ndarray, wh
         before = end
 
 
+def _date(text: str) -> np.datetime64:
+    """Of an ISO date, UTC unless it says otherwise."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return np.datetime64(text, "us")  # which takes 2014-10, too
+    if found.tzinfo is not None:
+        found = found.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(found, "us")
+
+
 def _last_rows(times: np.ndarray, groups: np.ndarray) -> np.ndarray:
     order = np.lexsort((times, groups))
     own = groups[order]
     ends = np.flatnonzero(np.append(own[1:] != own[:-1], True))
-    sizes = np.diff(np.concatenate([[-1], ends]))
+    sizes = np.where(own[ends] < 0, 0, np.diff(np.concatenate([[-1], ends])))
     found = np.zeros(len(order), dtype=np.uint8)
     found[order[ends[sizes > 1]]] = SPLITS.index("test")
     found[order[ends[sizes > 2] - 1]] = SPLITS.index("validation")

@@ -36,7 +36,8 @@ _OF_LABELS = {
 
 @dataclass
 class SplitScores:
-    """Rows of a split: probabilities (n, T), labels (n, T) with NaN where unknown, groups (n,).
+    """Rows of a split: probabilities (n, T), labels (n, T) with NaN where unknown, groups (n,),
+    -1 of rows without one, which count in no figure by group.
 
     Args:
         k: length of the lists that `ndcg` and `recall` look at.
@@ -104,6 +105,8 @@ class SplitScores:
             return _OF_LABELS[name](y, p)
         if not len(group):
             raise ValueError(f"{name} is a figure by group: name a column with data.group")
+        own = group >= 0  # rows without a group are no list
+        y, p, group = y[own], p[own], group[own]
         if name == "group_auc":
             return group_auc(y, p, group)
         return {"ndcg": ndcg, "recall": recall}[name](y, p, group, self.k)

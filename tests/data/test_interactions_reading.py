@@ -155,6 +155,39 @@ def test_splits_by_date() -> None:
     assert rows["test"].tolist() == list(range(72, 97))
 
 
+def test_dates_may_name_their_zone() -> None:
+    times = np.datetime64("2024-01-01", "s") + 3600 * np.arange(100)
+    table = pa.table(log(100) | {"timestamp": pa.array(times, pa.timestamp("s", "Asia/Tokyo"))})
+    for split in ("2024-01-03", "2024-01-03T00:00Z", "2024-01-03T09:00+09:00"):
+        given = {"train": split, "test": "2024-02"}
+        rows = InteractionsData(table, **COLUMNS, split=given, split_by="time").split_rows()
+        assert rows["train"].tolist() == list(range(48))
+        assert rows["test"].tolist() == list(range(48, 100))
+
+
+def test_rows_without_a_group_train_and_are_no_list() -> None:
+    columns = log(100)
+    columns["user_id"] = [None if n % 4 == 0 else u for n, u in enumerate(columns["user_id"])]
+    data = InteractionsData(
+        pa.table(columns), **COLUMNS, time="timestamp", group="user_id", split_by="last"
+    )
+    rows = data.split_rows()
+    assert set(range(0, 100, 4)) <= set(rows["train"].tolist())
+    samples = data.samples("train")[list(range(len(rows["train"])))]
+    assert torch.equal(samples.group < 0, torch.from_numpy(rows["train"] % 4 == 0))
+    asked = encode_rows(data.description(), {n: v[:8] for n, v in columns.items()})
+    assert (asked.group < 0).tolist() == [True, False, False, False] * 2
+    assert torch.equal(encode_rows(data.description(), pa.table(columns)).group[:8], asked.group)
+
+
+def test_rows_with_long_lists_stay_in_their_files(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("surform.data.interactions_module._MEMORY_LIMIT", 50_000)
+    long = log(200) | {"tags": [["war"] * 100] * 200}
+    for columns, streams in ((log(200), False), (long, True)):
+        data = InteractionsData(write(tmp_path / "log.parquet", columns), **COLUMNS)
+        assert data.streams == streams
+
+
 def test_hashes_are_those_of_the_published_function() -> None:
     def literal(text: str) -> int:
         found = 0xCBF29CE484222325
