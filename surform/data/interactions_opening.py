@@ -15,8 +15,6 @@ from surform.data.interactions_text import TextFormat
 
 __all__ = ["open_table", "text_format", "text_types", "trained_types"]
 
-_TYPES = ("text", "whole", "number")
-
 
 def open_table(
     source: Any,
@@ -73,10 +71,12 @@ def text_format(
         ValueError: an unknown type.
     """
     arrow = require_extra("pyarrow", "tables", "reading tables of interactions")
-    kinds = dict(zip(_TYPES, (arrow.string(), arrow.int64(), arrow.float64()), strict=True))
+    kinds: dict[str, Any] = {
+        "text": arrow.string(), "whole": arrow.int64(), "number": arrow.float64(),
+    }  # fmt: skip
     for name, kind in (types or {}).items():
         if kind not in kinds:
-            raise ValueError(f"column {name!r} has the type {kind!r}: choose {', '.join(_TYPES)}")
+            raise ValueError(f"column {name!r} has the type {kind!r}: choose {', '.join(kinds)}")
     given = {name: kinds[kind] for name, kind in (types or {}).items()}
     text = replace(layout.text, delimiter=delimiter, types={**layout.text.types, **given})
     return replace(text, names=tuple(header), optional=0) if header else text

@@ -173,8 +173,8 @@ def _opened(
         types = text_types(texts, several, options["separator"])
     else:
         types = trained_types(trained)
-    reading = (options[name] for name in ("layout", "delimiter", "header"))
-    log, roles = open_table(path, *reading, types | options["types"])
+    reading = {name: options[name] for name in ("layout", "delimiter", "header")}
+    log, roles = open_table(path, **reading, types=types | options["types"])
     return {**options, **{n: v for n, v in roles.items() if options[n] is None}}, log
 
 

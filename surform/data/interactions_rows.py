@@ -50,13 +50,15 @@ def encode_rows(
     if lacking:
         raise ValueError(f"no column {lacking[0]!r} among the rows: {closest(lacking[0], names)}")
     if arrow:
-        return _from_arrow(about, rows if labelled else rows.drop_columns(_labels_in(about, names)))
+        return _from_arrow(about, rows, labelled)
     known = names if labelled else [name for name in names if name not in about.labels]
     return _from_values(about, {n: _plain(rows[n], n) for n in needed}, rows, known)
 
 
-def _from_arrow(about: InteractionsDescription, rows: Any) -> InteractionsBatch:
+def _from_arrow(about: InteractionsDescription, rows: Any, labelled: bool) -> InteractionsBatch:
     encoder, within, parts = InteractionsEncoder(about), 0, []
+    if not labelled:
+        rows = rows.drop_columns([name for name in about.labels if name in rows.schema.names])
     for batch in rows.to_batches() if hasattr(rows, "to_batches") else [rows]:
         parts.append(encoder.encode(batch, "the rows", within))
         within += batch.num_rows
@@ -90,10 +92,6 @@ def _from_values(
         group=_groups(about, rows, names),
         index=torch.arange(count),
     )
-
-
-def _labels_in(about: InteractionsDescription, names: Sequence[str]) -> list[str]:
-    return [name for name in about.labels if name in names]
 
 
 def _plain(column: Any, name: str) -> Sequence[Any]:
