@@ -118,7 +118,7 @@ class InteractionsDescription(DataDescription):
             if known != found.vocabularies.get(name):
                 raise ValueError(
                     f"the categories of {name} are numbered otherwise in {where} than in training: "
-                    "read it with the model's vocabularies"
+                    "read it with the model's vocabularies (data.vocabularies)"
                 )
         if self.fills != found.fills:
             raise ValueError(

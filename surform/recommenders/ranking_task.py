@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from surform.data.interactions_batch import InteractionsBatch
+from surform.data.interactions_stream import StreamSamples
 from surform.data.loaders import gather_objects
 from surform.layers.checks import at_least
 from surform.recommenders.feature_tables import FeatureTables
@@ -194,6 +195,12 @@ class RankingTask(Task):
         return attainable(labels[:, 0], self._chances[stage][index], own)
 
     # -- report ----------------------------------------------------------------------------
+
+    def showcase(self, loader: Any) -> InteractionsBatch:
+        """Rows from all over the validation split; of rows that stay in files the first ones."""
+        if isinstance(loader.dataset, StreamSamples):
+            return next(iter(loader))
+        return super().showcase(loader)
 
     def report_sections(
         self, batch: InteractionsBatch, prediction: Prediction, labels: dict[str, Any]

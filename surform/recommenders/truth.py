@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from surform.data.interactions_columns import numbers
 from surform.recommenders.ranking_scores import auc, log_loss
 
 __all__ = ["attainable", "true_chances"]
@@ -24,7 +25,8 @@ def true_chances(data: Any, stage: str, column: str) -> np.ndarray:
     """
     log = data.log
     log.require([column])
-    found = np.asarray(log.column(column).to_numpy(), dtype=np.float64)[data.split_rows()[stage]]
+    whole = numbers(log.column(column).combine_chunks(), f"column {column!r} of {log.name}")
+    found = whole[data.split_rows()[stage]]
     if not ((found >= 0) & (found <= 1)).all():
         raise ValueError(
             f"column {column!r} of {log.name} holds other values than probabilities: set "
@@ -37,13 +39,18 @@ def attainable(labels: np.ndarray, chances: np.ndarray, found: float) -> dict[st
     """Figures of the true probabilities, and how much of their AUC was reached.
 
     Args:
-        labels: (n,) 0 or 1.
+        labels: (n,) 0 or 1, NaN where unknown: these rows do not count.
         chances: (n,) the true probabilities.
         found: the model's AUC on the same rows.
+
+    Returns:
+        "attained" is NaN where the true probabilities tell no row from another.
     """
+    known = ~np.isnan(labels)
+    labels, chances = labels[known], chances[known]
     best = auc(labels, chances)
     return {
         "bayes_auc": best,
         "bayes_log_loss": log_loss(labels, chances),
-        "attained": (found - 0.5) / (best - 0.5),
+        "attained": (found - 0.5) / (best - 0.5) if best != 0.5 else float("nan"),
     }

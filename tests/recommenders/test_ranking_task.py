@@ -15,6 +15,7 @@ from surform.data.interactions_module import InteractionsData
 from surform.recommenders.ranker import Ranker
 from surform.recommenders.ranking_scores import auc, log_loss
 from surform.recommenders.ranking_task import RankingTask, embedding_tables
+from surform.recommenders.truth import attainable
 from surform.registry import create_model
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
@@ -169,6 +170,25 @@ def test_the_run_leaves_a_ranker_and_a_report(tmp_path: Path) -> None:
     assert model.score(rows).shape == (4, 1)
 
 
+def test_rows_that_stay_in_files_have_a_report_too(tmp_path: Path) -> None:
+    source = data(tmp_path, cache="files")
+    run = trainer(tmp_path, max_steps=1, callbacks=[RunFolder(tmp_path / "run"), Checkpoints()],
+                  logger=MetricsLogger(), enable_checkpointing=True)  # fmt: skip
+    run.fit(task(source), source)
+    page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert "Calibration" in page
+    assert "Attention of the last" in page
+
+
+def test_what_is_attained_counts_rows_of_known_label_and_true_differences() -> None:
+    labels, chances = np.array([0, 1, np.nan, 1, 0]), np.array([0.2, 0.4, 0.9, 0.7, 0.5])
+    found = attainable(labels, chances, 0.6)
+    known = [0, 1, 3, 4]
+    assert found["bayes_auc"] == pytest.approx(auc(labels[known], chances[known]))
+    assert found["attained"] == pytest.approx(0.1 / (found["bayes_auc"] - 0.5))
+    assert np.isnan(attainable(labels, np.full(5, 0.5), 0.6)["attained"])
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("given", "roles", "said"),
@@ -177,6 +197,7 @@ def test_the_run_leaves_a_ranker_and_a_report(tmp_path: Path) -> None:
         ({"truth": "price"}, {}, "price tells the model the true probabilities"),
         ({"truth": "chanse"}, {}, "no column 'chanse'"),
         ({"truth": "item"}, {"categorical": ["user"]}, "holds other values than probabilities"),
+        ({"truth": "user"}, {"categorical": ["item"]}, "'user' of .* holds text, not numbers"),
         ({"net": {"sparse_tables": True}}, {}, "which AdamW does not take"),
     ],
 )  # fmt: skip
