@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 USER_STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint docs bench clean help
+.PHONY: demo test test-slow lint docs bench matrix clean help
 
 help:
 	@echo "make demo       train a FactFormer on Kolmogorov flow, roll it out, write a report (10 minutes on 2 cores)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint       format check, lint, types, import contract"
 	@echo "make docs       build the documentation into site/"
 	@echo "make bench      measure speed and memory; write benchmarks/results/ and the tables of docs/benchmarks.md"
+	@echo "make matrix     put every model through bf16, compile, export and two processes; write README's and docs' table"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("surform needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -52,6 +53,9 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+matrix: $(STAMP)
+	$(BIN)/python -W ignore -m benchmarks.matrix --slow --write
 
 clean:
 	rm -rf build dist site .pytest_cache .hypothesis .ruff_cache

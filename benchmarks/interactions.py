@@ -32,14 +32,38 @@ SIZES = (
 _GROUP = 1 << 17  # rows
 
 _STREAM = """
-import json, os, resource, sys, time
+import json, os, sys, threading, time
 path, batch, workers, slice_, cache = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
 import torch
 from surform.data.interactions_module import InteractionsData
 
+def resident(process):  # MiB; pages that several processes share count once among them all
+    try:
+        with open(f"/proc/{process}/smaps_rollup") as rows:
+            return sum(int(r.split()[1]) for r in rows if r.startswith("Pss:")) / 1024
+    except (OSError, ValueError):
+        return 0.0  # it has ended
+
+def now():
+    tasks = f"/proc/{os.getpid()}/task"
+    children = []
+    for task in os.listdir(tasks):
+        with open(f"{tasks}/{task}/children") as file:
+            children += file.read().split()
+    return sum(map(resident, [os.getpid(), *children]))
+
+highest = [0.0]
+
+def watch():
+    while True:
+        highest[0] = max(highest[0], now())
+        time.sleep(4)  # reading it takes a while
+
 def peak():
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return (own + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * workers) / 1024
+    highest[0] = max(highest[0], now())
+    return highest[0]
+
+threading.Thread(target=watch, daemon=True).start()
 
 def seconds():  # of all cores, which other programs do not lengthen much
     return sum(os.times()[:4])

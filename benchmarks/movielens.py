@@ -7,11 +7,18 @@ split is that of the FuxiCTR runs: RandomState(2023), 80/10/10.
 
     python -m benchmarks.movielens --path ml-latest-small
     python -m benchmarks.movielens --path ml-latest-small --only hiformer --seeds 1 --validation
+    python -m benchmarks.movielens --path ml-latest-small --peer PYTHON   # deepctr-torch, too
+
+PYTHON is that of an environment with deepctr-torch; its networks get the same rows, split and ids,
+Adam 1e-3, batches of 1024, and the settings of FuxiCTR's runs: embeddings of 16, 400-400, dropout
+0.2, decay 1e-4 of the embeddings, training until validation AUC falls twice.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,20 +28,30 @@ import numpy as np
 from benchmarks import RESULTS
 from benchmarks.rankers import show, trained
 from surform.bench.measure import save
+from surform.cli.fit_config import read_config
 from surform.cli.fit_progress import quiet
+from surform.data.interactions_module import InteractionsData
+from surform.data.splits import SPLITS
 
-__all__ = ["NETWORKS", "main"]
+__all__ = ["NETWORKS", "main", "movielens_overrides"]
 
 _OTHER = "vocab: null, multi_vocab: null, dropout: 0.2"
+_CLASSES = {
+    "autoint": "{class_path: autoint, init_args: {" + _OTHER + ", deep: [400, 400]}}",
+    "dcnv2": "{class_path: dcn_v2, init_args: {" + _OTHER + "}}",
+}
 NETWORKS: dict[str, list[str]] = {
     "hiformer": [],
     "hiformer + deep": ["--model.net.deep", "[400, 400]"],
-    "autoint + deep": [
-        "--model.net",
-        "{class_path: autoint, init_args: {" + _OTHER + ", deep: [400, 400]}}",
-    ],
-    "dcnv2": ["--model.net", "{class_path: dcn_v2, init_args: {" + _OTHER + "}}"],
+    "autoint": [],
+    "dcnv2": [],
 }
+
+
+def movielens_overrides(ranker: str, path: str) -> list[str]:
+    """What makes the recipe train this ranker on this folder."""
+    other = ["--model.net", _CLASSES[ranker]] if ranker in _CLASSES else []
+    return ["--data.path", path, *other]
 
 
 def main() -> None:
@@ -44,9 +61,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--validation", action="store_true", help="show validation figures only")
     parser.add_argument("--set", nargs="*", default=[], help="further overrides, for tuning")
+    parser.add_argument("--peer", metavar="PYTHON", help="with deepctr-torch")
     args = parser.parse_args()
     quiet()
     rows = []
+    for name in ("autoint", "dcnv2") if args.peer else ():
+        found = _peers(name, args.seeds, args.path, args.peer)
+        rows.append(_row(f"deepctr-torch {name}", found, args.validation))
+        show("MovieLens", rows, tuple(rows[-1]))
     for name in args.only:
         found = [_run(name, seed, args.path, args.set) for seed in range(1, args.seeds + 1)]
         rows.append(_row(name, found, args.validation))
@@ -56,10 +78,53 @@ def main() -> None:
 
 
 def _run(name: str, seed: int, path: str, more: list[str]) -> dict[str, float]:
-    given = ["--data.path", path, "--seed_everything", str(seed), "--data.seed", str(seed)]
+    given = movielens_overrides(name, path)
+    given += ["--seed_everything", str(seed), "--data.seed", str(seed)]
     with tempfile.TemporaryDirectory() as folder:
-        overrides = [*NETWORKS[name], *given, *more]
+        overrides = [*given, *NETWORKS[name], *more]
         return trained("recommenders/movielens", overrides, Path(folder) / "run")
+
+
+def _peers(name: str, seeds: int, path: str, python: str) -> list[dict[str, float]]:
+    """Runs of deepctr-torch on our encoded rows; ids of genres move by one: 0 fills its lists."""
+    settings = read_config("recommenders/movielens")["data"]["init_args"] | {"path": path}
+    data = InteractionsData(**settings)
+    data.setup("fit")
+    sizes: Any = data.description().sizes()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.npz"
+        np.savez(file, **{k: v for s in SPLITS for k, v in _arrays(data, s).items()})
+        request = {
+            "arrays": str(file),
+            "network": name,
+            "dim": 16,
+            "decay": 1e-4,
+            "vocab": sizes["vocab"],
+            "genres": sizes["multi_vocab"][0] + 1,
+        }
+        run = [python, str(Path(__file__).with_name("deepctr_run.py"))]
+        return [
+            json.loads(
+                subprocess.run(
+                    [*run, json.dumps(request | {"seed": seed})],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout.splitlines()[-1]
+            )
+            for seed in range(1, seeds + 1)
+        ]
+
+
+def _arrays(data: Any, split: str) -> dict[str, np.ndarray]:
+    batches = list(data.in_order(split, 4096))
+    lengths = np.concatenate([batch.lengths[:, 0].numpy() for batch in batches])
+    values = np.concatenate([batch.values.numpy() for batch in batches]) + 1
+    genres = np.zeros((len(lengths), 12), np.int64)
+    genres[np.arange(12) < lengths[:, None]] = values
+    single = np.concatenate([batch.categorical.numpy() for batch in batches])
+    label = np.concatenate([batch.labels.numpy() for batch in batches])
+    return {f"{split}/single": single, f"{split}/genres": genres, f"{split}/label": label}
 
 
 def _row(name: str, found: list[dict[str, float]], validation: bool) -> dict[str, Any]:

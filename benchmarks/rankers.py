@@ -26,25 +26,41 @@ from surform.cli.fit_config import read_config
 from surform.cli.fit_progress import quiet
 from surform.cli.lightning_cli import resolve, train
 
-__all__ = ["closed_gap", "main", "show", "trained"]
+__all__ = ["closed_gap", "fitted", "log_overrides", "main", "show", "trained"]
 
 RECIPES = ("hiformer", "autoint", "dcnv2", "dlrm")
 INTERACTIONS = ("heterogeneous", "plain")
 
 
-def trained(recipe: str, overrides: list[str], folder: Path) -> dict[str, float]:
-    """Train a recipe, test its best weights; figures of the test split, CPU seconds, parameters."""
+def fitted(recipe: str, overrides: list[str], folder: Path) -> tuple[Any, dict[str, float]]:
+    """Train a recipe; the trainer, and the best validation figure, parameters and CPU seconds."""
     config = resolve(read_config(recipe), overrides)
     begun = time.process_time()
     trainer = train(config, folder, report=False, override=True)
     seconds = time.process_time() - begun
     module: Any = trainer.lightning_module
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    found = trainer.test(module, datamodule=data, verbose=False)[0]
-    figures = {name.split("/")[1]: float(value) for name, value in found.items()}
     count = sum(weight.numel() for weight in module.surrogate.net.parameters())
     best = trainer.checkpoint_callbacks[0].best_value  # type: ignore[attr-defined]
-    return figures | {"validation": float(best), "parameters": count, "seconds": seconds}
+    return trainer, {"validation": float(best), "parameters": count, "seconds": seconds}
+
+
+def trained(recipe: str, overrides: list[str], folder: Path) -> dict[str, float]:
+    """Train a recipe, test its best weights; figures of the test split and those of `fitted`."""
+    trainer, figures = fitted(recipe, overrides, folder)
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    found = trainer.test(trainer.lightning_module, datamodule=data, verbose=False)[0]
+    return {name.split("/")[1]: float(value) for name, value in found.items()} | figures
+
+
+def log_overrides(
+    ranker: str, interactions: str, samples: int | None, folder: Path
+) -> tuple[str, list[str]]:
+    """A ranker's recipe, and what makes it read a generated log of this kind in `folder`."""
+    recipe = f"recommenders/{ranker}-generated"
+    given = dict(read_config(recipe)["data"]["init_args"]["generate"])
+    given |= {"interactions": interactions} | ({"samples": samples} if samples else {})
+    log = folder / f"{interactions}-{given['samples']}.parquet"
+    return recipe, ["--data.path", str(log), "--data.generate", str(given)]
 
 
 def closed_gap(rows: list[dict[str, Any]]) -> None:
@@ -82,11 +98,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for kind in args.interactions:
         for name in args.only:
-            recipe = f"recommenders/{name}-generated"
-            given = dict(read_config(recipe)["data"]["init_args"]["generate"])
-            given |= {"interactions": kind} | ({"samples": args.samples} if args.samples else {})
-            log = args.out / f"{kind}-{given['samples']}.parquet"
-            overrides = ["--data.path", str(log), "--data.generate", str(given)]
+            recipe, overrides = log_overrides(name, kind, args.samples, args.out)
             figures = trained(recipe, overrides, args.out / f"{name}-{kind}-{time.time_ns()}")
             rows.append({"interactions": kind, "ranker": name, **figures})
             show("so far", rows[-1:], ("interactions", "ranker", "auc", "attained", "seconds"))

@@ -1,0 +1,56 @@
+"""The matrix of what is proved of each model."""
+
+from __future__ import annotations
+
+from benchmarks.matrix.__main__ import BEGIN, END, ROOT, between, fails
+from benchmarks.matrix.recorded_calls import cases_of_models, first_call
+from benchmarks.matrix.rows import QUICK, reaches, rows
+from benchmarks.matrix.slow import bf16, cell, compiled, exported
+from surform.registry import names
+
+
+def test_no_cell_is_empty_and_no_golden_model_is_left_out() -> None:
+    found = rows(replay=False)
+    listed = [row["model"] for row in found]
+    assert set(cases_of_models()) <= set(listed) <= set(names("models"))
+    assert len(listed) == len(set(listed))
+    for row in found:
+        assert all(row[column].strip() for column in (*QUICK, "against literal", "against peer"))
+
+
+def test_a_recorded_call_is_put_through_each_check() -> None:
+    paths = cases_of_models()["galerkin1d"]
+    call = first_call("galerkin1d", paths)
+    assert call is not None and len(call.run()) >= 1
+    assert cell(bf16, "galerkin1d", paths).startswith("yes")
+    assert cell(compiled, "galerkin1d", paths) == "yes"
+    assert cell(exported, "galerkin1d", paths) == "yes"
+
+
+def test_a_check_that_raises_is_a_reason_and_not_a_crash() -> None:
+    def broken(call: object) -> str:
+        raise RuntimeError(f"no such kernel\nfor {type(call).__name__}")
+
+    paths = cases_of_models()["galerkin1d"]
+    assert cell(broken, "galerkin1d", paths) == "RuntimeError: no such kernel for Call"
+
+
+def test_what_a_recipe_reaches_is_its_first_sentence() -> None:
+    text = "# Reaches: AUC 0.87 (one seed) on test rows, after 9 minutes. More\n#          of it.\nx: 1"
+    assert reaches(text) == "AUC 0.87 on test rows"
+    assert reaches("x: 1") == ""
+
+
+def test_a_case_that_fails_is_seen() -> None:
+    assert fails("6 of 7")
+    assert not fails("7 of 7")
+    assert not fails("no official code")
+
+
+def test_the_pages_have_a_place_for_it() -> None:
+    for page in (ROOT / "README.md", ROOT / "docs" / "matrix.md"):
+        text = page.read_text(encoding="utf-8")
+        written = between(text, "| new |\n")
+        assert written.count("| new |") == 1
+        assert written.partition(BEGIN)[0] == text.partition(BEGIN)[0]
+        assert written.partition(END)[2] == text.partition(END)[2]
