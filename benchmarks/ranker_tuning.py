@@ -13,6 +13,7 @@ and in `NETWORKS` of benchmarks.movielens.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
 from collections.abc import Mapping
@@ -47,6 +48,7 @@ GENERATED: dict[str, Space] = {
         "model.net.key_rank": [16, 32],
         "model.net.value_rank": [16, 32],
         "model.net.norm": ["post", "pre", "none"],
+        "trainer.max_epochs": [4, 8],  # of which each costs a quarter of AutoInt's
     },
     "autoint": _LOG
     | _DEEP
@@ -129,9 +131,10 @@ def main() -> None:
         else:
             recipe, given = log_overrides(name, "heterogeneous", None, args.out)
         rows += search(name, recipe, given, spaces[name], args.trials, args.seeds, args.out)
-    if not args.only:
-        kept = "ranker-tuning-movielens.json" if args.movielens else "ranker-tuning.json"
-        save(RESULTS / kept, rows)
+    kept = RESULTS / ("ranker-tuning-movielens.json" if args.movielens else "ranker-tuning.json")
+    others = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.is_file() else []
+    searched = {row["ranker"] for row in rows}
+    save(kept, [row for row in others if row["ranker"] not in searched] + rows)
 
 
 if __name__ == "__main__":

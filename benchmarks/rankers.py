@@ -1,10 +1,11 @@
 """Rankers trained alike on logs of clicks whose true probabilities are known.
 
 Each recipe trains on the log with planted heterogeneous interactions and on the one with plain
-ones, in a process of its own thread, with the same rows, batches and epochs; the best weights on
-validation rows are tested. `attained` is (AUC - 0.5) / (AUC of the true probabilities - 0.5) on the
-test rows, `closed` the share of the gap between the best baseline and the true probabilities that a
-ranker closes. Seconds are CPU time of training.
+ones, with the same rows and batches; settings and epochs are what validation chose for each among
+as many trials (benchmarks.ranker_tuning). The best weights on validation rows are tested.
+`attained` is (AUC - 0.5) / (AUC of the true probabilities - 0.5) on the test rows, `closed` the
+share of the gap between the best baseline and the true probabilities that a ranker closes. Seconds
+are CPU time of training. Rankers that are left out keep their rows in the file of results.
 
     python -m benchmarks.rankers --out runs/rankers
     python -m benchmarks.rankers --only hiformer dcnv2 --interactions plain
@@ -13,6 +14,7 @@ ranker closes. Seconds are CPU time of training.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from surform.cli.lightning_cli import resolve, train
 
 __all__ = ["closed_gap", "fitted", "log_overrides", "main", "show", "trained"]
 
+KEPT = RESULTS / "rankers.json"
 RECIPES = ("hiformer", "autoint", "dcnv2", "dlrm")
 INTERACTIONS = ("heterogeneous", "plain")
 
@@ -102,6 +105,10 @@ def main() -> None:
             figures = trained(recipe, overrides, args.out / f"{name}-{kind}-{time.time_ns()}")
             rows.append({"interactions": kind, "ranker": name, **figures})
             show("so far", rows[-1:], ("interactions", "ranker", "auc", "attained", "seconds"))
+    if args.samples is None:
+        measured = {(row["interactions"], row["ranker"]) for row in rows}
+        rows += [r for r in _kept() if (r["interactions"], r["ranker"]) not in measured]
+        rows.sort(key=lambda row: (row["interactions"], RECIPES.index(row["ranker"])))
     closed_gap(rows)
     show(
         "Rankers on generated logs, test rows",
@@ -111,8 +118,13 @@ def main() -> None:
             "log_loss", "bayes_log_loss", "parameters", "seconds",
         ),
     )  # fmt: skip
-    if set(args.only) == set(RECIPES) and set(args.interactions) == set(INTERACTIONS):
-        save(RESULTS / "rankers.json", rows)
+    if args.samples is None:
+        save(KEPT, rows)
+
+
+def _kept() -> list[dict[str, Any]]:
+    """What earlier runs found of other rankers and logs."""
+    return json.loads(KEPT.read_text(encoding="utf-8"))["rows"] if KEPT.is_file() else []
 
 
 if __name__ == "__main__":
