@@ -7,6 +7,7 @@ import json
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -58,6 +59,6 @@ def _checked(name: str, paths: list[Path], rank: int) -> str:
 def _gradients(model: nn.Module, call: Call, weight: float) -> dict[str, Tensor]:
     torch.manual_seed(0)
     values = Call(model, call.arguments, call.keywords).run()
-    loss = sum(value.square().mean() for value in values if value.requires_grad)
+    loss: Any = sum(value.square().mean() for value in values if value.requires_grad)
     (weight * loss).backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

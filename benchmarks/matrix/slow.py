@@ -29,7 +29,8 @@ def bf16(call: Call) -> str:
         exact = call.run()
     with torch.autocast("cpu", torch.bfloat16):
         found = call.run()
-    sum(value.float().square().mean() for value in found if value.requires_grad).backward()
+    loss: Any = sum(value.float().square().mean() for value in found if value.requires_grad)
+    loss.backward()
     error = max(_error(a.float(), b) for a, b in zip(found, exact, strict=True))
     return f"yes, {error:.0e}" if error < _BF16 else f"error {error:.0e}"
 
