@@ -48,8 +48,11 @@ def now():
     tasks = f"/proc/{os.getpid()}/task"
     children = []
     for task in os.listdir(tasks):
-        with open(f"{tasks}/{task}/children") as file:
-            children += file.read().split()
+        try:
+            with open(f"{tasks}/{task}/children") as file:
+                children += file.read().split()
+        except OSError:
+            continue  # a thread that has ended
     return sum(map(resident, [os.getpid(), *children]))
 
 highest = [0.0]

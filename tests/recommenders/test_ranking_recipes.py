@@ -39,12 +39,12 @@ def test_a_recipe_is_valid(name: str) -> None:
     assert "# Reaches:" in text
 
 
-def test_generated_recipes_differ_in_nothing_but_the_network_and_its_optimizer() -> None:
+def test_generated_recipes_differ_in_nothing_but_the_network_and_its_training() -> None:
     configs = {name: read_config(name) for name in GENERATED}
     for config in configs.values():
         full_options("clicks", {})  # the solver is there
         assert config["data"] == configs[GENERATED[0]]["data"]
-        assert config["trainer"] == configs[GENERATED[0]]["trainer"]
+        assert set(config["trainer"]) == {"max_epochs"}  # which validation chose for each
         assert config["model"]["init_args"]["truth"] == "probability"
 
 
