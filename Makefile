@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 USER_STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint docs bench matrix clean help
+.PHONY: demo test test-slow lint docs bench matrix check-matrix clean help
 
 help:
 	@echo "make demo       train a FactFormer on Kolmogorov flow, roll it out, write a report (10 minutes on 2 cores)"
@@ -53,6 +53,9 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+check-matrix: $(STAMP)
+	$(BIN)/python -W ignore -m benchmarks.matrix --check >/dev/null
 
 matrix: $(STAMP)
 	$(BIN)/python -W ignore -m benchmarks.matrix --slow --write

@@ -57,7 +57,7 @@ def main() -> int:
 def _kept(name: str) -> dict[str, str]:
     kept = json.loads(KEPT.read_text(encoding="utf-8"))["rows"] if KEPT.is_file() else []
     measured = next((row for row in kept if row["model"] == name), {})
-    return {column: measured.get(column, "no whole call in a golden case") for column in SLOW}
+    return {column: measured.get(column, "no golden case") for column in SLOW}
 
 
 def fails(cell: str) -> bool:
