@@ -6,7 +6,8 @@
 A log like Criteo's (a label, 13 numbers, 26 categories of text with up to a million values) is
 written to Parquet, row group by row group, and never held whole. A fresh process then opens it (one
 pass builds vocabularies and statistics), and streams shuffled training batches; then it is read
-once with as many workers as cores. `--json FILE` keeps the numbers.
+once with as many workers as cores. `--json FILE` keeps the numbers, those of logs of other sizes
+stay.
 """
 
 from __future__ import annotations
@@ -179,7 +180,11 @@ def main() -> None:
             for name, value in row.items():
                 print(f"  {name:<36}{value:>14,.0f}")
     if args.json:
-        save(args.json, found)
+        kept = Path(args.json)
+        others = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.is_file() else []
+        measured = {(row["rows"], row["workers"]) for row in found}
+        others = [row for row in others if (row["rows"], row["workers"]) not in measured]
+        save(kept, [*others, *found])
 
 
 if __name__ == "__main__":
