@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from surform.data.faults import first_line
 from surform.recipes import find_recipe
 from surform.registry import lookup
 
@@ -101,7 +102,10 @@ def read_config(name: str) -> dict[str, Any]:
         raise ValueError(
             f"{path} has the unknown key {unknown[0]!r}: {closest(unknown[0], SECTIONS)}"
         )
-    return {key: _resolve(key, value, path.parent) for key, value in values.items()}
+    try:
+        return {key: _resolve(key, value, path.parent) for key, value in values.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: {first_line(error)}") from error
 
 
 def apply_overrides(config: dict[str, Any], words: Sequence[str]) -> dict[str, Any]:
@@ -166,7 +170,7 @@ def load_mapping(path: Path) -> dict[str, Any]:
     """A YAML file that holds a mapping; ValueError, in one sentence, where it holds none."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         problem = " ".join(str(error).split())
         raise ValueError(f"{path} is not valid YAML: {problem}") from error
     if not isinstance(values, dict):

@@ -176,7 +176,7 @@ def _show_saved(console: Console, folder: Path) -> None:
 
     config = read_config(folder)
     card = folder / CARD
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     console.print(_without_front_matter(text) or f"{config.kind}: {config.architecture}")
     weights = folder / WEIGHTS
     size = f"{weights.stat().st_size:,} bytes" if weights.is_file() else "weights are missing"
@@ -195,7 +195,12 @@ def _show_run(console: Console, folder: Path) -> None:
     console.print(f"{folder}: a run of surform fit", style="bold", soft_wrap=True)
     summary = folder / "summary.json"
     if summary.is_file():
-        for name, value in json.loads(summary.read_text(encoding="utf-8")).items():
+        from surform.data.json_file import read_json
+
+        values = read_json(summary)
+        if not isinstance(values, dict):
+            raise ValueError(f"{summary} must hold a JSON object, not {type(values).__name__}")
+        for name, value in values.items():
             if name != "profiles":  # long rows of numbers, which the report draws
                 _show_value(console, name, value)
     else:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import surform
 from surform.cli.parser import Parser
 
-__all__ = ["COMMANDS", "main", "one_line"]
+__all__ = ["COMMANDS", "USER_ERRORS", "main", "one_line"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("surform.cli.fit", "train a model from a recipe"),
@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 # What a user can cause; anything else is our bug and keeps its traceback.
-_USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except _USER_ERRORS as error:
+    except USER_ERRORS as error:
         if traceback:
             raise
         print(f"surform {line[0]}{_process()}: {one_line(error)}", file=sys.stderr)

@@ -21,11 +21,18 @@ def data_of(source: str, otherwise: str = "") -> Any:
 
     from surform.cli.fit_check import import_class
     from surform.cli.fit_resume import check_classes
+    from surform.data.faults import first_line, parsing
 
     file = Path(source) / "config.yaml"
     if not file.is_file():
         raise ValueError(f"{source} is no run folder (it has no config.yaml){otherwise}")
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    check_classes(config, [], file)
-    node = config["data"]
-    return import_class("data", node["class_path"])(**node["init_args"])
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is no YAML that can be read: {first_line(error)}") from error
+    node = config.get("data") if isinstance(config, dict) else None
+    if not isinstance(node, dict) or not {"class_path", "init_args"} <= set(node):
+        raise ValueError(f"{file} does not say with which class, and how, the data were opened")
+    with parsing(file):
+        check_classes(config, [], file)
+        return import_class("data", node["class_path"])(**node["init_args"])

@@ -11,7 +11,7 @@ from surform.data.atoms_arrays import hdf5_atoms, holds_atoms, npz_atoms
 from surform.data.atoms_ase import DatabaseAtoms, XYZAtoms
 from surform.data.atoms_lmdb import LMDBAtoms
 from surform.data.atoms_source import AtomsReading, AtomsSource, JoinedAtoms
-from surform.data.faults import refuse_unreadable
+from surform.data.faults import parsing, refuse_unreadable
 from surform.data.fields import expand_paths
 
 __all__ = ["SUFFIXES", "holds_structures", "open_atoms"]
@@ -43,7 +43,10 @@ def open_atoms(path: Any, reading: AtomsReading | None = None) -> AtomsSource:
     """
     reading = reading or AtomsReading()
     paths = [file for one in expand_paths(path) for file in _files(one)]
-    sources = [_READERS[Path(one).suffix.lower()](one, reading) for one in paths]
+    sources: list[AtomsSource] = []
+    for one in paths:
+        with parsing(one):
+            sources.append(_READERS[Path(one).suffix.lower()](one, reading))
     return sources[0] if len(sources) == 1 else JoinedAtoms(sources)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from surform.data.atoms_structure import LABELS, Structure, check_structure
 from surform.data.atoms_units import Units, convert
+from surform.data.faults import parsing
 
 __all__ = ["AtomsReading", "AtomsSource", "JoinedAtoms"]
 
@@ -62,7 +63,8 @@ class AtomsSource(ABC):
 
     def read(self, number: int) -> Structure:
         """A structure in eV and Å; ValueError, in one sentence, where something is wrong."""
-        found = convert(self.raw(number), self.reading.units)
+        with parsing(self.name):
+            found = convert(self.raw(number), self.reading.units)
         check_structure(found, self.reading.targets, partial(self.offered, number))
         return found
 

@@ -16,7 +16,7 @@ from surform.data.demonstrations_hdf5 import (
 )
 from surform.data.demonstrations_lerobot import LeRobotDemonstrations, holds_lerobot
 from surform.data.demonstrations_source import Demonstrations, JoinedDemonstrations
-from surform.data.faults import refuse_unreadable
+from surform.data.faults import parsing, refuse_unreadable
 from surform.data.fields import expand_paths
 from surform.data.hdf5 import OpenHDF5
 
@@ -35,7 +35,10 @@ def open_demonstrations(path: Any) -> Demonstrations:
     Raises:
         FileNotFoundError, OSError, ValueError: what cannot be read, in one sentence.
     """
-    sources = [_open(file) for one in expand_paths(path) for file in aloha_files(one) or [one]]
+    sources: list[Demonstrations] = []
+    for file in (file for one in expand_paths(path) for file in aloha_files(one) or [one]):
+        with parsing(file):
+            sources.append(_open(file))
     return sources[0] if len(sources) == 1 else JoinedDemonstrations(sources)
 
 
@@ -49,7 +52,7 @@ def holds_demonstrations(path: str) -> bool:
     try:
         with h5py.File(file, "r") as opened:
             return any(holds(opened) for holds in (holds_robomimic, holds_minari, holds_aloha))
-    except OSError:
+    except (OSError, RuntimeError, KeyError):  # damaged: whoever opens it says so
         return False
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from surform.data.demonstrations_hdf5_reader import HDF5Reader, arrays_below, text_of
 from surform.data.demonstrations_images import decode_image, is_packed_image
 from surform.data.demonstrations_source import About, Demonstrations, Episode
-from surform.data.faults import first_line
+from surform.data.faults import first_line, parsing
 from surform.data.hdf5 import OpenHDF5
 from surform.data.open_files import OpenFiles
 
@@ -46,7 +46,8 @@ class HDF5Demonstrations(Demonstrations):
         self._places, self._files = places, files
 
     def read(self, episode: int, name: str, begin: int, end: int) -> np.ndarray:
-        stored: Any = self._files[self.name][self._places[episode][name]]
+        with parsing(self.name):
+            stored: Any = self._files[self.name][self._places[episode][name]]
         try:
             rows = stored[begin:end]
         except (OSError, RuntimeError) as error:
@@ -181,7 +182,7 @@ _PROVENANCE = ("solver", "parameters", "seed", "surform_version", "command")
 def _environment(attributes: Any) -> dict[str, Any]:
     try:
         found = json.loads(text_of(attributes.get("env_args", "{}")))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -190,7 +191,7 @@ def libero_instruction(attributes: Any) -> str:
     """What LIBERO says the robot is told: in `problem_info`, or by the name of its BDDL file."""
     try:
         found = json.loads(text_of(attributes.get("problem_info", "{}")))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         found = {}
     said = found.get("language_instruction", "") if isinstance(found, dict) else ""
     said = "".join(map(str, said)).strip().strip('"')

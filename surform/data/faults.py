@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["closest", "file_system", "first_line", "is_url", "refuse_unreadable"]
+__all__ = ["closest", "file_system", "first_line", "is_url", "parsing", "refuse_unreadable"]
 
 
 def closest(name: str, names: Iterable[str]) -> str:
@@ -22,6 +23,35 @@ def closest(name: str, names: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """What an error says first; its kind where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def parsing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Around the parsers of other libraries: one sentence for whatever a damaged file makes them
+    raise, be it KeyError, struct.error, or MemoryError for a length that is none.
+
+    Errors that name the file already pass as they are, and so do missing files and packages.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, and the reason.
+    """
+    try:
+        yield
+    except (ImportError, FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError | ValueError | TypeError) and str(path) in str(error):
+            raise
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"cannot read {path}{_reason(error)[:300]}") from error
+
+
+def _reason(error: Exception) -> str:
+    said, kind = first_line(error), type(error).__name__
+    if isinstance(error, MemoryError):
+        return f": there is not enough memory for what it says that it holds ({said})"
+    plain = isinstance(error, OSError | ValueError) or said == kind
+    return f", it is damaged or of another kind: {said if plain else f'{kind}, {said}'}"
 
 
 def is_url(path: str) -> bool:

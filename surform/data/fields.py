@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from xarray.backends import ZarrStore
 
-from surform.data.faults import file_system, first_line, is_url, refuse_unreadable
+from surform.data.faults import file_system, first_line, is_url, parsing, refuse_unreadable
 from surform.data.hdf5 import OpenHDF5, open_hdf5, remote_file
 from surform.data.lazy_arrays import Concatenated, Part, Readable, lazy_variable
 from surform.data.open_files import OpenFiles, Stored
@@ -119,10 +119,11 @@ def _open_stored(path: str, handles: _Handles) -> xr.Dataset:
         hint = _HINTS.get(suffix, "")
         raise ValueError(f"cannot open {path}: supported are .zarr, {', '.join(_HDF5)}{hint}")
     refuse_unreadable(path)
-    found = None if is_zarr(path) else open_hdf5(path, handles.hdf5)
-    if found is None:
-        found = _open_zarr(path) if is_zarr(path) else _open_packed(path)
-        handles.stores.keep(path, _arrays(found))
+    with parsing(path):
+        found = None if is_zarr(path) else open_hdf5(path, handles.hdf5)
+        if found is None:
+            found = _open_zarr(path) if is_zarr(path) else _open_packed(path)
+            handles.stores.keep(path, _arrays(found))
     return found
 
 
@@ -142,9 +143,7 @@ def _open_zarr(path: str) -> xr.Dataset:
             raise ImportError(f"cannot open {path}: {first_line(error)}") from error
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             errors.append(error)
-        except Exception as error:  # of a file system's own kind: what a server answered
-            if not is_url(path):
-                raise
+        except Exception as error:  # what a server answered, or what damaged metadata lead to
             errors.append(error)
     missing = isinstance(errors[-1], FileNotFoundError) or "No group found" in str(errors[-1])
     reason = "no Zarr group there" if missing else first_line(errors[-1])
@@ -158,7 +157,8 @@ def _open_packed(path: str) -> xr.Dataset:
 
 
 def _open_samples(path: str, handles: _Handles) -> xr.Dataset:
-    return _with_samples(_open_stored(path, handles), path, handles)
+    with parsing(path):
+        return _with_samples(_open_stored(path, handles), path, handles)
 
 
 def _with_samples(dataset: xr.Dataset, path: str, handles: _Handles) -> xr.Dataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surform.data.faults import refuse_unreadable
+from surform.data.faults import parsing, refuse_unreadable
 from surform.data.fields import expand_paths
 from surform.data.hdf5 import OpenHDF5
 from surform.data.jets_file import JetFile
@@ -50,7 +50,10 @@ def open_jets(
     divided = _divided(named[0]) if len(named) == 1 else {}
     found = divided or {"": [file for each in named for file in _files_of(each)]}
     hdf5, root = OpenFiles(OpenHDF5, _OPEN), OpenFiles(OpenROOT, _OPEN)
-    files = [_open(file, hdf5, root, features) for own in found.values() for file in own]
+    files = []
+    for file in (file for own in found.values() for file in own):
+        with parsing(file):
+            files.append(_open(file, hdf5, root, features))
     ends = [0, *accumulate(file.rows for file in files)]
     counts = [0, *accumulate(len(own) for own in found.values())]
     parts = {

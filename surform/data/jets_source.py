@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from surform.data.faults import parsing
 from surform.data.jets_file import JetFile
 
 __all__ = ["BLOCK", "JetSource"]
@@ -49,7 +50,7 @@ class JetSource:
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self.labels = np.zeros(0, dtype=np.int64)
         if self.labelled:
-            self.labels = np.concatenate([file.labels() for file in self.files])
+            self.labels = np.concatenate([_labels(file) for file in self.files])
         found = [file.log_densities() for file in self.files] if self.labelled else [None]
         known = all(each is not None for each in found)
         self.log_densities = np.concatenate(found) if known else None  # type: ignore[arg-type]
@@ -113,7 +114,8 @@ class JetSource:
         number = int(np.searchsorted(self._first_blocks, block, side="right")) - 1
         file = self.files[number]
         start = (block - int(self._first_blocks[number])) * BLOCK
-        values, pt = file.read(start, min(start + BLOCK, file.rows))
+        with parsing(file.path):
+            values, pt = file.read(start, min(start + BLOCK, file.rows))
         _require_jets(values, pt, start, file)
         order = np.argsort(-pt, axis=1, kind="stable")[:, : self.most]
         there = np.take_along_axis(pt, order, 1) > 0
@@ -121,6 +123,11 @@ class JetSource:
         out = np.zeros((len(values), self.most, len(self.features)), dtype=np.float32)
         out[:, : values.shape[1]] = values
         return out
+
+
+def _labels(file: JetFile) -> np.ndarray:
+    with parsing(file.path):
+        return file.labels()
 
 
 def _require_jets(values: np.ndarray, pt: np.ndarray, start: int, file: JetFile) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from surform.data.faults import parsing
+
 __all__ = ["OpenFiles", "Stored"]
 
 
@@ -87,4 +89,5 @@ class Stored:
         return len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        return np.asarray(self.files[self.path][self.name][key])
+        with parsing(self.path):
+            return np.asarray(self.files[self.path][self.name][key])

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from surform.data.faults import is_url, refuse_unreadable
+from surform.data.faults import is_url, parsing, refuse_unreadable
 from surform.data.fields import expand_paths, is_zarr
 from surform.data.mesh_files import MESHES
 from surform.data.points_mesh import MeshPoints
@@ -44,10 +44,11 @@ def open_points(
     if meshes:
         sources.append(MeshPoints(meshes, selection))
     for one in paths:
-        if Path(one).suffix.lower() in _PICKLES:
-            sources.append(PickledPoints(one, selection))
-        elif one not in meshes:
-            sources.append(StoredPoints(one, selection))
+        with parsing(one):
+            if Path(one).suffix.lower() in _PICKLES:
+                sources.append(PickledPoints(one, selection))
+            elif one not in meshes:
+                sources.append(StoredPoints(one, selection))
     return sources[0] if len(sources) == 1 else JoinedPoints(sources)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from surform.data.faults import is_url
+from surform.data.faults import first_line, is_url
 from surform.data.fields import is_zarr, open_stored
 from surform.data.points import PointSample
 from surform.data.points_checks import check_sample
@@ -151,8 +151,8 @@ class StoredPoints(PointsSource):
     def _values(self, name: str, key: slice) -> np.ndarray:
         try:
             values = self.dataset.variables[name][key].to_numpy()
-        except (OSError, RuntimeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+        except Exception as error:  # a damaged chunk can fail in any way
+            reason = first_line(error)
             raise OSError(f"cannot read variable {name} of {self.path}: {reason}") from error
         return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 

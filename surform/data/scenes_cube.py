@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from surform.data.faults import parsing
+
 __all__ = ["Cube", "Windows", "margins"]
 
 # (rows, columns) -> (rows, columns, bands), numbers as they are stored
@@ -51,7 +53,8 @@ class Cube:
         Raises:
             ValueError: infinite numbers.
         """
-        stored = np.asarray(self.block(rows, columns))[..., list(bands)]
+        with parsing(self.name):
+            stored = np.asarray(self.block(rows, columns))[..., list(bands)]
         values = stored.astype(np.float32)
         if self.no_data is not None:
             values[stored == self.no_data] = np.nan

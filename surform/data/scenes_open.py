@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from surform.data.extras import require_extra
-from surform.data.faults import refuse_unreadable
+from surform.data.faults import parsing, refuse_unreadable
 from surform.data.scenes_arrays import ARRAYS, cube_in, map_in
 from surform.data.scenes_cube import Cube
 from surform.data.scenes_envi import envi_classes, is_envi, open_envi
@@ -41,12 +41,13 @@ def open_scene(source: Any, name: str | None = None, sample: int = 0) -> Cube:
         shape = (source.shape[0], source.shape[1], source.shape[2])
         return Cube("the array", shape, lambda r, c: source[r, c])
     path = _readable(source)
-    if path.suffix.lower() in _TIFF:
-        return _open_tiff(path)
-    if path.suffix.lower() in ARRAYS:
-        return cube_in(path, name, sample)
-    if is_envi(path):
-        return open_envi(path)
+    with parsing(path):
+        if path.suffix.lower() in _TIFF:
+            return _open_tiff(path)
+        if path.suffix.lower() in ARRAYS:
+            return cube_in(path, name, sample)
+        if is_envi(path):
+            return open_envi(path)
     raise ValueError(_unknown(path, "scene"))
 
 
@@ -63,19 +64,28 @@ def open_labels(
         found, where = source, "the label map"
     else:
         path, where = _readable(source), str(source)
-        if path.suffix.lower() in ARRAYS:
-            found = map_in(path, name, sample)
-        elif path.suffix.lower() in _TIFF or is_envi(path):
-            cube = _open_tiff(path) if path.suffix.lower() in _TIFF else open_envi(path)
-            if cube.shape[2] != 1:
-                raise ValueError(f"{path} has {cube.shape[2]} bands, but a label map has one")
-            found = cube.block(slice(None), slice(None))[..., 0]
-            if cube.no_data is not None:
-                found = np.where(found == cube.no_data, 0, found)
-            known = () if path.suffix.lower() in _TIFF else envi_classes(path)
-        else:
-            raise ValueError(_unknown(path, "label map"))
-    return _numbers(np.asarray(found), where), known[1:]
+        with parsing(path):
+            found, known = _map(path, name, sample)
+    return _numbers(np.asarray(found), where), known
+
+
+def _map(path: Path, name: str | None, sample: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """A label map as it is stored, and the names of its classes where they are known.
+
+    The unlabelled class has no name.
+    """
+    if path.suffix.lower() in ARRAYS:
+        return map_in(path, name, sample), ()
+    tiff = path.suffix.lower() in _TIFF
+    if not tiff and not is_envi(path):
+        raise ValueError(_unknown(path, "label map"))
+    cube = _open_tiff(path) if tiff else open_envi(path)
+    if cube.shape[2] != 1:
+        raise ValueError(f"{path} has {cube.shape[2]} bands, but a label map has one")
+    found = cube.block(slice(None), slice(None))[..., 0]
+    if cube.no_data is not None:
+        found = np.where(found == cube.no_data, 0, found)
+    return found, () if tiff else envi_classes(path)[1:]
 
 
 def _readable(source: Any) -> Path:

@@ -8,6 +8,7 @@ import gzip
 import lzma
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -16,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from surform.data.faults import is_url, refuse_unreadable
+from surform.data.faults import is_url, parsing, refuse_unreadable
 from surform.data.series_raw import Kind, RawTable
 from surform.data.series_space import Space
 from surform.data.series_times import looks_like_time
@@ -33,6 +34,7 @@ _COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 _THOUSAND = re.compile(r"[+-]?\d{1,3},\d{3}")
 _BLOCK_FIELDS = 1 << 18
 _OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_DAMAGE = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)  # of packed files
 
 
 class CsvTable:
@@ -134,7 +136,7 @@ class CsvTable:
 
     def _blocks(self, skipped: list[int]) -> Iterator[list[list[str]]]:
         size = max(1, _BLOCK_FIELDS // len(self.names))
-        with _text(self.name) as file:
+        with parsing(self.name), _text(self.name) as file:
             reader = csv.reader(file, delimiter=self.delimiter)
             rows = _filled(reader, skipped)
             if self.header:
@@ -146,7 +148,7 @@ class CsvTable:
                 raise ValueError(f"{self.name} is not text in UTF-8: {error.reason}") from None
             except csv.Error as error:
                 raise ValueError(f"{self.name}, line {reader.line_num}: {error}") from None
-            except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+            except _DAMAGE as error:
                 raise ValueError(f"{self.name} is a damaged archive: {error}") from None
 
     def _check_widths(self, rows: list[list[str]], done: int, place: Any) -> None:
@@ -221,11 +223,11 @@ class CsvTable:
 
     def _head(self, lines: int) -> list[str]:
         try:
-            with _text(self.name) as file:
+            with parsing(self.name), _text(self.name) as file:
                 found = list(islice((line for line in file if line.strip()), lines))
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.name} is not text in UTF-8: {error.reason}") from None
-        except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        except _DAMAGE as error:
             raise ValueError(f"{self.name} is a damaged archive: {error}") from None
         if any("\0" in line for line in found):
             raise ValueError(f"{self.name} is not text: it holds zero bytes")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from surform.data.extras import require_extra
-from surform.data.faults import is_url, refuse_unreadable
+from surform.data.faults import is_url, parsing, refuse_unreadable
 from surform.data.series_raw import Kind, RawTable
 from surform.data.series_space import Space
 from surform.data.series_times import looks_like_time
@@ -45,7 +45,8 @@ class ParquetTable:
             if not self._rows:
                 raise ValueError(f"{path} has columns but no rows")
             self._kinds: dict[str, Kind] = {f.name: arrow_kind(f.type) for f in self._schema}
-            self._look_at_texts(file)
+            with parsing(path):
+                self._look_at_texts(file)
         finally:
             file.close()
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from surform.data.faults import parsing
 from surform.hub.config import CARD, CONFIG, WEIGHTS
 
 __all__ = ["is_archive", "unpack"]
@@ -37,7 +38,7 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
     archive, folder = Path(archive), Path(folder)
     opener = _open_zip if archive.suffix.lower() == ".zip" else _open_tar
     try:
-        with opener(archive) as members:
+        with parsing(archive), opener(archive) as members:
             _check_names(archive, members)
             root = _model_root(archive, members)
             for name in _NAMES:

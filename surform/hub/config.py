@@ -65,7 +65,7 @@ def read_config(folder: str | Path) -> Config:
         raise ValueError(f"{path} is larger than {_LARGEST >> 20} MB: it is no model configuration")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold a JSON object, not {type(values).__name__}")

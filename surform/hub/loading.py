@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from surform.data.faults import parsing
 from surform.hub.archive import is_archive, unpack
 from surform.hub.building import build_net, call
 from surform.hub.config import CONFIG, WEIGHTS, Config, read_config
@@ -99,17 +100,20 @@ def load_folder(folder: str | Path, *, net: nn.Module | None = None) -> Pretrain
     where = str(folder)
     state = migrate_state(read_tensors(folder / WEIGHTS), config.stored_version)
     _require_statistics(config, state, where)
-    surrogate = find("surrogates", config.kind)
+    with parsing(where):
+        surrogate = find("surrogates", config.kind)
     net = net if net is not None else build_net(config.net, where)
     model = call(surrogate, {"net": net} | config.settings, where)
     if config.description is not None:
-        model.description = model.read_description(config.description)
+        with parsing(where):
+            model.description = model.read_description(config.description)
     model.metrics = {n: _number(entry["value"]) for n, entry in config.metrics.items()}
     model.protocols = {n: entry["protocol"] for n, entry in config.metrics.items()}
     model.card = dict(config.card)
     load_state(model, state, where)
-    model.require_statistics()
-    model.check_statistics()
+    with parsing(where):
+        model.require_statistics()
+        model.check_statistics()
     return model.eval()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import surform
+from surform.data.faults import first_line, parsing
 from surform.hub.building import build_net
 from surform.hub.recorded import plain, recorded
 from surform.registry import find
@@ -76,12 +77,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} holds more than tensors and plain values: nothing of it was executed; "
             "surform reads only its own checkpoints"
         ) from error
-    except (RuntimeError, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(checkpoint, dict) or "surform_config" not in checkpoint:
+    except Exception as error:  # a damaged stream can fail in any way
+        raise ValueError(f"{path} is damaged: {first_line(error)}") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("surform_config"), dict):
         raise ValueError(f"{path} was not written by surform: it has no surform_config")
     version = checkpoint["surform_config"].get("format_version", 0)
-    if version > FORMAT_VERSION:
+    if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ValueError(f"{path} has format {version}, this surform reads up to {FORMAT_VERSION}")
     return checkpoint
 
@@ -114,9 +115,14 @@ def load_surrogate(path: str | Path, net: nn.Module | None = None) -> Any:
             process import one.
     """
     checkpoint = read_checkpoint(path)
+    with parsing(path):
+        return _rebuilt(checkpoint, net, str(path))
+
+
+def _rebuilt(checkpoint: dict[str, Any], net: nn.Module | None, where: str) -> Any:
     stored = checkpoint["surform_config"]
     kind = find("surrogates", stored["kind"])
-    net = net if net is not None else build_net(stored["net"], str(path))
+    net = net if net is not None else build_net(stored["net"], where)
     surrogate = kind(net, **stored["settings"])
     surrogate.description = stored_description(stored)
     prefix, state = "surrogate.", checkpoint["state_dict"]

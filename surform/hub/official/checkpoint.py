@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surform.data.faults import parsing
 from surform.hub.official.tensor_bundle import index_of, read_bundle
 from surform.hub.weights import read_tensors
 
@@ -54,7 +55,8 @@ def open_checkpoint(
         file = unpack(file)
     state = _find_state(file, path)
     whole = {} if state is file or not isinstance(file, dict) else file
-    return _without_prefix(state), whole
+    with parsing(path):  # tensors may lie on devices that have no numbers
+        return _without_prefix(state), whole
 
 
 def _read(path: Path) -> Any:
@@ -68,7 +70,7 @@ def _read(path: Path) -> Any:
             f"({_reason(error)}); where you trust the file, load it with its own code and save "
             "model.state_dict() again"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # a damaged stream can fail in any way
         raise ValueError(f"{path} is damaged or no torch checkpoint: {_reason(error)}") from error
 
 
@@ -83,7 +85,11 @@ def _find_state(value: Any, path: Path) -> Mapping[str, Tensor]:
     for _ in range(3):
         if not isinstance(value, Mapping):
             break
-        tensors = {key: item for key, item in value.items() if isinstance(item, Tensor)}
+        tensors = {
+            key: item
+            for key, item in value.items()
+            if isinstance(item, Tensor) and isinstance(key, str)
+        }
         others = [item for key, item in value.items() if key not in tensors]
         # Counters may stand beside the tensors of a state dict; they hold no weights.
         if tensors and all(isinstance(item, (int, float, str, type(None))) for item in others):

@@ -249,7 +249,7 @@ def _listed(values: dict[str, Any]) -> State | None:
         return None
     try:
         return {f"out/{key}": torch.tensor(entry["shape"]) for key, entry in keys.items()}
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, RuntimeError):
         return None
 
 
@@ -273,8 +273,8 @@ def _read_header(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no golden fixture at {path}")
     try:
-        header = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(header, dict):
         raise ValueError(f"{path} must hold a JSON object, not {type(header).__name__}")
@@ -336,7 +336,7 @@ class _Header:
         value = self.values.get(name)
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if 0 <= number < math.inf:
             return number

@@ -1,0 +1,1 @@
+"""Damaged files of every format that surform reads: none may crash, hang or lack a sentence."""
