@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from torch.utils.data import DataLoader
 
+from surform.data.faults import parsing
 from surform.data.interactions_batch import InteractionsBatch
 from surform.data.interactions_description import InteractionsDescription
 from surform.data.interactions_encoder import InteractionsEncoder
@@ -24,6 +24,7 @@ from surform.data.interactions_schema import read_schema
 from surform.data.interactions_splits import check_split, split_counts
 from surform.data.interactions_stream import Lanes, Span, StreamOrder, StreamSamples
 from surform.data.interactions_table import InteractionsTable, joined
+from surform.data.json_file import read_json
 from surform.data.loaders import joint_processes, whole_batches
 from surform.data.normalizers import Normalizer
 from surform.data.order import BatchOrder, require_windows
@@ -341,10 +342,12 @@ def _trained(given: Any) -> InteractionsDescription | None:
     path = path / "config.json" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"no saved model at {given}: vocabularies names its folder")
-    found = json.loads(path.read_text(encoding="utf-8")).get("description")
+    values = read_json(path)
+    found = values.get("description") if isinstance(values, dict) else None
     if not isinstance(found, Mapping) or "vocabularies" not in found:
         raise ValueError(f"{path} is of no model of interactions: it has no vocabularies")
-    return InteractionsDescription.from_dict(found)
+    with parsing(path):
+        return InteractionsDescription.from_dict(found)
 
 
 def _source(reading: Reading, codes: np.ndarray, fingerprint: str) -> dict[str, str]:

@@ -84,5 +84,5 @@ def _loaded(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as file:
             return yaml.safe_load(file)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is neither YAML nor JSON: {first_line(error)}") from error

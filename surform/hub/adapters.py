@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from surform.data.atomic import replacing
+from surform.data.faults import parsing
 from surform.data.normalizers import Normalizer
 from surform.hub.building import build_net
 from surform.hub.pretrained import Pretrained
@@ -56,6 +57,11 @@ def load_adapters(base: Pretrained, file: str | Path) -> Pretrained:
         ValueError: no file of adapters, or one that belongs to another network.
     """
     path = Path(file)
+    with parsing(path):
+        return _joined(base, path)
+
+
+def _joined(base: Pretrained, path: Path) -> Pretrained:
     tensors = read_tensors(path)
     told = _told(path)
     net: Any = build_net({"name": "adapted", "arguments": told["arguments"]}, str(path))

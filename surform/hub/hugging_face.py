@@ -128,6 +128,6 @@ def _read_colors(path: Path) -> tuple[list[float], list[float]] | None:
         if not {"image_mean", "image_std"} <= set(values):
             return None
         mean, std = ([float(v) for v in values[name]] for name in ("image_mean", "image_std"))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is no readable preprocessor configuration: {error}") from error
     return mean, std

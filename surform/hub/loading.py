@@ -95,25 +95,29 @@ def load_folder(folder: str | Path, *, net: nn.Module | None = None) -> Pretrain
     folder = Path(folder)
     foreign = read_layout(folder) if net is None else None
     if foreign is not None:
-        return load_hugging_face(folder, *foreign)
+        with parsing(folder):
+            return load_hugging_face(folder, *foreign)
     config = read_config(folder)
+    with parsing(folder):
+        return _built(config, folder, net)
+
+
+def _built(config: Config, folder: Path, net: nn.Module | None) -> Pretrained:
+    """The model that a configuration describes, with the weights beside it."""
     where = str(folder)
     state = migrate_state(read_tensors(folder / WEIGHTS), config.stored_version)
     _require_statistics(config, state, where)
-    with parsing(where):
-        surrogate = find("surrogates", config.kind)
+    surrogate = find("surrogates", config.kind)
     net = net if net is not None else build_net(config.net, where)
     model = call(surrogate, {"net": net} | config.settings, where)
     if config.description is not None:
-        with parsing(where):
-            model.description = model.read_description(config.description)
+        model.description = model.read_description(config.description)
     model.metrics = {n: _number(entry["value"]) for n, entry in config.metrics.items()}
     model.protocols = {n: entry["protocol"] for n, entry in config.metrics.items()}
     model.card = dict(config.card)
     load_state(model, state, where)
-    with parsing(where):
-        model.require_statistics()
-        model.check_statistics()
+    model.require_statistics()
+    model.check_statistics()
     return model.eval()
 
 
@@ -122,7 +126,7 @@ def _load_archive(archive: Path, net: nn.Module | None) -> Pretrained:
         folder = unpack(archive, temporary)
         try:
             return load_folder(folder, net=net)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             # The user knows the archive, not the folder it was unpacked to.
             raise type(error)(str(error).replace(str(folder), str(archive))) from error
 

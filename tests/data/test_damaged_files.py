@@ -71,7 +71,7 @@ def test_packed_numbers_that_cannot_be_unpacked(tmp_path: Path, read: Any) -> No
 def test_tables_of_sounds_that_are_no_text(tmp_path: Path) -> None:
     table = tmp_path / "birds.csv"
     table.write_bytes(b"file,label\n\xff\xfe.wav,a\n")
-    with pytest.raises(ValueError, match=r"birds\.csv is not text in UTF-8"):
+    with pytest.raises(ValueError, match=r"birds\.csv is no table of text"):
         table_rows(table, tmp_path, 1)
 
 
