@@ -59,8 +59,9 @@ def _read(path: Path) -> None:
         samples[list(range(len(samples)))]
 
 
+_SPLITS = ("train", "test")  # of which the tables tell
 FORMATS = {
     "sounds-folder": Format(_folder, _read),
-    "sounds-table": Format(_table, _read),
-    "sounds-audioset": Format(_audioset, _read),
+    "sounds-table": Format(_table, _read, _SPLITS),
+    "sounds-audioset": Format(_audioset, _read, _SPLITS),
 }

@@ -99,7 +99,7 @@ click: label
 user_id: {role: category, group: true}
 city: {role: category, type: text, min_count: 2}
 tags: categories
-price: {role: number, transform: log1p, missing: 0.0}
+price: {role: number, transform: log, missing: 0.0}
 timestamp: time
 """
 

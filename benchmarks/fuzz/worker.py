@@ -69,7 +69,7 @@ def attempt(
     name: str, form: Format, sample: Sample, seed: int, place: Path, trace: bool = False
 ) -> str:
     """The verdict on one input."""
-    folder = place / "input"
+    folder = place / f"input-{seed}"  # of its own: readers may keep files open by their paths
     folder.mkdir()
     path = folder / sample[1]
     try:

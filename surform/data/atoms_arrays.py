@@ -225,9 +225,9 @@ def _shapes(file: Any) -> dict[str, tuple[int, ...]]:
 
 def _open_npz(path: str) -> dict[str, np.ndarray]:
     found = {}
-    if not zipfile.is_zipfile(path):
-        raise OSError(f"{path} is no whole .npz file")
     try:
+        if not zipfile.is_zipfile(path):
+            raise OSError("it is no zip file, or has no end")
         with np.load(path, allow_pickle=False) as file:
             for name in file.files:
                 try:

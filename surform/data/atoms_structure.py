@@ -14,6 +14,8 @@ __all__ = ["LABELS", "Structure", "check_structure", "structure_of"]
 
 LABELS = ("energy", "forces", "stress")
 _SHOWN = 20  # names in a message
+# [Å], a tenth of a millimetre: searches for neighbours count their cells in whole numbers
+_FARTHEST = 1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,12 @@ def check_structure(
         raise ValueError(f"{where} has atom {atom} at {place}, which is no place")
     if not np.isfinite(structure.cell).all():
         raise ValueError(f"{where} has a cell with numbers that are not finite")
+    far = max(np.abs(structure.positions).max(), np.abs(structure.cell).max())
+    if far > _FARTHEST:
+        raise ValueError(
+            f"{where} has an atom or a lattice vector at {far:g} Å, but they must be within "
+            f"{_FARTHEST:g} Å"
+        )
     flat = structure.pbc & (np.linalg.norm(structure.cell, axis=1) < 1e-6)
     if flat.any():
         raise ValueError(

@@ -278,9 +278,10 @@ class InteractionsData(OrderedData):
             self.prepare_data()
             trained = _trained(self.vocabularies)
             reading = Reading.open(self.path, self.options, trained)
-            codes = divided(reading, self.split, self.split_by, self.split_seed)
-            about, dense = surveyed(reading, codes) if trained is None else (trained, None)
-            source = _source(reading, codes, fingerprint(reading, codes, about))
+            with parsing(reading.log.name):
+                codes = divided(reading, self.split, self.split_by, self.split_seed)
+                about, dense = surveyed(reading, codes) if trained is None else (trained, None)
+                source = _source(reading, codes, fingerprint(reading, codes, about))
             about = replace(about, source=source)
             table, encoder = None, InteractionsEncoder(about)
             if self._fits(encoder, reading):

@@ -152,9 +152,10 @@ class ScenesData(OrderedData):
         source = self.path if self.label_path is None else self.label_path
         cube = self.cube
         found, named = open_labels(source, self.labels_name, self.sample)
+        where = f"the label map{'' if isinstance(source, np.ndarray) else f' of {source}'}"
         if found.shape != cube.shape[:2]:
             raise ValueError(
-                f"the label map has {found.shape[0]} x {found.shape[1]} pixels, {cube.name} has "
+                f"{where} has {found.shape[0]} x {found.shape[1]} pixels, {cube.name} has "
                 f"{cube.shape[0]} x {cube.shape[1]} and {cube.shape[2]} bands: axes are rows, "
                 "columns, bands, in this order"
             )
@@ -166,14 +167,12 @@ class ScenesData(OrderedData):
         known = len(self.classes) if self.classes else int(found.max())
         numbers = np.bincount(found.ravel(), minlength=known + 1)
         if len(numbers) > known + 1:
-            raise ValueError(
-                f"the label map has class {len(numbers) - 1}, but classes names {known}"
-            )
+            raise ValueError(f"{where} has class {len(numbers) - 1}, but classes names {known}")
         if known < 2:
-            raise ValueError("the label map has fewer than two classes: there is nothing to tell")
+            raise ValueError(f"{where} has fewer than two classes: there is nothing to tell")
         lost = np.flatnonzero(numbers[1:] == 0)
         if len(lost):
-            raise ValueError(f"the label map has no pixel of class {lost[0] + 1}")
+            raise ValueError(f"{where} has no pixel of class {lost[0] + 1}")
         return np.where(self._whole(found), found, 0) - 1
 
     @cached_property

