@@ -36,7 +36,7 @@ def test_a_seed_always_gives_the_same_bytes_and_another_gives_others(tmp_path: P
     found = [mutated(tree, "numbers", seed) for seed in range(300)]
     assert found == [mutated(tree, "numbers", seed) for seed in range(300)]
     assert found[:20] != [mutated(tree, "others", seed) for seed in range(20)]
-    assert len({repr(each) for each in found}) > 280
+    assert len({repr(each) for each in found}) > 250
     assert sum(each == tree for each in found) < 15
     assert all(any(each.get(name) != tree[name] for each in found) for name in tree)
     missing = [each for each in found if len(each) < len(tree)]

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         _say(count, rows[-1]["seconds"])
     _show(rows)
     if args.keep:
-        save(RESULTS / "fuzz.json", {"seed": args.seed, "rows": rows})
+        save(RESULTS / "fuzz.json", rows)
     return 1 if any(row["findings"] for row in rows) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from benchmarks.fuzz.formats import Format
@@ -54,30 +55,29 @@ def _demonstrations(path: Path, cameras: tuple[str, ...] = ()) -> None:
 
 
 def _hls4ml(folder: Path) -> Path:
-    return hls4ml(folder / "jets.h5", 12)
+    return hls4ml(folder / "jets.h5", 60)
 
 
 def _jetclass(folder: Path) -> Path:
-    return jetclass(folder / "jets.h5", 20)
+    return jetclass(folder / "jets.h5", 60)
 
 
 def _root(folder: Path) -> Path:
-    import awkward
-    import uproot
+    awkward, uproot = import_module("awkward"), import_module("uproot")
 
-    there = jetclass_arrays(20, 5)["part_px"] != 0
+    there = jetclass_arrays(60, 5)["part_px"] != 0
     with uproot.recreate(folder / "jets.root") as file:
         file["tree"] = {
             name: awkward.Array([own[t] for own, t in zip(values, there, strict=True)])
             if values.ndim == 2
             else values
-            for name, values in jetclass_arrays(20, 5).items()
+            for name, values in jetclass_arrays(60, 5).items()
         }
     return folder / "jets.root"
 
 
 def _jets(path: Path) -> None:
-    data = JetsData(str(path), particles=5, split={"train": 8, "test": 4})
+    data = JetsData(str(path), particles=5, split={"train": 50, "test": 10})
     data.description()
     data.normalizers()
     for split in ("train", "test"):

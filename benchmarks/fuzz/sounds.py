@@ -50,7 +50,7 @@ def _audioset(folder: Path) -> Path:
 
 def _read(path: Path) -> None:
     divided = path.suffix == ".csv" or path.name == "audioset"
-    split = None if divided else {"train": 4, "test": 4}
+    split: dict[str, int | float] | None = None if divided else {"train": 4, "test": 4}
     data = ClipsData(str(path), rate=RATE, mel_bins=16, split=split)
     data.description()
     data.normalizers()

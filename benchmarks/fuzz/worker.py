@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import shutil
@@ -31,6 +32,7 @@ def work(
     """Send "ready", then a verdict for each seed: "read", "refused", or what is wrong."""
     import torch
 
+    faulthandler.disable()  # the parent says what ended
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     os.environ["TMPDIR"] = tempfile.tempdir = place

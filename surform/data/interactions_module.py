@@ -282,11 +282,11 @@ class InteractionsData(OrderedData):
                 codes = divided(reading, self.split, self.split_by, self.split_seed)
                 about, dense = surveyed(reading, codes) if trained is None else (trained, None)
                 source = _source(reading, codes, fingerprint(reading, codes, about))
-            about = replace(about, source=source)
-            table, encoder = None, InteractionsEncoder(about)
-            if self._fits(encoder, reading):
-                parts = reading.log.parts(reading.roles.encoded)
-                table = joined([encoder.encode(p.batch, p.file, p.within) for p in parts])
+                about = replace(about, source=source)
+                table, encoder = None, InteractionsEncoder(about)
+                if self._fits(encoder, reading):
+                    parts = reading.log.parts(reading.roles.encoded)
+                    table = joined([encoder.encode(p.batch, p.file, p.within) for p in parts])
             self._opened = _Opened(reading, codes, about, dense, table)
         return self._opened
 
