@@ -77,7 +77,7 @@ class InteractionsLog:
     def __init__(self, files: Sequence[LogFile]) -> None:
         self.name = files[0].name if len(files) == 1 else f"{files[0].name} ({len(files)} files)"
         for file in files:
-            names = file.schema.names
+            names = _names(file)
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:
                 raise ValueError(f"{file.name} has two columns called {twice!r}")
@@ -167,6 +167,15 @@ def is_path(source: Any) -> bool:
     return isinstance(source, list | tuple) and all(
         isinstance(p, str | os.PathLike) for p in source
     )
+
+
+def _names(file: LogFile) -> list[str]:
+    try:
+        return file.schema.names
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{file.name} has a column whose name is not UTF-8: write it in UTF-8"
+        ) from error
 
 
 def _schema(schemas: Sequence[Any]) -> Any:

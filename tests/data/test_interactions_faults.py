@@ -321,3 +321,11 @@ def test_schemas_that_cannot_be(tmp_path: Path) -> None:
         read_schema(str(tmp_path / "bad.yaml"))
     with pytest.raises(ValueError, match="dense is given twice: in schema and beside it"):
         InteractionsData("log.csv", dense=["price"], schema={"price": "number"})
+
+
+@pytest.mark.fault
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"click,user,pr\xf6is\n0,a,1\n1,b,2\n")
+    with pytest.raises(ValueError, match=r"log\.csv.*not UTF-8"):
+        InteractionsData(path).description()
