@@ -375,8 +375,10 @@ def _one_dtype(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: cast(value) for name, value in tensors.items()}
 
 
-def dispatch(kind: str, tensors: dict[str, Any], options: dict[str, Any]) -> Tensor:
+def dispatch(kind: str, tensors: dict[str, Any], options: dict[str, Any]) -> Any:
     """Compute a call of this kind; both dicts together are the arguments of its kernels.
+
+    Gives what they give: a tensor, of "delta" the last state beside it.
 
     tensors: tensors, tuples of tensors or None, the one that decides dtype and device first.
     """

@@ -114,7 +114,7 @@ def test_layers_compile_and_run_in_mixed_precision(kind: str):
 
 
 @pytest.mark.fault
-def test_what_a_kind_cannot_be_is_said_in_one_sentence():
+def test_wrong_arguments_are_said_in_one_sentence():
     for message, call in (
         ("attention is 'delt', but must be one of .* did you mean 'delta'", lambda: layer("delt")),
         ("additive'?, which looks at all tokens at once", lambda: self_attention(
