@@ -16,7 +16,7 @@ from surform.data.clips_samples import ClipSamples, Windows
 from surform.data.clips_source import ClipSource
 from surform.data.extras import require_extra
 from surform.data.solvers.progress import progress_bar
-from surform.data.table_file import write_table
+from surform.data.table_file import class_columns, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,15 +64,10 @@ def predict(
         "clip": [clips.title(number) for number in range(len(clips))],
         "seconds": clips.lengths / front.rate,
     }
+    table |= class_columns(about.classes, found)
     if about.several:
         names = np.array(about.classes)
         table["prediction"] = [";".join(names[row > 0.5]) for row in found]
-        table["probability"] = found.max(1)
-    else:
-        best = found.argmax(1)
-        table["prediction"] = [about.classes[number] for number in best]
-        table["probability"] = found[np.arange(len(found)), best]
-    table |= {f"p_{name}": found[:, place] for place, name in enumerate(about.classes)}
     return pd.DataFrame(table)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from surform.data.atomic import refuse_folder, replacing
 from surform.data.extras import require_extra
@@ -14,9 +16,24 @@ from surform.data.outputs import check_output
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["write_table"]
+__all__ = ["class_columns", "write_table"]
 
 _KINDS = (".csv", ".parquet")
+
+
+def class_columns(classes: Sequence[str], chances: np.ndarray) -> dict[str, Any]:
+    """Columns `prediction` (the most probable class), `probability` (its), and `p_<class>` of all.
+
+    Args:
+        classes: K names.
+        chances: (N, K) probabilities.
+    """
+    best = chances.argmax(1)
+    columns: dict[str, Any] = {
+        "prediction": [classes[number] for number in best],
+        "probability": chances[np.arange(len(chances)), best],
+    }
+    return columns | {f"p_{name}": chances[:, place] for place, name in enumerate(classes)}
 
 
 def write_table(

@@ -15,7 +15,7 @@ from surform.data.jets_description import JetsDescription
 from surform.data.jets_open import open_jets
 from surform.data.jets_source import JetSource
 from surform.data.solvers.progress import progress_bar
-from surform.data.table_file import write_table
+from surform.data.table_file import class_columns, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,13 +46,8 @@ def predict(
     _require_classes(about, jets)
     with progress_bar(f"classifying {jets.name}") as progress:
         found = np.concatenate(list(_probabilities(model, jets, batch_size, progress)))
-    best = found.argmax(1)
-    table: dict[str, Any] = {
-        "jet": np.arange(len(found)),
-        "prediction": [about.classes[number] for number in best],
-        "probability": found[np.arange(len(found)), best],
-    }
-    table |= {f"p_{name}": found[:, place] for place, name in enumerate(about.classes)}
+    table: dict[str, Any] = {"jet": np.arange(len(found))}
+    table |= class_columns(about.classes, found)
     return pandas.DataFrame(table)
 
 

@@ -15,7 +15,7 @@ from surform.data.sequences_description import SequencesDescription
 from surform.data.sequences_open import open_sequences
 from surform.data.sequences_samples import SequenceSamples
 from surform.data.solvers.progress import progress_bar
-from surform.data.table_file import write_table
+from surform.data.table_file import class_columns, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,13 +45,8 @@ def predict(model: SequenceClassifier, source: str, *, batch_size: int = 32) -> 
     samples = SequenceSamples(sequences, np.arange(len(sequences)), about.length)
     with progress_bar(f"classifying {source}") as progress:
         found = np.concatenate(list(_probabilities(model, samples, batch_size, progress)))
-    best = found.argmax(1)
-    table: dict[str, Any] = {
-        "sequence": np.arange(len(found)),
-        "prediction": [about.classes[number] for number in best],
-        "probability": found[np.arange(len(found)), best],
-    }
-    table |= {f"p_{name}": found[:, place] for place, name in enumerate(about.classes)}
+    table: dict[str, Any] = {"sequence": np.arange(len(found))}
+    table |= class_columns(about.classes, found)
     return pandas.DataFrame(table)
 
 

@@ -16,7 +16,7 @@ from surform.data.images_samples import ImageSamples
 from surform.data.images_source import ImageSource
 from surform.data.images_transforms import Preparation
 from surform.data.solvers.progress import progress_bar
-from surform.data.table_file import write_table
+from surform.data.table_file import class_columns, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,13 +48,8 @@ def predict(
     _require_match(about, images)
     with progress_bar(f"classifying {images.name}") as progress:
         found = np.concatenate(list(_probabilities(model, images, about, batch_size, progress)))
-    best = found.argmax(1)
-    table: dict[str, Any] = {
-        "image": [images.title(number) for number in range(len(images))],
-        "prediction": [about.classes[number] for number in best],
-        "probability": found[np.arange(len(found)), best],
-    }
-    table |= {f"p_{name}": found[:, place] for place, name in enumerate(about.classes)}
+    table: dict[str, Any] = {"image": [images.title(number) for number in range(len(images))]}
+    table |= class_columns(about.classes, found)
     return pd.DataFrame(table)
 
 
