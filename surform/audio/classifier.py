@@ -28,7 +28,7 @@ class AudioClassifier(Classifier):
 
     kind: ClassVar[str] = "audio"
     usage: ClassVar[str] = "table = model.predict('sounds/')  # files or arrays; a DataFrame"
-    file_options: ClassVar[tuple[str, ...]] = ("batch_size", "stereo", "resample")
+    file_options: ClassVar[tuple[str, ...]] = ("batch_size", "stereo", "resample", "windows")
     description: ClipsDescription | None
 
     def __init__(self, net: nn.Module) -> None:

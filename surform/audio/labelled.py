@@ -33,20 +33,23 @@ def predict(
     batch_size: int = 32,
     stereo: str = "refuse",
     resample: bool = False,
+    windows: bool = False,
 ) -> pd.DataFrame:
     """A row per clip: `clip` (file or number), `seconds`, `prediction`, `probability`, and
     `p_<class>`.
 
     Clips longer than the network's spectrograms are looked at in windows, one after the other, and
-    probabilities are means over these. Where clips have several classes, `prediction` names those
-    above one half, divided by ;.
+    probabilities are means over these. A rest shorter than half a window is left out. Where clips
+    have several classes, `prediction` names those above one half, divided by ;.
 
     Args:
-        source: a file, a folder of files at any depth, .zarr, .nc or .h5 with waveform, an array
-            (n,) or (clips, n) of waveforms at the model's rate, or an xarray.Dataset.
+        source: a file, a folder of files at any depth, a .csv whose column `file` names files, from
+            its folder; .zarr, .nc or .h5 with waveform, an array (n,) or (clips, n) of waveforms at
+            the model's rate, or an xarray.Dataset.
         batch_size: windows in one call of the network.
         stereo: what is done with several channels: "refuse", "mean" or "left".
         resample: change other rates instead of refusing them.
+        windows: a row per window instead, with its `begin` in the clip and its own `seconds`.
 
     Raises:
         ValueError: clips that the model was not trained for, or a model that does not know what it
@@ -55,15 +58,24 @@ def predict(
     pd = require_extra("pandas", "audio", "tables of predictions")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if not isinstance(windows, bool):
+        raise ValueError(f"windows={windows!r}: choose true or false")
     about = _described(model)
     front = about.spectrograms()
     clips = open_new_clips(source, Reading(front.rate, stereo, resample))
+    looked = _windows(clips, about)
     with progress_bar(f"classifying {clips.name}") as progress:
-        found = _probabilities(model, clips, about, batch_size, progress)
-    table: dict[str, Any] = {
-        "clip": [clips.title(number) for number in range(len(clips))],
-        "seconds": clips.lengths / front.rate,
-    }
+        found = _probabilities(model, looked, batch_size, progress)
+    own = looked.windows.clips
+    if windows:
+        begins = looked.windows.begins
+        ends = np.minimum(begins + front.samples(about.frames), clips.lengths[own])
+        table: dict[str, Any] = {"clip": [clips.title(number) for number in own.tolist()]}
+        table |= {"begin": begins / front.rate, "seconds": (ends - begins) / front.rate}
+    else:
+        table = {"clip": [clips.title(number) for number in range(len(clips))]}
+        table |= {"seconds": clips.lengths / front.rate}
+        found = _means(found, own)
     table |= class_columns(about.classes, found)
     if about.several:
         names = np.array(about.classes)
@@ -92,14 +104,15 @@ def _described(model: AudioClassifier) -> ClipsDescription:
     return about
 
 
-def _probabilities(
-    model: AudioClassifier,
-    clips: ClipSource,
-    about: ClipsDescription,
-    batch_size: int,
-    progress: Any,
-) -> np.ndarray:
-    """(N, K) means over the windows of each clip."""
+def _means(found: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """(clips, K) means over the windows of each clip; own: (windows,) numbers of clips."""
+    total = np.zeros((int(own.max()) + 1, found.shape[1]))
+    np.add.at(total, own, found)
+    return total / np.bincount(own)[:, None]
+
+
+def _windows(clips: ClipSource, about: ClipsDescription) -> ClipSamples:
+    """All windows that make up the clips; ValueError for a clip without a single frame."""
     front = about.spectrograms()
     short = np.flatnonzero(clips.lengths < front.shortest)
     if len(short):
@@ -110,8 +123,14 @@ def _probabilities(
         )
     window = front.samples(about.frames)
     windows = Windows.of(clips, np.arange(len(clips)), window, every=True)
-    samples = ClipSamples(clips, windows, front, about.frames)
-    found = np.zeros((len(clips), len(about.classes)))
+    return ClipSamples(clips, windows, front, about.frames)
+
+
+def _probabilities(
+    model: AudioClassifier, samples: ClipSamples, batch_size: int, progress: Any
+) -> np.ndarray:
+    """(windows, K), float64."""
+    found = []
     weight = next(model.parameters())
     was_training = model.training
     model.eval()
@@ -120,9 +139,8 @@ def _probabilities(
             numbers = list(range(start, min(start + batch_size, len(samples))))
             batch = samples[numbers].spectrograms.to(weight.device)
             with torch.inference_mode():
-                chances = model.probabilities(batch).double().cpu().numpy()
-            np.add.at(found, windows.clips[numbers], chances)
+                found.append(model.probabilities(batch).double().cpu().numpy())
             progress((numbers[-1] + 1) / len(samples))
     finally:
         model.train(was_training)
-    return found / np.bincount(windows.clips, minlength=len(clips))[:, None]
+    return np.concatenate(found)

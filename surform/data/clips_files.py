@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
-import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from surform.data.clips_rate import at_rate, samples_at
+from surform.data.clips_wav import map_wav, scaled
 from surform.data.extras import require_extra
 from surform.data.faults import first_line
 
@@ -47,26 +49,34 @@ class Reading:
     def __post_init__(self) -> None:
         if self.stereo not in STEREO:
             raise ValueError(f"stereo={self.stereo!r}: choose {', '.join(STEREO)}")
+        if not isinstance(self.resample, bool):
+            raise ValueError(f"resample={self.resample!r}: choose true or false")
 
     def samples(self, path: Path) -> int:
         """How many samples the waveform of a file will have; errors as below, as far as known."""
         header = read_header(path)
         self._check(path, header)
-        return math.ceil(header.samples * self.rate / header.rate)
+        return samples_at(header.samples, header.rate, self.rate)
 
-    def waveform(self, path: Path) -> np.ndarray:
-        """(n,) float32, -1 to 1.
+    def waveform(self, path: Path, begin: int = 0, stop: int | None = None) -> np.ndarray:
+        """(n,) float32, -1 to 1: samples begin to stop, counted at `rate`; None: to the end.
+
+        Of long files nothing is read beside them.
 
         Raises:
             ValueError: no readable sound, none at all, another rate, several channels, not finite.
         """
-        rate, values = _read(path)
-        self._check(path, Header(rate, values.shape[1], len(values)))
-        if not np.isfinite(values).all():
-            at = int(np.argmax(~np.isfinite(values).all(1)))
-            raise ValueError(f"{path} is not finite at {at / rate:.3f} s: it holds NaN or infinity")
-        one = values[:, 0] if self.stereo == "left" else values.mean(1)
-        return one if rate == self.rate else _resampled(one, rate, self.rate)
+        header, read = _opened(path)
+        self._check(path, header)
+
+        def mono(first: int, last: int) -> np.ndarray:
+            values = read(first, last)
+            if not np.isfinite(values).all():
+                at = (first + int(np.argmax(~np.isfinite(values).all(1)))) / header.rate
+                raise ValueError(f"{path} is not finite at {at:.3f} s: it holds NaN or infinity")
+            return values[:, 0] if self.stereo == "left" else values.mean(1)
+
+        return at_rate(mono, header.samples, header.rate, self.rate, begin, stop)
 
     def _check(self, path: Path, header: Header) -> None:
         if header.samples == 0:
@@ -79,22 +89,13 @@ class Reading:
         if header.rate != self.rate and not self.resample:
             raise ValueError(
                 f"{path} has {header.rate} Hz, but {self.rate} are wanted: set data.resample to "
-                f"true, or data.rate to {header.rate}"
+                f"true, or train with data.rate {header.rate}"
             )
 
 
 def read_header(path: Path) -> Header:
     """What a file says of itself; ValueError for what is no readable sound."""
-    _refuse_no_file(path)
-    if path.suffix.lower() == ".wav":
-        rate, values = _read_wav(path, lazily=True)
-        return Header(rate, 1 if values.ndim == 1 else values.shape[1], len(values))
-    library = _soundfile(path)
-    try:
-        found = library.info(str(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} is no readable sound: {first_line(error)}") from error
-    return Header(int(found.samplerate), int(found.channels), int(found.frames))
+    return _opened(path)[0]
 
 
 def sound_files(folder: Path) -> list[Path]:
@@ -106,50 +107,38 @@ def sound_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in SOUNDS)
 
 
-def _read(path: Path) -> tuple[int, np.ndarray]:
-    """Rate and (n, channels) float32."""
+def _opened(path: Path) -> tuple[Header, Callable[[int, int], np.ndarray]]:
+    """What a file says of itself, and what reads samples begin to stop: (n, channels) float32."""
     _refuse_no_file(path)
     if path.suffix.lower() == ".wav":
-        rate, values = _read_wav(path, lazily=False)
-        values = values[:, None] if values.ndim == 1 else values
-        return rate, _scaled(values)
+        rate, values = map_wav(path)
+        header = Header(rate, values.shape[1], len(values))
+        return header, lambda begin, stop: scaled(np.asarray(values[begin:stop]))
+    library = _soundfile(path)
+    with _readable(path):
+        found = library.info(str(path))
+    header = Header(int(found.samplerate), int(found.channels), int(found.frames))
+
+    def read(begin: int, stop: int) -> np.ndarray:
+        with _readable(path):
+            values, _ = library.read(
+                str(path), start=begin, stop=stop, dtype="float32", always_2d=True
+            )
+        if len(values) < stop - begin:
+            raise ValueError(
+                f"{path} is damaged: it has {begin + len(values):,} of {header.samples:,} samples"
+            )
+        return values
+
+    return header, read
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        values, rate = _soundfile(path).read(str(path), dtype="float32", always_2d=True)
+        yield
     except RuntimeError as error:
         raise ValueError(f"{path} is no readable sound: {first_line(error)}") from error
-    return int(rate), values
-
-
-def _read_wav(path: Path, lazily: bool) -> tuple[int, Any]:
-    wavfile = require_extra("scipy.io.wavfile", "audio", f"reading {path}")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Chunk", wavfile.WavFileWarning)  # tags of programs
-            warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
-            try:
-                return wavfile.read(path, mmap=lazily)
-            except ValueError:
-                if not lazily:
-                    raise
-                return wavfile.read(path)  # 24 bits cannot be mapped
-    except Exception as error:  # also struct.error, of a header that ends early
-        raise ValueError(f"{path} is damaged or no .wav file: {first_line(error)}") from error
-
-
-def _scaled(values: np.ndarray) -> np.ndarray:
-    """Whole numbers as -1 to 1; 8 bits have their zero at 128."""
-    if values.dtype == np.uint8:
-        return (values.astype(np.float32) - 128) / 128
-    if values.dtype.kind == "i":
-        return (values / -float(np.iinfo(values.dtype).min)).astype(np.float32)
-    return values.astype(np.float32)
-
-
-def _resampled(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    signal = require_extra("scipy.signal", "audio", "changing the rate of sounds")
-    shared = math.gcd(rate, wanted)
-    made = signal.resample_poly(waveform.astype(np.float64), wanted // shared, rate // shared)
-    return made.astype(np.float32)
 
 
 def _soundfile(path: Path) -> Any:

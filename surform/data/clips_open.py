@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from surform.data.clips_files import SOUNDS, Reading, sound_files
+from surform.data.clips_rate import samples_at
 from surform.data.clips_source import (
     ArrayClips,
     ClipSource,
@@ -23,6 +24,7 @@ from surform.data.clips_tables import (
     audioset_rows,
     esc50_rows,
     speech_rows,
+    table_files,
     table_rows,
 )
 from surform.data.faults import closest, refuse_unreadable
@@ -80,7 +82,8 @@ def open_clips(
 
 
 def open_new_clips(source: Any, reading: Reading) -> ClipSource:
-    """Clips without labels: a file, a folder of files at any depth, an array (n,) or (N, n).
+    """Clips without labels: a file, a folder of files at any depth, a .csv that names them, an
+    array (n,) or (N, n).
 
     Raises:
         FileNotFoundError, ValueError: what is missing or wrong, and where.
@@ -93,14 +96,16 @@ def open_new_clips(source: Any, reading: Reading) -> ClipSource:
     refuse_unreadable(str(source))
     if path.suffix in _ARRAYS:
         return _unlabelled(_dataset(path), str(path), reading)
-    files = [path] if path.is_file() else sound_files(path)
+    if path.suffix.lower() == ".csv":
+        files = table_files(path)
+    else:
+        files = [path] if path.is_file() else sound_files(path)
     if not files:
         raise ValueError(f"{path} holds no sounds ({', '.join(SOUNDS)})")
     root = path.parent if path.is_file() else path
+    name = str(root if files == [path] else path)
     lengths = np.array([reading.samples(file) for file in files])
-    return FileClips(
-        str(path), (), _UNKNOWN, reading.rate, lengths, {}, root, tuple(files), reading
-    )
+    return FileClips(name, (), _UNKNOWN, reading.rate, lengths, {}, root, tuple(files), reading)
 
 
 def _array(source: Any, reading: Reading) -> ArrayClips:
@@ -252,22 +257,25 @@ def _unlabelled(dataset: Any, where: str, reading: Reading) -> ArrayClips:
     waveform = waveform.transpose("sample", "time")
     refuse_whole_numbers(waveform.dtype, f"waveform of {where}")
     rate = _rate(dataset, where)
-    if rate != reading.rate:
+    if rate != reading.rate and (not reading.resample or rate != int(rate)):
         raise ValueError(
-            f"{where} has {rate:g} Hz, but {reading.rate} are wanted: set data.rate to {rate:g}"
+            f"{where} has {rate:g} Hz, but {reading.rate} are wanted: set data.resample to true, "
+            f"or train with data.rate {rate:g}"
         )
-    lengths = np.full(waveform.shape[0], waveform.shape[1])
-    return ArrayClips(where, (), _UNKNOWN, reading.rate, lengths, {}, _Rows(waveform))
+    count = samples_at(waveform.shape[1], int(rate), reading.rate)
+    lengths = np.full(waveform.shape[0], count)
+    rows = _Rows(waveform)
+    return ArrayClips(where, (), _UNKNOWN, reading.rate, lengths, {}, rows, int(rate))
 
 
 class _Rows:
-    """Rows of a lazily opened array."""
+    """Rows, and stretches of rows, of a lazily opened array."""
 
     def __init__(self, array: Any) -> None:
-        self.array = array
+        self.array, self.shape = array, array.shape
 
-    def __getitem__(self, number: int) -> np.ndarray:
-        return self.array[number].values
+    def __getitem__(self, place: Any) -> np.ndarray:
+        return self.array[place].values
 
 
 def _rate(dataset: Any, where: str) -> float:

@@ -172,14 +172,15 @@ class ClipSamples:
 
     def _made(self, number: int, generator: np.random.Generator | None) -> Tensor:
         clip, begin = int(self.windows.clips[number]), int(self.windows.begins[number])
-        waveform = self.source.read(clip)
+        length = int(self.source.lengths[clip])
         window = self.front.samples(self.frames)
         edges = None
         if generator is not None and self.variation is not None:
             edges = self.variation.edges(self.front, generator)
-            if self.wander and self._is_long(len(waveform)):
-                begin = int(generator.integers(len(waveform) - window + 1))
-        return spectrogram(waveform[begin : begin + window], self.front, self.frames, edges)
+            if self.wander and self._is_long(length):
+                begin = int(generator.integers(length - window + 1))
+        waveform = self.source.read(clip, begin, begin + window)
+        return spectrogram(waveform, self.front, self.frames, edges)
 
 
 def spectrogram(

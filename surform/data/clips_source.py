@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from surform.data.clips_files import Reading
+from surform.data.clips_rate import at_rate
 
 __all__ = ["ArrayClips", "ClipSource", "FileClips", "refuse_whole_numbers"]
 __all__ += ["several_numbers"]
+
+_PIECE = 2**22  # samples of long clips that are held at a time
 
 
 @dataclass
@@ -53,8 +56,8 @@ class ClipSource(ABC):
         return self.labels.ndim == 2
 
     @abstractmethod
-    def read(self, number: int) -> np.ndarray:
-        """The waveform, (n,) float32."""
+    def read(self, number: int, begin: int = 0, stop: int | None = None) -> np.ndarray:
+        """The waveform from sample `begin` to `stop` (None: the end), (n,) float32."""
 
     @abstractmethod
     def title(self, number: int) -> str:
@@ -69,7 +72,9 @@ class ClipSource(ABC):
         for split, numbers in self.parts.items():
             digest.update(f"{split} {len(numbers)}".encode())
         for number in sorted({0, len(self) // 2, len(self) - 1}):
-            digest.update(np.ascontiguousarray(self.read(number)).tobytes())
+            for begin in range(0, int(self.lengths[number]), _PIECE):
+                piece = self.read(number, begin, begin + _PIECE)
+                digest.update(np.ascontiguousarray(piece).tobytes())
         return digest.hexdigest()
 
 
@@ -81,8 +86,8 @@ class FileClips(ClipSource):
     files: tuple[Path, ...] = ()
     reading: Reading = field(default_factory=lambda: Reading(16000))
 
-    def read(self, number: int) -> np.ndarray:
-        return self.reading.waveform(self.files[number])
+    def read(self, number: int, begin: int = 0, stop: int | None = None) -> np.ndarray:
+        return self.reading.waveform(self.files[number], begin, stop)
 
     def title(self, number: int) -> str:
         return Path(os.path.relpath(self.files[number], self.root)).as_posix()
@@ -90,15 +95,24 @@ class FileClips(ClipSource):
 
 @dataclass
 class ArrayClips(ClipSource):
-    """Waveforms in an array, (N, n), in memory or read row by row from a file."""
+    """Waveforms in an array, (N, n), in memory or read row by row from a file.
+
+    Args:
+        stored: the rate at which they are stored [Hz]; 0: the wanted one.
+    """
 
     waveforms: Any = None
+    stored: int = 0
 
-    def read(self, number: int) -> np.ndarray:
-        found = np.asarray(self.waveforms[number]).astype(np.float32)
-        if not np.isfinite(found).all():
-            raise ValueError(f"clip {number} of {self.name} holds NaN or infinity")
-        return found
+    def read(self, number: int, begin: int = 0, stop: int | None = None) -> np.ndarray:
+        def row(first: int, last: int) -> np.ndarray:
+            found = np.asarray(self.waveforms[number, first:last]).astype(np.float32)
+            if not np.isfinite(found).all():
+                raise ValueError(f"clip {number} of {self.name} holds NaN or infinity")
+            return found
+
+        rate, count = self.stored or self.rate, self.waveforms.shape[1]
+        return at_rate(row, count, rate, self.rate, begin, stop)
 
     def title(self, number: int) -> str:
         return str(number)

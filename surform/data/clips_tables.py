@@ -8,7 +8,8 @@ from pathlib import Path
 
 from surform.data.clips_files import sound_files
 
-__all__ = ["Row", "audioset_names", "audioset_rows", "esc50_rows", "speech_rows", "table_rows"]
+__all__ = ["Row", "audioset_names", "audioset_rows", "esc50_rows", "speech_rows"]
+__all__ += ["table_files", "table_rows"]
 
 _FILE = ("file", "filename", "path")
 _LABEL = ("labels", "label", "category", "class")
@@ -138,6 +139,22 @@ def table_rows(table: Path, root: Path, fold: int) -> list[Row]:
     if any(divided) and not all(divided):
         raise ValueError(f"{table} has no split in row {divided.index(False) + 1}, others have")
     return rows
+
+
+def table_files(table: Path) -> list[Path]:
+    """Sounds that a .csv without labels names in its column file, from the table's folder."""
+    rows = _dicts(table)
+    column = _column(table, list(rows[0]), _FILE)
+    found = []
+    for number, row in enumerate(rows, start=1):
+        if not row[column].strip():
+            raise ValueError(f"{table} names no file in row {number}")
+        found.append(table.parent / row[column].strip())
+        if not found[-1].is_file():
+            raise FileNotFoundError(
+                f"{table} names a sound that is not there: {row[column]} in row {number}"
+            )
+    return found
 
 
 def _column(table: Path, columns: list[str], names: tuple[str, ...]) -> str:
