@@ -27,6 +27,7 @@ class AudioClassifier(Classifier):
     """
 
     kind: ClassVar[str] = "audio"
+    learnt: ClassVar[str] = "its classes and how its spectrograms were made"
     usage: ClassVar[str] = "table = model.predict('sounds/')  # files or arrays; a DataFrame"
     file_options: ClassVar[tuple[str, ...]] = ("batch_size", "stereo", "resample", "windows")
     description: ClipsDescription | None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from surform.data.clips_description import ClipsDescription
 from surform.data.clips_files import Reading
@@ -56,16 +55,17 @@ def predict(
             was trained on.
     """
     pd = require_extra("pandas", "audio", "tables of predictions")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not isinstance(windows, bool):
         raise ValueError(f"windows={windows!r}: choose true or false")
-    about = _described(model)
+    about = model.described()
     front = about.spectrograms()
     clips = open_new_clips(source, Reading(front.rate, stereo, resample))
     looked = _windows(clips, about)
     with progress_bar(f"classifying {clips.name}") as progress:
-        found = _probabilities(model, looked, batch_size, progress)
+        parts = model.classify(
+            lambda own: looked[own].spectrograms, len(looked), batch_size, progress
+        )
+        found = np.concatenate(list(parts)).astype(np.float64)
     own = looked.windows.clips
     if windows:
         begins = looked.windows.begins
@@ -94,16 +94,6 @@ def predict_file(
     return write_table(out, [source], lambda: predict(model, source, **options))
 
 
-def _described(model: AudioClassifier) -> ClipsDescription:
-    about = model.description
-    if about is None:
-        raise ValueError(
-            "the model does not know its classes and how its spectrograms were made (it was "
-            "converted from an official checkpoint): train it on, or give them with model.fit_to"
-        )
-    return about
-
-
 def _means(found: np.ndarray, own: np.ndarray) -> np.ndarray:
     """(clips, K) means over the windows of each clip; own: (windows,) numbers of clips."""
     total = np.zeros((int(own.max()) + 1, found.shape[1]))
@@ -124,23 +114,3 @@ def _windows(clips: ClipSource, about: ClipsDescription) -> ClipSamples:
     window = front.samples(about.frames)
     windows = Windows.of(clips, np.arange(len(clips)), window, every=True)
     return ClipSamples(clips, windows, front, about.frames)
-
-
-def _probabilities(
-    model: AudioClassifier, samples: ClipSamples, batch_size: int, progress: Any
-) -> np.ndarray:
-    """(windows, K), float64."""
-    found = []
-    weight = next(model.parameters())
-    was_training = model.training
-    model.eval()
-    try:
-        for start in range(0, len(samples), batch_size):
-            numbers = list(range(start, min(start + batch_size, len(samples))))
-            batch = samples[numbers].spectrograms.to(weight.device)
-            with torch.inference_mode():
-                found.append(model.probabilities(batch).double().cpu().numpy())
-            progress((numbers[-1] + 1) / len(samples))
-    finally:
-        model.train(was_training)
-    return np.concatenate(found)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from surform.hub.pretrained import Pretrained
+from surform.layers.evaluating import evaluating
 
 __all__ = ["Classifier"]
 
@@ -18,6 +21,21 @@ class Classifier(Pretrained):
 
     The names of the classes stand in `description.classes`, in the order of the logits.
     """
+
+    learnt: ClassVar[str] = "its classes"  # what the description and the statistics say
+
+    def described(self) -> Any:
+        """The description.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.description is None:
+            raise ValueError(
+                f"the model does not know {self.learnt} (it was converted from an official "
+                "checkpoint): train it on, or give them with model.fit_to"
+            )
+        return self.description
 
     def inputs(self, batch: Any) -> Tensor:
         """What `forward` takes of a batch, as the data have it."""
@@ -37,3 +55,31 @@ class Classifier(Pretrained):
         if batch.targets.ndim == 2:
             return batch.targets.to(like.dtype)
         return nn.functional.one_hot(batch.targets, like.shape[-1]).to(like.dtype)
+
+    def classify(
+        self,
+        read: Callable[[list[int]], Tensor],
+        count: int,
+        batch_size: int,
+        progress: Callable[[float], None],
+    ) -> Iterator[np.ndarray]:
+        """Probabilities, (b, k) in float32 at least, of one batch after the other.
+
+        Args:
+            read: what `forward` takes, of samples of these numbers.
+            count: how many samples there are.
+            progress: is told which share of the samples is done.
+
+        Raises:
+            ValueError: batches of no sample.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        device = next(self.parameters()).device
+        with evaluating(self):
+            for start in range(0, count, batch_size):
+                numbers = list(range(start, min(start + batch_size, count)))
+                inputs = read(numbers).to(device)
+                with torch.inference_mode():
+                    yield self.probabilities(inputs).cpu().numpy()
+                progress((numbers[-1] + 1) / count)

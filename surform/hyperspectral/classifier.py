@@ -25,6 +25,7 @@ class SceneClassifier(Classifier):
     """
 
     kind: ClassVar[str] = "scenes"
+    learnt: ClassVar[str] = "its classes and components"
     usage: ClassVar[str] = "table = model.predict('scene.mat')  # an xarray.Dataset: the map"
     file_options: ClassVar[tuple[str, ...]] = ("tile", "batch_size", "cube_name", "sample")
     description: ScenesDescription | None

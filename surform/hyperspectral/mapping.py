@@ -18,6 +18,7 @@ from surform.data.scenes_cube import Cube
 from surform.data.scenes_description import ScenesDescription
 from surform.data.scenes_open import open_scene
 from surform.data.solvers.progress import progress_bar
+from surform.layers.evaluating import evaluating
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -103,13 +104,12 @@ def classify(
 
     All calls of the network have one shape, so that a pixel's numbers do not depend on the others.
     """
-    about = _described(model)
+    about = model.described()
     low, high = pixels.min(0), pixels.max(0) + 1
     windows = cube.windows((low[0], high[0]), (low[1], high[1]), about.bands, about.window)
-    weight, was_training = next(model.parameters()), model.training
+    weight = next(model.parameters())
     numbers, best = np.zeros(len(pixels), np.uint16), np.zeros(len(pixels), np.float32)
-    model.eval()
-    try:
+    with evaluating(model):
         for start in range(0, len(pixels), batch_size):
             own = np.arange(start, start + batch_size).clip(max=len(pixels) - 1)
             patches = torch.from_numpy(windows.at(pixels[own])).to(weight.device)
@@ -118,8 +118,6 @@ def classify(
             rest = min(batch_size, len(pixels) - start)
             numbers[start : start + rest] = found.cpu().numpy()[:rest] + 1
             best[start : start + rest] = chance.cpu().numpy()[:rest]
-    finally:
-        model.train(was_training)
     return numbers, best
 
 
@@ -161,7 +159,7 @@ def _tiles(
 def _opened(
     model: SceneClassifier, source: Any, cube_name: str | None, sample: int
 ) -> tuple[Cube, ScenesDescription]:
-    about, cube = _described(model), open_scene(source, cube_name, sample)
+    about, cube = model.described(), open_scene(source, cube_name, sample)
     if cube.shape[2] != about.all_bands:
         raise ValueError(
             f"the model was trained on scenes of {about.all_bands} bands, {cube.name} has "
@@ -177,15 +175,6 @@ def _opened(
                 f"{cube.name} has it at {theirs[about.bands[place]]:g} nm"
             )
     return cube, about
-
-
-def _described(model: SceneClassifier) -> ScenesDescription:
-    if model.description is None:
-        raise ValueError(
-            "the model does not know its classes and components (it was converted from official "
-            "weights): train it on, or give them with model.fit_to"
-        )
-    return model.description
 
 
 def _flags(about: ScenesDescription) -> dict[str, Any]:

@@ -27,6 +27,7 @@ class JetTagger(Classifier):
     """
 
     kind: ClassVar[str] = "jets"
+    learnt: ClassVar[str] = "its classes and what its particles were normalised with"
     usage: ClassVar[str] = "table = model.predict('jets.h5')  # a DataFrame, one row per jet"
     file_options: ClassVar[tuple[str, ...]] = ("batch_size",)
     description: JetsDescription | None

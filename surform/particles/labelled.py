@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +39,14 @@ def predict(
             know what it was trained on.
     """
     pandas = require_extra("pandas", "tables", "tables of predictions")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    about = _described(model)
+    about = model.described()
     jets = open_jets(source, features=about.features, particles=about.particles, labelled=False)
     _require_classes(about, jets)
     with progress_bar(f"classifying {jets.name}") as progress:
-        found = np.concatenate(list(_probabilities(model, jets, batch_size, progress)))
+        parts = model.classify(
+            lambda own: torch.from_numpy(jets.read(np.array(own))), len(jets), batch_size, progress
+        )
+        found = np.concatenate(list(parts))
     table: dict[str, Any] = {"jet": np.arange(len(found))}
     table |= class_columns(about.classes, found)
     return pandas.DataFrame(table)
@@ -63,37 +64,9 @@ def predict_file(
     return write_table(out, sources, lambda: predict(model, source, **options))
 
 
-def _described(model: JetTagger) -> JetsDescription:
-    about = model.description
-    if about is None:
-        raise ValueError(
-            "the model does not know its classes and what its particles were normalised with (it "
-            "was converted from an official checkpoint): train it on, or give them with "
-            "model.fit_to"
-        )
-    return about
-
-
 def _require_classes(about: JetsDescription, jets: JetSource) -> None:
     if jets.classes != about.classes:
         raise ValueError(
             f"the model was trained on the classes {', '.join(about.classes)}, jets like those of "
             f"{jets.name} are {', '.join(jets.classes)}"
         )
-
-
-def _probabilities(
-    model: JetTagger, jets: JetSource, batch_size: int, progress: Any
-) -> Iterator[np.ndarray]:
-    weight = next(model.parameters())
-    was_training = model.training
-    model.eval()
-    try:
-        for start in range(0, len(jets), batch_size):
-            stop = min(start + batch_size, len(jets))
-            particles = torch.from_numpy(jets.read(np.arange(start, stop)))
-            with torch.inference_mode():
-                yield model.probabilities(particles.to(weight)).float().cpu().numpy()
-            progress(stop / len(jets))
-    finally:
-        model.train(was_training)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from surform.hub.loading import load_model
 from surform.hub.partial import transfer
+from surform.layers.evaluating import evaluating
 from surform.particles.fixed_jetformer import FixedJetFormer
 from surform.particles.jet_tagger import JetTagger
 
@@ -38,9 +39,7 @@ def begin_with(model: JetTagger, source: str, particles: Tensor) -> str:
     rest = [name for name in found.fresh if not name.endswith(".integer")]
     said = f"Weights of {source}: {len(found.kept)} tensors"
     if isinstance(model.net, FixedJetFormer) and not isinstance(other.net, FixedJetFormer):
-        was_training = model.training
-        with model.eval().net.calibrate():  # type: ignore[operator]
+        with evaluating(model), model.net.calibrate():  # type: ignore[operator]
             model(particles.to(next(model.parameters())))
-        model.train(was_training)
         said += f", bits before the point from {len(particles)} jets"
     return f"{said}; fresh: {', '.join(rest)}." if rest else f"{said}."

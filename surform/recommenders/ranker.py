@@ -16,6 +16,7 @@ from surform.data.interactions_description import InteractionsDescription
 from surform.data.interactions_rows import encode_rows
 from surform.data.normalizers import Normalizer
 from surform.hub.pretrained import Pretrained
+from surform.layers.evaluating import evaluating
 from surform.recommenders.feature_tables import TableDtype
 
 __all__ = ["Ranker"]
@@ -153,27 +154,20 @@ class Ranker(Pretrained):
             )
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        was_training, device = self.training, next(iter(self.state_dict().values())).device
-        self.eval()
-        try:
+        device = next(iter(self.state_dict().values())).device
+        with evaluating(self):
             parts = [
                 self.outputs(part.to(device)).cpu()
                 for part in encode_rows(self.description, rows, labelled=False).parts(batch_size)
             ]
-        finally:
-            self.train(was_training)
         return torch.cat(parts) if parts else torch.empty(0, len(self.description.labels))
 
     def predict_file(self, source: Any, out: str | PathLike[str], **options: Any) -> Path:
         """Score the rows of tables into a file; see `surform.recommenders.ranking_predicting`."""
         from surform.recommenders.ranking_predicting import predict_file
 
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return predict_file(self, source, out, **options)
-        finally:
-            self.train(was_training)
 
     def folded(self, table_dtype: TableDtype = "float32") -> Ranker:
         """The same model for serving; see `surform.recommenders.folding.fold`.

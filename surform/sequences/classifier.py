@@ -25,6 +25,7 @@ class SequenceClassifier(Classifier):
     """
 
     kind: ClassVar[str] = "sequences"
+    learnt: ClassVar[str] = "its classes and what its tokens are"
     usage: ClassVar[str] = "table = model.predict('texts.csv')  # a DataFrame, one row per sequence"
     file_options: ClassVar[tuple[str, ...]] = ("batch_size",)
     description: SequencesDescription | None

@@ -9,6 +9,7 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 
+from surform.layers.evaluating import evaluating
 from surform.training.environment import environment
 from surform.training.metrics import SPOKEN
 
@@ -98,13 +99,9 @@ def _sections(trainer: Trainer, task: Task) -> list[Section]:
     label = getattr(loader.dataset, "labels", None)
     labels = label(batch.index) if label is not None else {}
     batch = batch.to(task.device)
-    was_training = task.training
-    task.eval()
-    with torch.no_grad():
+    with evaluating(task), torch.no_grad():
         prediction = task.evaluate_batch(batch)
-        sections = task.report_sections(batch, prediction, labels)
-    task.train(was_training)
-    return sections
+        return task.report_sections(batch, prediction, labels)
 
 
 def _save(path: Path, figure: Figure | bytes) -> None:

@@ -26,6 +26,7 @@ class ImageClassifier(Classifier):
     """
 
     kind: ClassVar[str] = "images"
+    learnt: ClassVar[str] = "its classes and what its images were normalised with"
     usage: ClassVar[str] = "table = model.predict('photos/')  # files or arrays; a DataFrame"
     file_options: ClassVar[tuple[str, ...]] = ("batch_size", "layout")
     description: ImagesDescription | None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from surform.data.images_description import ImagesDescription
 from surform.data.images_open import open_new_images
@@ -43,11 +41,14 @@ def predict(
     """
     import pandas as pd
 
-    about = _described(model)
+    about = model.described()
     images = open_new_images(source, len(about.channels), layout)
     _require_match(about, images)
     with progress_bar(f"classifying {images.name}") as progress:
-        found = np.concatenate(list(_probabilities(model, images, about, batch_size, progress)))
+        preparation = Preparation(about.image_size, about.crop_pct, about.interpolation)
+        samples = ImageSamples(images, np.arange(len(images)), preparation)
+        parts = model.classify(lambda own: samples[own].images, len(samples), batch_size, progress)
+        found = np.concatenate(list(parts))
     table: dict[str, Any] = {"image": [images.title(number) for number in range(len(images))]}
     table |= class_columns(about.classes, found)
     return pd.DataFrame(table)
@@ -64,16 +65,6 @@ def predict_file(
     return write_table(out, [source], lambda: predict(model, source, **options))
 
 
-def _described(model: ImageClassifier) -> ImagesDescription:
-    about = model.description
-    if about is None:
-        raise ValueError(
-            "the model does not know its classes and what its images were normalised with (it was "
-            "converted from an official checkpoint): train it on, or give them with model.fit_to"
-        )
-    return about
-
-
 def _require_match(about: ImagesDescription, images: ImageSource) -> None:
     if len(images.channels) != len(about.channels):
         raise ValueError(
@@ -86,30 +77,3 @@ def _require_match(about: ImagesDescription, images: ImageSource) -> None:
             f"the model was trained on {kinds[about.eight_bit]}, {images.name} holds "
             f"{kinds[images.eight_bit]}"
         )
-
-
-def _probabilities(
-    model: ImageClassifier,
-    images: ImageSource,
-    about: ImagesDescription,
-    batch_size: int,
-    progress: Any,
-) -> Iterator[np.ndarray]:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    preparation = Preparation(about.image_size, about.crop_pct, about.interpolation)
-    samples = ImageSamples(images, np.arange(len(images)), preparation)
-    weight = next(model.parameters())
-    was_training = model.training
-    model.eval()
-    try:
-        for start in range(0, len(samples), batch_size):
-            stop = min(start + batch_size, len(samples))
-            batch = samples[list(range(start, stop))].images.to(weight.device)
-            with torch.inference_mode():
-                if batch.dtype != torch.uint8:
-                    batch = batch.to(weight.dtype)
-                yield model.probabilities(batch).float().cpu().numpy()
-            progress(stop / len(samples))
-    finally:
-        model.train(was_training)
