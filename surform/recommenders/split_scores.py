@@ -67,14 +67,10 @@ class SplitScores:
 
     def figures(self, names: Sequence[str]) -> dict[str, float]:
         """Means over the labels of the figures asked for; NaN where no label has one."""
-        _, chances, labels, group = self.rows()
+        each = self.by_label(names)
         found = {}
         for name in names:
-            each = [
-                self._figure(name, *_known(labels[:, task], chances[:, task], group))
-                for task in range(labels.shape[1])
-            ]
-            known = [value for value in each if not np.isnan(value)]
+            known = [own[name] for own in each if not np.isnan(own[name])]
             found[name] = float(np.mean(known)) if known else float("nan")
         return found
 
