@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 from surform.cli.fit_config import closest
@@ -117,7 +118,11 @@ def import_class(where: str, path: str) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and module_name.startswith(error.name):
-            raise ValueError(f"{where}: there is no module {error.name!r} (for {path})") from error
+            hint = ""
+            if Path(*module_name.split(".")).with_suffix(".py").is_file():
+                hint = "; python -m surform in place of surform finds the files of this folder"
+            problem = f"{where}: there is no module {error.name!r} (for {path})"
+            raise ValueError(problem + hint) from error
         raise
     except ValueError as error:
         raise ValueError(f"{where}: {path!r} is not the path of a class") from error

@@ -265,6 +265,10 @@ def _fit(
     folder: Path,
     checkpoint: Path | None,
 ) -> int:
+    if folder.is_file():
+        raise ValueError(f"--out names the folder of a run, and {folder} is a file")
+    if any((folder / name).is_file() for name in ("zarr.json", ".zgroup")):
+        raise ValueError(f"{folder} holds data, not a run: choose another --out")
     own = checkpoint is not None and run_folder_of(checkpoint).resolve() == folder.resolve()
     if (folder / "checkpoints").is_dir() and not own and not _is_child():
         raise ValueError(

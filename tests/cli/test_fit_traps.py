@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+import zarr
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback
 
@@ -243,6 +244,21 @@ def test_7_misspelt_options_are_refused_with_the_closest(
 def test_8_errors_are_one_sentence(run: Run, words: tuple[str, ...], message: str) -> None:
     refused(run("fit", "-c", "toy.yaml", *words, "--out", "never"), message)
     assert not Path("never").exists()
+
+
+@pytest.mark.fault
+def test_8_a_file_of_this_folder_is_not_imported_but_it_is_said_how(run: Run) -> None:
+    Path("mine_alone.py").write_text("class Net: ...\n")
+    message = "there is no module 'mine_alone' (for mine_alone.Net); python -m surform in place of"
+    refused(run("fit", "-c", "toy.yaml", "--model.net", "mine_alone.Net"), message)
+
+
+@pytest.mark.fault
+def test_8_a_run_is_written_into_neither_data_nor_a_file(run: Run) -> None:
+    refused(run("fit", "-c", "toy.yaml", "--out", "toy.yaml"), "toy.yaml is a file")
+    zarr.open_group("flow.zarr", mode="w")
+    refused(run("fit", "-c", "toy.yaml", "--out", "flow.zarr"), "flow.zarr holds data, not a run")
+    assert [path.name for path in Path("flow.zarr").iterdir()] == ["zarr.json"]
 
 
 @pytest.mark.fault
