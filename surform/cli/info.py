@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             _show_data(console, args.name)
     else:
-        known = [name for table in tables.values() for name in table]
+        known = {name for table in tables.values() for name in table}  # some stand in two tables
         near = difflib.get_close_matches(args.name, known, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "`surform list` shows every name"
         raise ValueError(f"nothing is called {args.name!r}, and no such file or folder: {hint}")

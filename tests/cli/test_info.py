@@ -108,6 +108,7 @@ def test_a_data_file(tmp_path, capsys):
     ("line", "message"),
     [
         (["galerkin1e"], "did you mean galerkin1d"),
+        (["gnott"], "did you mean gnot?"),  # a model and an official system
         (["burgers", "--build"], "--build is for models"),
         (["galerkin1d", "--build", "{"], "needs a JSON object"),
         (["galerkin1d", "--build", '{"dims": 3}'], "no argument 'dims' (did you mean dim?)"),
