@@ -147,6 +147,11 @@ class PointSurrogate(Pretrained):
             input_weights=[_at_least_32((input_weights or {}).get(n), dtype) for n in names],
             chunk=chunk,
         )
+        if output.ndim != 3 or output.shape[:2] != points.shape[:2]:
+            raise ValueError(
+                f"{type(self.net).__name__} gives {tuple(output.shape)} at points of the shape "
+                f"{tuple(points.shape)}: it must give (samples, points, out_channels)"
+            )
         return _kept(output, mask)
 
     def outputs(self, batch: PointBatch, chunk: int | None = None) -> Float[Tensor, "b n o"]:

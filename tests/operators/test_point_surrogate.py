@@ -62,6 +62,17 @@ def test_the_network_sees_normalised_numbers_and_physical_ones_come_out(tmp_path
     assert seen["input_weights"][1] is None
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize("shape", [(4,), (4, 2, 1), (99, 2)])
+def test_an_output_of_another_shape_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    model = trained(tmp_path)
+    model.net.forward = lambda points, *_, **__: points.new_ones(  # type: ignore[method-assign]
+        len(points), *shape
+    )
+    with pytest.raises(ValueError, match=r"PointToy gives \(2, .*must give \(samples, points"):
+        outputs(model, 0, 3)
+
+
 def test_batch_mates_do_not_change_a_prediction(tmp_path: Path) -> None:
     model = trained(tmp_path)
     (alone,) = outputs(model, 0)
