@@ -12,7 +12,7 @@ from torch import nn
 from surform.hub.convert import from_official
 from surform.hub.loading import load_model
 from surform.hub.official.checkpoint import read_checkpoint
-from surform.hub.partial import Transfer, transfer
+from surform.hub.partial import Transfer, fitted_tensors, transfer
 
 __all__ = ["begin_with"]
 
@@ -37,25 +37,11 @@ def begin_with(
         ValueError: nothing of it fits.
     """
     other, where, theirs = _opened(source)
-    state = dict(other.state_dict())
-    adapt: Any = getattr(net, "adapted", None)
-    fitted = state if adapt is None else adapt(state, other)
-    shapes = {name.removeprefix("net."): value.shape for name, value in fitted.items()}
-    changed = {
-        name: f"{tuple(value.shape)} fitted to {tuple(shapes[name])}"
-        for name, value in state.items()
-        if name in shapes and shapes[name] != value.shape
-    }
-    prefix = "net." if any(name.startswith("net.") for name in fitted) else ""
-    told = {prefix + name: how for name, how in changed.items()}
+    fitted, changed = fitted_tensors(net, other)
     others = None not in (classes, theirs) and tuple(classes or ()) != tuple(theirs or ())
     kept = {name: value for name, value in fitted.items() if not (others and _is_head(name))}
-    found = transfer(kept, net, where, told)
+    found = transfer(kept, net, where, changed)
     fresh = {n: "of other classes" if others and _is_head(n) else w for n, w in found.fresh.items()}
-    new = [name for name in fresh if name.startswith("adapters.")]
-    if new and not any(name.startswith("adapters.") for name in fitted):
-        fresh = {name: why for name, why in fresh.items() if name not in new}
-        fresh["adapters"] = f"their {len(new)} tensors are new"
     return replace(found, fresh=fresh)
 
 

@@ -20,6 +20,7 @@ from surform.training.binary_cross_entropy import BinaryCrossEntropy
 from surform.training.classification import ClassTask
 from surform.training.cross_entropy import CrossEntropy
 from surform.training.metrics import METRICS
+from surform.training.parameter_groups import trained_share
 from surform.training.prediction import Prediction
 from surform.training.schedules import Cosine, Schedule
 
@@ -99,11 +100,7 @@ class AudioTask(ClassTask):
             report = str(begin_with(self.surrogate.net, self.weights, classes))
             self.remarks.append(f"Weights of {self.weights}: {'; '.join(report.splitlines())}.")
         if stage == "fit":
-            counts = [p.numel() for p in self.parameters() if p.requires_grad]
-            whole = sum(p.numel() for p in self.parameters())
-            if sum(counts) < whole:
-                share = sum(counts) / whole
-                self.remarks.append(f"Trained are {sum(counts):,} of {whole:,} ({share:.2%}).")
+            self.remarks += trained_share(self.surrogate.net)
 
     def predict_batch(self, batch: ClipBatch) -> Prediction:
         """Logits beside the classes; mixed in training."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Transfer", "transfer"]
+__all__ = ["Transfer", "fitted_tensors", "transfer"]
+
+_ADAPTERS = "adapters."
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,23 @@ class Transfer:
         if self.unused:
             lines.append(f"unused: {', '.join(self.unused)}")
         return "\n".join(lines)
+
+
+def fitted_tensors(net: nn.Module, source: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors of `source` as `net` wants them, and name -> how they were made to fit.
+
+    A network that has `adapted(state, source)` changes names, or tensors: positions of another
+    size.
+    """
+    state = dict(source.state_dict())
+    adapt: Any = getattr(net, "adapted", None)
+    fitted = state if adapt is None else adapt(state, source)
+    changed = {}
+    for name, value in fitted.items():
+        given = state.get(name, state.get(name.removeprefix("net.")))
+        if given is not None and given is not value:
+            changed[name] = f"{tuple(given.shape)} fitted to {tuple(value.shape)}"
+    return fitted, changed
 
 
 @torch.no_grad()
@@ -70,7 +90,16 @@ def transfer(
         own[name].copy_(state[name])
     unused = tuple(name for name in state if name not in own)
     fitted = {n: how for n, how in (changed or {}).items() if n in kept}
+    if not any(name.startswith(_ADAPTERS) for name in state):
+        fresh = _told_together(fresh)
     return Transfer(kept, fitted, dict(sorted(fresh.items())), unused)
+
+
+def _told_together(fresh: dict[str, str]) -> dict[str, str]:
+    """New adapters in one line."""
+    own = [name for name in fresh if name.startswith(_ADAPTERS)]
+    more = {"adapters": f"their {len(own)} tensors are new"} if own else {}
+    return {name: why for name, why in fresh.items() if name not in own} | more
 
 
 def _few(state: Mapping[str, Tensor]) -> str:

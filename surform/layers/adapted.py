@@ -2,7 +2,8 @@
 
 Cappellazzo et al., 2023 (arXiv 2312.03694) and 2024 (arXiv 2402.00828); official code
 umbertocappellazzo/PETL_AST@1fe23af5d2cf. The mechanism suits every network whose blocks have the
-branches `attention` and `feed_forward` behind norms: AST, PaSST, ViTPose, ViT-Lite, CVT, CCT.
+branches `attention` and `feed_forward` behind norms: AST, PaSST, ViTPose, ViTPose+, ViT-Lite, CVT,
+CCT.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _MIXTURES, _PLACEMENTS = ("soft", "dense", "none"), ("attention", "feed_forward"
 # the norms whose output a branch, and so its adapter, reads
 _FEEDING = {"attention": ("norm1", "pre_norm"), "feed_forward": ("norm2", "norm")}
 # what follows the blocks, by the names that networks give it
-_TAIL = re.compile(r"(.*\.)?(norm|head|head_norm|representation|pool)(\.|$)")
-_SIZES = ("num_classes", "frames", "mel_bins", "in_channels", "image_size")
+_TAIL = re.compile(r"(.*\.)?(norm|heads?|head_norm|representation|pool)(\.|$)")
+_SIZES = ("num_classes", "frames", "mel_bins", "in_channels", "image_size", "joints")
 
 
 class Adapted(nn.Module):
@@ -43,7 +44,8 @@ class Adapted(nn.Module):
 
     Trained are the adapters, the norms that feed them, and what follows the blocks: the last norm
     and the head. Everything else is frozen and stays in evaluation mode, so that nothing is dropped
-    there. New adapters change nothing: the network begins as what it was.
+    there. New adapters change nothing: the network begins as what it was. Only sequential ones
+    without `add_input`, which stand in the place of a branch's output, begin by silencing it.
 
     Args:
         base: name of the registered network.
@@ -61,8 +63,8 @@ class Adapted(nn.Module):
         double_add: a mixture at the attention alone is added once more after the feed-forward
             branch, as the official code does; False is the paper's equation.
         apply_conv: of convpass; apply_norm, kernel_size: of conformer; legacy_zero: of bottleneck.
-        num_classes, frames, mel_bins, in_channels, image_size: arguments of `base`, where it has
-            them. In configurations null, or nothing, stands for what the data give.
+        num_classes, frames, mel_bins, in_channels, image_size, joints: arguments of `base`, where
+            it has them. In configurations null, or nothing, stands for what the data give.
     """
 
     from_data: ClassVar[tuple[str, ...]] = _SIZES
@@ -92,6 +94,7 @@ class Adapted(nn.Module):
         mel_bins: int | None = None,
         in_channels: int | None = None,
         image_size: int | tuple[int, int] | None = None,
+        joints: int | tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         one_of("mixture", mixture, _MIXTURES)
@@ -99,7 +102,7 @@ class Adapted(nn.Module):
         one_of("at", at, _PLACEMENTS)
         at_least(1, count=count, slots=slots)
         _check(mixture, adapter, sequential, add_input, apply_conv)
-        given = (num_classes, frames, mel_bins, in_channels, image_size)
+        given = (num_classes, frames, mel_bins, in_channels, image_size, joints)
         sizes: dict[str, Any] = dict(zip(_SIZES, given, strict=True))
         self.net = _built(base, sizes, options or {})
         self.blocks = [block for _, block in blocks_of(self.net)]  # not registered twice

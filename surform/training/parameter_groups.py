@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-__all__ = ["SCALE", "decay_groups", "scale_rates"]
+__all__ = ["SCALE", "decay_groups", "scale_rates", "trained_share"]
 
 SCALE = "lr_scale"  # a group's share of the learning rate that the optimizer is given
 
@@ -47,6 +47,13 @@ def decay_groups(net: nn.Module, layer_decay: float = 1.0) -> list[dict[str, Any
         if not decays:
             group["weight_decay"] = 0.0
     return list(groups.values())
+
+
+def trained_share(net: nn.Module) -> list[str]:
+    """A sentence on how many parameters are trained, where some are frozen; else nothing."""
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    whole = sum(p.numel() for p in net.parameters())
+    return [f"Trained are {trained:,} of {whole:,} ({trained / whole:.2%})."] * (trained < whole)
 
 
 def scale_rates(optimizer: Optimizer) -> None:

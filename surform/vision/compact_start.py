@@ -8,7 +8,7 @@ from torch import nn
 
 from surform.hub.convert import from_official
 from surform.hub.loading import load_model
-from surform.hub.partial import Transfer, transfer
+from surform.hub.partial import Transfer, fitted_tensors, transfer
 
 __all__ = ["begin_with"]
 
@@ -18,8 +18,8 @@ _FILES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 def begin_with(net: nn.Module, source: str | Path | nn.Module) -> Transfer:
     """Give a classifier all weights of another network that fit, and say which did not.
 
-    The last layer keeps its own values where it has another number of classes; a network that has
-    `adapted(state, source)` changes tensors first: positions for another size of images.
+    The last layer keeps its own values where it has another number of classes; positions are
+    adapted to another size of images; a network with adapters takes the weights of one without.
 
     Args:
         source: a network; whatever `load_model` takes (a folder, a name, hf://...); or an official
@@ -35,12 +35,5 @@ def begin_with(net: nn.Module, source: str | Path | nn.Module) -> Transfer:
         path, where = Path(source), str(source)
         official = path.suffix in _FILES and not path.is_dir()
         other = (from_official(path, "cct").model if official else load_model(source)).net
-    state = dict(other.state_dict())
-    adapt = getattr(net, "adapted", None)
-    fitted = state if adapt is None else adapt(state, other)
-    changed = {
-        name: f"{tuple(state[name].shape)} fitted to {tuple(value.shape)}"
-        for name, value in fitted.items()
-        if name in state and value is not state[name]
-    }
+    fitted, changed = fitted_tensors(net, other)
     return transfer(fitted, net, where, changed)

@@ -15,6 +15,7 @@ from surform.data.normalizers import Normalizer
 from surform.data.pose_batch import PoseBatch
 from surform.data.pose_description import PoseDescription
 from surform.hub.pretrained import Pretrained
+from surform.layers.adapted import Adapted
 from surform.vision.flipping import flip_test
 from surform.vision.heatmap_decoding import Joints
 from surform.vision.pose_locating import locate
@@ -64,9 +65,14 @@ class PoseEstimator(Pretrained):
             raise ValueError(f"the statistics of the normalizer have shape {found}, not (3, 1, 1)")
 
     @property
+    def plain(self) -> Any:
+        """The pose network, without the adapters around it."""
+        return self.net.net if isinstance(self.net, Adapted) else self.net
+
+    @property
     def several(self) -> bool:
         """Whether the network knows several data sets, and wants each crop's number."""
-        return hasattr(self.net, "experts")
+        return hasattr(self.plain, "experts")
 
     def forward(
         self,
@@ -165,7 +171,7 @@ class PoseEstimator(Pretrained):
         """
         from surform.vision.pose_describing import published_description
 
-        self.description = published_description(self.net, keypoint_set)
+        self.description = published_description(self.plain, keypoint_set)
 
     def _flipped(self, crops: Tensor, number: int, about: PoseDescription, *beside: int) -> Tensor:
         offsets = about.encodings[number] == "udp_combined"
@@ -174,7 +180,7 @@ class PoseEstimator(Pretrained):
 
     def example_inputs(self) -> dict[str, Tensor]:
         """Two crops between 0 and 1, for ViTPose+ of the first and the last data set."""
-        given = self.net.__dict__.get("arguments", {})
+        given = self.plain.__dict__.get("arguments", {})
         if not {"image_size", "in_channels"} <= set(given):
             return super().example_inputs()
         dtype = next(self.parameters()).dtype

@@ -17,7 +17,7 @@ from surform.data.pose_batch import PoseBatch
 from surform.data.pose_description import PoseDescription
 from surform.layers.checks import one_of
 from surform.reports.page import Section
-from surform.training.parameter_groups import decay_groups
+from surform.training.parameter_groups import decay_groups, trained_share
 from surform.training.prediction import Prediction
 from surform.training.schedules import Cosine, Schedule
 from surform.training.task import Task
@@ -136,6 +136,7 @@ class PoseTask(Task):
             self.remarks.append(f"Weights of {self.weights}: {'; '.join(report.splitlines())}.")
         if self.token_only:
             token_only(net)
+        self.remarks += trained_share(self.surrogate.net)
         if self.teacher is not None:
             self.loss = teach(self.surrogate, self.loss, self.teacher)
 
@@ -182,7 +183,7 @@ class PoseTask(Task):
         target, weight = self._targets(batch, maps)
         counts = None
         if self.surrogate.several:
-            counts = self.surrogate.net.joint_counts(batch.dataset)  # type: ignore[operator]
+            counts = self.surrogate.plain.joint_counts(batch.dataset)
         return HeatmapPrediction(maps, target, weight, joints=counts)
 
     def _targets(self, batch: PoseBatch, maps: Tensor) -> tuple[Tensor, Tensor]:

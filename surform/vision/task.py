@@ -12,6 +12,7 @@ from surform.data.images_batch import ImageBatch
 from surform.reports.page import Section
 from surform.training.classification import ClassTask
 from surform.training.cross_entropy import CrossEntropy
+from surform.training.parameter_groups import trained_share
 from surform.training.prediction import Prediction
 from surform.training.schedules import Cosine, Schedule
 from surform.vision.classifier import ImageClassifier
@@ -95,6 +96,7 @@ class ClassificationTask(ClassTask):
         if self.weights is not None and not self.trainer.ckpt_path:
             report = str(begin_with(self.surrogate.net, self.weights))
             self.remarks.append(f"Weights of {self.weights}: {'; '.join(report.splitlines())}.")
+        self.remarks += trained_share(self.surrogate.net)
 
     def predict_batch(self, batch: ImageBatch) -> Prediction:
         """Logits beside the probabilities of the classes; mixed and erased in training."""
