@@ -1,0 +1,1 @@
+"""What share of the machine's arithmetic each model reaches, and where the rest goes."""
