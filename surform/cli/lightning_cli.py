@@ -270,10 +270,13 @@ def _fit(
     if any((folder / name).is_file() for name in ("zarr.json", ".zgroup")):
         raise ValueError(f"{folder} holds data, not a run: choose another --out")
     own = checkpoint is not None and run_folder_of(checkpoint).resolve() == folder.resolve()
-    if (folder / "checkpoints").is_dir() and not own and not _is_child():
+    # A run that was stopped before its first checkpoint is begun again.
+    kept = {path.stem for path in (folder / "checkpoints").glob("*.ckpt")}
+    if kept and not own and not _is_child():
+        which = "best" if kept == {"best"} else "last"
         raise ValueError(
             f"{folder} holds {'another' if checkpoint else 'a'} run already: continue it with "
-            f"--ckpt_path last --out {folder}, or choose another --out"
+            f"--ckpt_path {which} --out {folder}, or choose another --out"
         )
     trainer = train(
         config,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +22,8 @@ __all__ = [
     "writer_lock",
 ]
 
-_PARTIAL = re.compile(r"(?P<name>.+)\.partial-(?P<pid>\d+)(?P<old>\.old)?")
+_PARTIAL = re.compile(r"(?P<name>.+)\.partial-(?P<pid>\d+)(\.old|\.mode)?")
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -67,6 +70,9 @@ def publish(partial: Path, final: Path) -> None:
     if not final.is_dir():
         os.replace(partial, final)
         return
+    if _exchange(partial, final):
+        _remove(partial)
+        return
     # A folder cannot be renamed onto another one: the older is set aside first.
     old = partial.with_name(f"{partial.name}.old")
     os.replace(final, old)
@@ -76,6 +82,14 @@ def publish(partial: Path, final: Path) -> None:
         os.replace(old, final)
         raise
     _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step, so that neither is ever missing; Linux can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    return rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
 
 
 def refuse_folder(path: str | os.PathLike[str], name: str) -> None:

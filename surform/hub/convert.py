@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surform.data.atomic import replacing
+from surform.data.atomic import replacing, writer_lock
 from surform.data.normalizers import Normalizer
 from surform.hub.building import build_net, call
 from surform.hub.official.accounting import Accounting, account
@@ -133,7 +133,7 @@ def to_official(model: Pretrained, system: str, folder: str | Path) -> Path:
         raise ValueError(f"{system} has no counterpart of a {type(model.net).__name__}")
     state = official.to_official(model.net.state_dict(), constructor)
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    with replacing(folder) as partial:
+    with writer_lock(folder), replacing(folder) as partial:
         partial.mkdir()
         torch.save({"state_dict": tensors}, partial / "weights.pth")
         text = json.dumps(constructor, indent=2) + "\n"

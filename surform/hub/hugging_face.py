@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from surform.data.atomic import replacing
+from surform.data.atomic import replacing, writer_lock
 from surform.hub.config import CONFIG, PREPROCESSOR, WEIGHTS
 from surform.hub.convert import convert_state, wrap
 from surform.hub.official.fixture import System
@@ -104,7 +104,7 @@ def save_hugging_face(model: Pretrained, folder: str | Path) -> Path:
         raise ValueError(f"transformers has no counterpart of a {type(model.net).__name__}")
     config, state = written
     colors = getattr(model, "normalizer", None)
-    with replacing(folder) as partial:
+    with writer_lock(folder), replacing(folder) as partial:
         partial.mkdir()
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
         save_file(tensors, partial / WEIGHTS, metadata={"format": "pt"})

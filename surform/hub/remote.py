@@ -19,6 +19,8 @@ __all__ = ["download", "push"]
 
 _TRANSPORTS = ("httpx", "httpx2", "httpcore", "requests", "urllib3")  # it changed over versions
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# A branch, tag or commit: it becomes a path in the cache, which must stay inside of it.
+_REVISION = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*")
 
 
 def download(source: str, *, token: str | None = None) -> Path:
@@ -31,6 +33,7 @@ def download(source: str, *, token: str | None = None) -> Path:
     """
     repo_id, _, revision = source.removeprefix("hf://").partition("@")
     _check_name(repo_id)
+    _check_revision(revision)
     from huggingface_hub import snapshot_download
 
     with _clear_errors(source):
@@ -55,6 +58,7 @@ def push(
 ) -> str:
     """`Pretrained.push_to_hub`: the URL of the commit."""
     _check_name(repo_id)
+    _check_revision(revision or "")
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
@@ -74,6 +78,13 @@ def _check_name(repo_id: str) -> None:
         raise ValueError(
             f"{repo_id!r} is no repository name: write owner/repo, "
             "or hf://owner/repo@revision to load one"
+        )
+
+
+def _check_revision(revision: str) -> None:
+    if revision and (not _REVISION.fullmatch(revision) or ".." in revision):
+        raise ValueError(
+            f"{revision!r} is no revision: write the name of a branch or tag, or a commit"
         )
 
 

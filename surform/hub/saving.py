@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import save_file
 
-from surform.data.atomic import replacing
+from surform.data.atomic import replacing, writer_lock
 from surform.hub.card import make_card
 from surform.hub.config import CARD, CONFIG, WEIGHTS, Config, write_config
 from surform.hub.recorded import plain, recorded
@@ -25,7 +25,7 @@ def save(model: Pretrained, folder: str | Path, *, model_card: str | None = None
     _require_own(folder)
     config = describe(model)
     card = make_card(model, config) if model_card is None else model_card
-    with replacing(folder) as partial:
+    with writer_lock(folder), replacing(folder) as partial:
         partial.mkdir()
         save_file(model.state_tensors(), partial / WEIGHTS, metadata={"format": "pt"})
         write_config(config, partial)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from surform.data.atomic import replacing
+from surform.data.atomic import disk_full_error, replacing
 
 __all__ = ["MetricsLogger"]
 
@@ -82,13 +83,25 @@ class MetricsLogger(Logger):
         if self._extend(row) or not self.path.is_file():
             self._rewrite()
         else:
-            with self.path.open("a", newline="", encoding="utf-8") as stream:
-                csv.DictWriter(stream, self._columns).writerow(row)
+            self._append(row)
 
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
         """Nothing: the resolved configuration is a file of its own."""
+
+    def _append(self, row: Mapping[str, str]) -> None:
+        """Add a row to the file, or nothing of it."""
+        whole = self.path.stat().st_size
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as stream:
+                csv.DictWriter(stream, self._columns).writerow(row)
+        except OSError as error:
+            os.truncate(self.path, whole)
+            full = disk_full_error(error, self.path)
+            if full is None:
+                raise
+            raise full from error
 
     def _extend(self, row: Mapping[str, str]) -> bool:
         new = [name for name in row if name not in self._columns]

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from surform.data.atomic import replacing
+from surform.data.atomic import remove_leftovers, replacing
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
 from surform.training.environment import environment, peak_memory
@@ -59,6 +59,8 @@ class RunFolder(Callback):
         self._began = time.monotonic()
         if not trainer.is_global_zero:
             return
+        for folder in (self.folder, self.folder / "checkpoints"):
+            remove_leftovers(folder)  # of a run that was killed
         for logger in trainer.loggers:
             if isinstance(logger, MetricsLogger) and trainer.ckpt_path:
                 logger.continue_from(self._continued_at)

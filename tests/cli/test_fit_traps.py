@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -326,6 +329,28 @@ def test_15_a_finished_run_is_not_overwritten(run: Run, trained: Path) -> None:
     before = {path: path.read_bytes() for path in trained.glob("**/*") if path.is_file()}
     refused(run("fit", "-c", "toy.yaml", "--out", "r"), "r holds a run already")
     assert {p: p.read_bytes() for p in trained.glob("**/*") if p.is_file()} == before
+
+
+@pytest.mark.fault
+def test_15_a_run_without_its_last_checkpoint_goes_on_from_the_best(
+    run: Run, trained: Path
+) -> None:
+    shutil.copytree(trained, "half")
+    Path("half/checkpoints/last.ckpt").unlink()
+    result = run("fit", "-c", "toy.yaml", "--out", "half")
+    refused(result, "half holds a run already: continue it with --ckpt_path best --out half")
+
+
+@pytest.mark.fault
+def test_15_a_run_that_was_killed_before_its_first_checkpoint_begins_again(run: Run) -> None:
+    folder = Path("early/checkpoints")
+    folder.mkdir(parents=True)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    (folder / f"last.ckpt.partial-{child.pid}").write_bytes(b"half")
+    code, _, error = run("fit", "-c", "toy.yaml", "--out", "early", "--no_report")
+    assert code == 0, error
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 @pytest.mark.fault

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from surform.data import atomic
 from surform.data.atomic import disk_full_error, refuse_folder, replacing, writer_lock
 
 
@@ -48,6 +49,36 @@ def test_folder_replaces_an_older_folder(tmp_path):
         assert names(path) == ["old"]
     assert names(path) == ["new"]
     assert names(tmp_path) == ["store.zarr"]
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_is_replaced_in_one_step_where_the_system_can(tmp_path, monkeypatch, exchanges):
+    if exchanges and sys.platform != "linux":
+        pytest.skip("names change places in one step on Linux only")
+    renames, rename = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda *names: (renames.append(names), rename(*names)))
+    if not exchanges:
+        monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
+    path = tmp_path / "store.zarr"
+    for text in ("old", "new"):
+        with replacing(path) as partial:
+            partial.mkdir()
+            (partial / text).touch()
+    assert names(path) == ["new"]
+    assert names(tmp_path) == ["store.zarr"]
+    assert len(renames) == (1 if exchanges else 3)
+
+
+@pytest.mark.fault
+def test_all_that_a_killed_writer_leaves_is_removed(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    (tmp_path / f"a.partial-{child.pid}").mkdir()
+    (tmp_path / f"a.partial-{child.pid}.mode").touch()
+    (tmp_path / f"b.partial-{os.getpid()}").touch()
+    with writer_lock(tmp_path / "a"):
+        pass
+    assert names(tmp_path) == [f"b.partial-{os.getpid()}"]
 
 
 @pytest.mark.fault

@@ -199,3 +199,11 @@ def test_constructor_without_system(saved):
 def test_bad_hub_address(name):
     with pytest.raises(ValueError, match="is no repository name"):
         load_model(name)
+
+
+@pytest.mark.parametrize(
+    "revision", ["../../evil", "/etc/passwd", "a/../b", "main\nHost: x", "a?b"]
+)
+def test_bad_revision(revision):
+    with pytest.raises(ValueError, match="is no revision"):
+        load_model(f"hf://owner/name@{revision}")

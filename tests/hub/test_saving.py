@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from surform.data.atomic import writer_lock
 from surform.hub import load_model
 from surform.operators.surrogate import FieldSurrogate
 
@@ -168,3 +171,17 @@ def test_a_run_is_loaded_by_its_folder(surrogate, fields, tmp_path):
     surrogate.save_pretrained(tmp_path / "run" / "model")
     loaded = load_model(tmp_path / "run")
     assert torch.equal(loaded(*fields), surrogate.eval()(*fields))
+
+
+@pytest.mark.fault
+def test_a_second_writer_is_told_and_what_a_killed_one_left_is_removed(surrogate, tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    (tmp_path / f"model.partial-{child.pid}").mkdir()
+    with (
+        writer_lock(tmp_path / "model"),
+        pytest.raises(BlockingIOError, match=r"model is being written by process \d+"),
+    ):
+        surrogate.save_pretrained(tmp_path / "model")
+    surrogate.save_pretrained(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,23 @@ def test_a_resumed_table_forgets_what_came_after_the_checkpoint(tmp_path: Path) 
     second.continue_from(4)
     second.log_metrics({"train/loss": 9.0}, step=4)
     assert [row["train/loss"] for row in rows(tmp_path / "metrics.csv")] == list("01239")
+
+
+@pytest.mark.fault
+def test_a_full_disk_adds_no_half_row_to_the_table(tmp_path: Path) -> None:
+    logger = MetricsLogger(tmp_path)
+    logger.log_metrics({"train/loss": 0.5}, step=0)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    room = logger.path.stat().st_size + 3
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
+    try:
+        with pytest.raises(OSError, match=f"no space left to write {logger.path}"):
+            logger.log_metrics({"train/loss": 0.25}, step=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert logger.path.read_text().splitlines() == ["epoch,step,train/loss", ",0,0.5"]
 
 
 def test_a_resumed_run_keeps_the_figures_from_before(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -90,6 +91,8 @@ def generate(
     with writer_lock(target):
         if target.exists() and not overwrite:
             request.check_same(target, read_attributes(target), exact=False)
+            # what a run that was killed right after it published has not removed
+            shutil.rmtree(target.with_name(f"{target.name}.partial"), ignore_errors=True)
             return target
         try:
             with _reporter(progress, f"{name}: {target.name}") as report:

@@ -46,6 +46,8 @@ class Partial:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             request.check_same(self.folder, note["attributes"], exact=True)
+            for cut in self._data.rglob("*.partial"):  # chunks that Zarr was writing at a kill
+                cut.unlink()
         self.done: int = note.get("blocks", 0)
 
     def write(self, solution: Solution) -> None:

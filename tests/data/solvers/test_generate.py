@@ -244,6 +244,29 @@ def test_a_kill_while_the_result_is_named_loses_nothing(tmp_path, monkeypatch):
     xr.testing.assert_equal(load(path), load(burgers(tmp_path / "whole.zarr")))
 
 
+@pytest.mark.fault
+def test_a_kill_right_after_the_result_is_named_leaves_nothing(tmp_path):
+    path = burgers(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr.partial").mkdir()
+    (tmp_path / "a.zarr.partial" / "progress.json").write_text("{}")
+    burgers(path)
+    assert names(tmp_path) == ["a.zarr"]
+
+
+@pytest.mark.fault
+def test_a_chunk_that_was_being_written_is_no_part_of_the_result(tmp_path, monkeypatch):
+    path = tmp_path / "a.zarr"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            burgers(path)
+    cut = tmp_path / "a.zarr.partial" / "data.zarr" / "u" / "c" / "2" / "0.5f3a.partial"
+    cut.parent.mkdir(parents=True, exist_ok=True)
+    cut.write_bytes(b"half")
+    burgers(path)
+    assert not list(path.rglob("*.partial"))
+
+
 def test_the_store_is_named_by_a_single_rename(tmp_path, monkeypatch):
     renames, rename = [], os.replace
 
