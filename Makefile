@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 USER_STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint docs bench matrix check-matrix clean help
+.PHONY: demo test test-slow lint audit docs bench matrix check-matrix clean help
 
 help:
 	@echo "make demo       train a FactFormer on Kolmogorov flow, roll it out, write a report (10 minutes on 2 cores)"
 	@echo "make test       run the tests, but for those that take longer than ten seconds"
 	@echo "make test-slow  run these"
 	@echo "make lint       format check, lint, types, import contract"
+	@echo "make audit      ask for known faults of the installed packages (needs the internet)"
 	@echo "make docs       build the documentation into site/"
 	@echo "make bench      measure speed and memory; write benchmarks/results/ and the tables of docs/benchmarks.md"
 	@echo "make matrix     put every model through bf16, compile, export and two processes; write README's and docs' table"
@@ -47,6 +48,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check surform tests benchmarks
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+audit: $(STAMP)
+	.ci/audit $(BIN)/python $(VENV)-audit
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
