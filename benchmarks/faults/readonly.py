@@ -6,11 +6,15 @@ reads must work; what writes must end in one sentence.
 
 from __future__ import annotations
 
+import encodings
+import importlib
 import os
+import pkgutil
 import shutil
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +62,7 @@ def forbid(root: Path, commands: list[str], formats: list[str]) -> list[Locked]:
             counts.add(name, *_command(CASES[name], name, root, place))
         counts.seconds = time.monotonic() - began
         found.append(counts)
+    _import_encodings()
     counts, began = Locked("data, each format"), time.monotonic()
     for name in formats:
         wrong = _format(name, root)
@@ -131,8 +136,18 @@ def _format(name: str, root: Path) -> str:
         shutil.rmtree(folder)
 
 
+def _import_encodings() -> None:
+    """Codecs load when they are first used, from where the other user may not read."""
+    for module in pkgutil.iter_modules(encodings.__path__):
+        with suppress(ImportError):
+            importlib.import_module(f"encodings.{module.name}")
+
+
 def _write(name: str, folder: Path) -> Path:
-    return find(name).write(folder)
+    path = find(name).write(folder)
+    for file in folder.rglob("*"):  # some libraries write for their user alone
+        file.chmod(0o755 if file.is_dir() else 0o644)
+    return path
 
 
 def _read(name: str, path: Path, root: Path) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from surform.data.faults import is_url
 from surform.data.fingerprint import fingerprint
@@ -30,7 +33,7 @@ def remembered_statistics(
     Without that variable nothing is written anywhere. A file that was modified since then has
     other statistics; of remote data that cannot be known, so they are computed anew. `options` is
     whatever else the statistics depend on, in plain values; `gather` gives every process the
-    answers of all.
+    answers of all. A folder that cannot be written gives a warning.
     """
     folder = os.environ.get(VARIABLE)
     if not folder or any(is_url(path) for path in source.paths):
@@ -43,11 +46,23 @@ def remembered_statistics(
     ]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     path = Path(folder) / "statistics" / f"{name}.safetensors"
-    if all(gather(path.exists())):  # either no process computes, or all do together
-        return load_statistics(path)
+    kept = _kept(path)
+    if all(gather(kept is not None)) and kept is not None:  # all processes compute, or none
+        return kept
     found = compute()
-    save_statistics(path, found)
+    try:
+        save_statistics(path, found)
+    except OSError as error:  # of another user, read-only or full: only time is lost
+        warnings.warn(f"${VARIABLE} does not keep the statistics: {error}", stacklevel=2)
     return found
+
+
+def _kept(path: Path) -> dict[str, VariableStatistics] | None:
+    """What a file holds; None where it is missing or damaged."""
+    try:
+        return load_statistics(path)
+    except (OSError, SafetensorError, TypeError):
+        return None
 
 
 def _modified(path: str) -> list[int]:

@@ -74,6 +74,27 @@ def test_only_training_samples_are_counted(flow_path: str, flow: xr.Dataset, cac
     np.testing.assert_allclose(inputs.std, [used.std(), 5.0], rtol=1e-6)
 
 
+@pytest.mark.fault
+def test_a_cache_that_cannot_be_written_or_read_costs_only_time(
+    flow_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted() -> float:
+        data = FieldsData(flow_path, ["a"], ["b"], split={"train": 6})
+        return float(data.normalizers()[0].mean)
+
+    first = fitted()
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SURFORM_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match=r"\$SURFORM_CACHE does not keep the statistics: .*file"):
+        assert fitted() == first
+    monkeypatch.setenv("SURFORM_CACHE", str(tmp_path / "cache"))
+    fitted()
+    (kept,) = (tmp_path / "cache" / "statistics").iterdir()
+    kept.write_bytes(kept.read_bytes()[:20])
+    assert fitted() == first
+    assert kept.stat().st_size > 20
+
+
 def test_a_named_folder_keeps_statistics_until_the_data_change(
     flow_path: str, flow: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
