@@ -21,6 +21,9 @@ __all__ = ["SOUNDS", "Header", "Reading", "read_header", "sound_files"]
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff", ".opus")
 STEREO = ("refuse", "mean", "left")
 _SYSTEM = ("Thumbs.db", "desktop.ini", "__MACOSX")
+# Samples: more than frames of .mp3 reach back (511 bytes), and than one page of Vorbis holds (255
+# packets of 4096 at most).
+_MP3_REACH, _OGG_PAGE = 1 << 15, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Reading:
     def waveform(self, path: Path, begin: int = 0, stop: int | None = None) -> np.ndarray:
         """(n,) float32, -1 to 1: samples begin to stop, counted at `rate`; None: to the end.
 
-        Of long files nothing is read beside them.
+        Of long files little is read beside them.
 
         Raises:
             ValueError: no readable sound, none at all, another rate, several channels, not finite.
@@ -120,17 +123,32 @@ def _opened(path: Path) -> tuple[Header, Callable[[int, int], np.ndarray]]:
     header = Header(int(found.samplerate), int(found.channels), int(found.frames))
 
     def read(begin: int, stop: int) -> np.ndarray:
+        first = _safe_start(path, begin, header.samples)
         with _readable(path):
             values, _ = library.read(
-                str(path), start=begin, stop=stop, dtype="float32", always_2d=True
+                str(path), start=first, stop=stop, dtype="float32", always_2d=True
             )
-        if len(values) < stop - begin:
+        if len(values) < stop - first:
             raise ValueError(
-                f"{path} is damaged: it has {begin + len(values):,} of {header.samples:,} samples"
+                f"{path} is damaged: it has {first + len(values):,} of {header.samples:,} samples"
             )
-        return values
+        return values[begin - first :]
 
     return header, read
+
+
+def _safe_start(path: Path, begin: int, samples: int) -> int:
+    """Where to start, so that sample `begin` is decoded as in the whole file.
+
+    After a jump the first frames of an .mp3 lack the bits that earlier ones hold for them; and into
+    the last page of an .ogg libsndfile jumps up to one block too far.
+    """
+    kind = path.suffix.lower()
+    if kind == ".mp3":
+        return max(0, begin - _MP3_REACH)
+    if kind == ".ogg":
+        return min(begin, max(0, samples - _OGG_PAGE))
+    return begin
 
 
 @contextmanager

@@ -53,6 +53,22 @@ def test_a_stretch_is_what_the_whole_sound_has_there(name: str, rate: int, tmp_p
         np.testing.assert_allclose(found, whole[begin:stop], rtol=0, atol=atol)
 
 
+@pytest.mark.parametrize(
+    ("name", "rate", "options"),
+    [("a.ogg", 8000, {}), ("a.mp3", 16000, {"compression_level": 0.9})],
+)
+def test_after_a_jump_compressed_sounds_are_the_same(
+    name: str, rate: int, options: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    soundfile.write(path, stereo(99_999)[:, 0], rate, **options)
+    reading = Reading(rate)
+    whole = reading.waveform(path)
+    for begin in range(60_007, 99_999, 1777):  # the last ones within the last page
+        found = reading.waveform(path, begin, begin + 400)
+        np.testing.assert_allclose(found, whole[begin : begin + 400], rtol=0, atol=2e-7)
+
+
 def test_a_stretch_of_an_array_at_another_rate() -> None:
     clips = open_new_clips(dataset(3), Reading(6000, resample=True))
     assert clips.lengths.tolist() == [1500] * 3
