@@ -31,9 +31,12 @@ class Classifier(Pretrained):
             ValueError: there is none.
         """
         if self.description is None:
+            way = (
+                "give them with model.fit_to" if hasattr(self, "fit_to") else "set its description"
+            )
             raise ValueError(
                 f"the model does not know {self.learnt} (it was converted from an official "
-                "checkpoint): train it on, or give them with model.fit_to"
+                f"checkpoint): train it on, or {way}"
             )
         return self.description
 
@@ -71,15 +74,18 @@ class Classifier(Pretrained):
             progress: is told which share of the samples is done.
 
         Raises:
-            ValueError: batches of no sample.
+            ValueError: batches of no sample, or no sample at all.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if count < 1:
+            raise ValueError("there is nothing to classify: 0 samples")
         device = next(self.parameters()).device
         with evaluating(self):
             for start in range(0, count, batch_size):
                 numbers = list(range(start, min(start + batch_size, count)))
                 inputs = read(numbers).to(device)
-                with torch.inference_mode():
-                    yield self.probabilities(inputs).cpu().numpy()
+                with torch.inference_mode():  # not around `yield`: the caller would be in it
+                    found = self.probabilities(inputs).cpu().numpy()
+                yield found
                 progress((numbers[-1] + 1) / count)
