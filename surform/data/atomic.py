@@ -75,6 +75,7 @@ def publish(partial: Path, final: Path) -> None:
         return
     # A folder cannot be renamed onto another one: the older is set aside first.
     old = partial.with_name(f"{partial.name}.old")
+    _remove(old)  # a killed process may have had the same number
     os.replace(final, old)
     try:
         os.replace(partial, final)
@@ -99,9 +100,10 @@ def refuse_folder(path: str | os.PathLike[str], name: str) -> None:
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Remove what killed writers of files in `folder` (of `name` only) left; call it under a lock.
+    """Remove what killed writers left in `folder`: of `name`, whose lock the caller holds, or all.
 
-    A writer that was killed while it replaced a folder had finished: its result is put in place.
+    Of all, what is locked stays: its writer may run on another machine. A writer that was killed
+    while it replaced a folder had finished: its result is put in place.
     """
     found = [path for path in folder.iterdir() if _dead(path, name)] if folder.is_dir() else []
     for old in [path for path in found if path.name.endswith(".old")]:
@@ -115,7 +117,22 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
 
 def _dead(path: Path, name: str) -> bool:
     match = _PARTIAL.fullmatch(path.name)
-    return bool(match) and match["name"] == (name or match["name"]) and not _runs(int(match["pid"]))
+    if not match or match["name"] != (name or match["name"]) or _runs(int(match["pid"])):
+        return False
+    return bool(name) or not _is_held(path.with_name(f"{match['name']}.lock"))
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:  # of another user
+        return True
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _runs(process: int) -> bool:
@@ -231,6 +248,7 @@ def _follow_umask(partial: Path) -> None:
         return
     # A new file shows the umask; reading it with os.umask would change it for other threads.
     probe = partial.with_name(f"{partial.name}.mode")
+    probe.unlink(missing_ok=True)  # a killed process may have had the same number
     descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     mode = os.fstat(descriptor).st_mode & 0o666
     os.close(descriptor)

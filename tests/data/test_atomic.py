@@ -10,7 +10,13 @@ import time
 import pytest
 
 from surform.data import atomic
-from surform.data.atomic import disk_full_error, refuse_folder, replacing, writer_lock
+from surform.data.atomic import (
+    disk_full_error,
+    refuse_folder,
+    remove_leftovers,
+    replacing,
+    writer_lock,
+)
 
 
 def names(folder):
@@ -79,6 +85,32 @@ def test_all_that_a_killed_writer_leaves_is_removed(tmp_path):
     with writer_lock(tmp_path / "a"):
         pass
     assert names(tmp_path) == [f"b.partial-{os.getpid()}"]
+
+
+@pytest.mark.fault
+def test_what_a_writer_on_another_machine_has_locked_stays(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()  # its number says no more than that of a process elsewhere
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.partial-{child.pid}").mkdir()
+    (tmp_path / "b.lock").touch()  # of a writer that was killed
+    with writer_lock(tmp_path / "c"):
+        (tmp_path / "c.lock").rename(tmp_path / "a.lock")
+        remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["a.lock", f"a.partial-{child.pid}", "b.lock"]
+
+
+@pytest.mark.fault
+def test_leftovers_of_a_process_of_the_same_number_stop_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
+    partial = f"a.partial-{os.getpid()}"
+    for name in ("a", f"{partial}.old"):
+        (tmp_path / name / "old").mkdir(parents=True)
+    (tmp_path / f"{partial}.mode").touch()
+    with replacing(tmp_path / "a") as new:
+        new.mkdir(mode=0o700)
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == []
 
 
 @pytest.mark.fault
