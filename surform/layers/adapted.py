@@ -164,12 +164,15 @@ class Adapted(nn.Module):
         return [name for name in state if name in learned | own | tail]
 
     def adapted(self, state: dict[str, Tensor], source: Any) -> dict[str, Tensor]:
-        """The state dict of a network without adapters under the names here, its sizes adapted."""
+        """A network's state dict under the names here, its sizes adapted; adapters as they are."""
+        own: dict[str, Tensor] = {}
         if isinstance(source, Adapted):
-            return state
+            own = {name: value for name, value in state.items() if name.startswith("adapters.")}
+            state = {n.removeprefix("net."): v for n, v in state.items() if n.startswith("net.")}
+            source = source.net
         adapt = getattr(self.net, "adapted", None)
         fitted = state if adapt is None else adapt(state, source)
-        return {f"net.{name}": value for name, value in fitted.items()}
+        return {f"net.{name}": value for name, value in fitted.items()} | own
 
     def _freeze(self) -> None:
         self.net.requires_grad_(False)

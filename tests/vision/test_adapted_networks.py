@@ -97,6 +97,9 @@ def test_image_networks_begin_as_those_without_adapters(base: str) -> None:
     assert "net.encoder.positions" in begin_with(larger, plain).changed
     again = begin_with(Adapted(base, inner, reduction=4, count=2, image_size=16, **sizes), net)
     assert not again.fresh
+    again = begin_with(larger, net)
+    assert not again.fresh
+    assert "net.encoder.positions" in again.changed
 
 
 def test_a_pose_network_with_adapters_begins_with_one_without(tmp_path: Path) -> None:
