@@ -53,7 +53,9 @@ def trained_share(net: nn.Module) -> list[str]:
     """A sentence on how many parameters are trained, where some are frozen; else nothing."""
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     whole = sum(p.numel() for p in net.parameters())
-    return [f"Trained are {trained:,} of {whole:,} ({trained / whole:.2%})."] * (trained < whole)
+    if trained == whole:
+        return []
+    return [f"Trained are {trained:,} of {whole:,} ({trained / whole:.2%})."]
 
 
 def scale_rates(optimizer: Optimizer) -> None:
