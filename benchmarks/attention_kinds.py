@@ -32,7 +32,7 @@ from surform.bench.measure import save
 
 KINDS = ("softmax", "additive", "delta", "knn", "lsh", "multiresolution", "spectral")
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
-LEARNED = ("softmax", "delta", "additive", "spectral")
+LEARNED = ("softmax", "delta", "additive", "spectral", "lsh", "multiresolution")
 
 
 def measure(kind: str, tokens: int, backward: bool, repeats: int) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--forward", action="store_true", help="leave gradients out")
     parser.add_argument("--learn", action="store_true", help="train on ListOps instead")
     parser.add_argument("--kinds", nargs="+", default=None, choices=KINDS)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
