@@ -56,14 +56,17 @@ def measure(kind: str, tokens: int, backward: bool, repeats: int) -> dict[str, A
     }
 
 
-def learn(kind: str, folder: Path, epochs: int, samples: int) -> dict[str, Any]:
+def learn(
+    kind: str, folder: Path, epochs: int, samples: int, lengths: tuple[int, int]
+) -> dict[str, Any]:
     """One row: accuracy on test sequences, and what training took."""
     from surform.cli import main as surform
 
     held = samples // 20
     words = f"fit --config lra/listops-short --model.attention {kind} --out {folder / kind}"
     words += f" --data.path {folder / 'listops.zarr'} --trainer.max_epochs {epochs} --no_report"
-    made = {"solver": "listops", "samples": samples, "min_length": 7, "max_length": 65}
+    made = {"solver": "listops", "samples": samples}
+    made |= dict(zip(("min_length", "max_length"), lengths, strict=True))
     split = {"train": samples - 2 * held, "validation": held, "test": held}
     more = ["--data.generate", json.dumps(made), "--data.split", json.dumps(split)]
     start = time.process_time()
@@ -76,6 +79,8 @@ def learn(kind: str, folder: Path, epochs: int, samples: int) -> dict[str, Any]:
         "attention": kind,
         "epochs": epochs,
         "training_sequences": split["train"],
+        "shortest": lengths[0],
+        "longest": lengths[1],
         "processor_seconds": seconds,
         "test_top1": found["test/top1/clean"],
         "test_loss": found["test/loss/clean"],
@@ -100,13 +105,16 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=None, choices=KINDS)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--samples", type=int, default=20_000)
+    parser.add_argument("--lengths", type=int, nargs=2, default=(7, 65), help="published: 500 2000")
     parser.add_argument("--out", type=Path, default=None)
     args = parser.parse_args()
     torch.manual_seed(0)
     if args.learn:
         with tempfile.TemporaryDirectory() as folder:
             kinds = args.kinds or LEARNED
-            rows = [learn(kind, Path(folder), args.epochs, args.samples) for kind in kinds]
+            rows = [
+                learn(kind, Path(folder), args.epochs, args.samples, args.lengths) for kind in kinds
+            ]
         out = args.out or RESULTS / "listops.json"
     else:
         passes = (False,) if args.forward else (False, True)
