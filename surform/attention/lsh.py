@@ -15,6 +15,7 @@ from torch import Tensor
 from surform.attention.checks import check_key_mask, check_same_numbers, check_tokens
 from surform.attention.dispatch import Sizes, dispatch, kind, register
 from surform.attention.lsh_chunks import lsh_chunks
+from surform.attention.lsh_fused import fused_pays, fused_supports, lsh_fused
 from surform.attention.lsh_hashes import ALONE, hashed, padded_length, padding
 from surform.attention.widths import widened
 
@@ -170,3 +171,4 @@ def _reference(
 
 
 register("lsh", "chunks", priority=10)(lsh_chunks)
+register("lsh", "fused", priority=20, supports=fused_supports, pays=fused_pays)(lsh_fused)

@@ -9,7 +9,7 @@ from torch import Tensor
 from surform.attention.lsh_hashes import ALONE, hashed, padding
 from surform.attention.widths import widened
 
-__all__ = ["lsh_chunks"]
+__all__ = ["gathered_rows", "lsh_chunks", "times_seen", "window"]
 
 
 def lsh_chunks(
@@ -37,18 +37,18 @@ def lsh_chunks(
         """(b, h, r n, ...) -> (b, h, chunks, size, ...)."""
         return x.unflatten(2, (-1, bucket_size))
 
-    queries, values = (chunked(_rows(x, place)) for x in (qk, v))
+    queries, values = (chunked(gathered_rows(x, place)) for x in (qk, v))
     position = chunked(place)
-    scores = queries @ _window(F.normalize(queries, dim=-1)).transpose(-2, -1) * scale
-    at, of = position[..., :, None], _window(position)[..., None, :]
+    scores = queries @ window(F.normalize(queries, dim=-1)).transpose(-2, -1) * scale
+    at, of = position[..., :, None], window(position)[..., None, :]
     hidden = at < of if causal else None
     if keep is not None:
         kept = chunked(keep[:, None].expand(b, h, n).gather(2, place))
-        out_of_sight = ~(kept[..., :, None] & _window(kept)[..., None, :])
+        out_of_sight = ~(kept[..., :, None] & window(kept)[..., None, :])
         hidden = out_of_sight if hidden is None else hidden | out_of_sight
     if not across_buckets:
         bucket = chunked(buckets.flatten(2).gather(2, order))
-        other = bucket[..., :, None] != _window(bucket)[..., None, :]
+        other = bucket[..., :, None] != window(bucket)[..., None, :]
         hidden = other if hidden is None else hidden | other
     own = at == of
     if hidden is not None:
@@ -57,31 +57,31 @@ def lsh_chunks(
     back = order.argsort()
     if not duplicates:
         inner = buckets if not across_buckets else None
-        times = _times_seen(back.view(b, h, rounds, n), place, inner, bucket_size, legacy_count).to(
+        times = times_seen(back.view(b, h, rounds, n), place, inner, bucket_size, legacy_count).to(
             scores.dtype
         )
         scores = scores - (times + 1e-9 if legacy_count else times.clamp(min=1)).log()
     largest = scores.detach().amax(-1, keepdim=True)  # first: -5e4 has few digits left in float32
     weights = (scores - largest).exp()
     total = weights.sum(-1, keepdim=True)
-    rows = (weights @ _window(values)) / total
+    rows = (weights @ window(values)) / total
     total = total.log() + largest
-    rows = _rows(rows.flatten(2, 3), back).view(b, h, rounds, n, -1)
+    rows = gathered_rows(rows.flatten(2, 3), back).view(b, h, rounds, n, -1)
     share = torch.softmax(total.flatten(2).gather(2, back).view(b, h, rounds, n, 1), 2)
     return (rows * share).sum(2)[:, :, :length].to(dtype)
 
 
-def _rows(x: Tensor, place: Tensor) -> Tensor:
+def gathered_rows(x: Tensor, place: Tensor) -> Tensor:
     """(b, h, n, w) at (b, h, m) -> (b, h, m, w)."""
     return x.gather(2, place[..., None].expand(-1, -1, -1, x.shape[3]))
 
 
-def _window(x: Tensor) -> Tensor:
+def window(x: Tensor) -> Tensor:
     """Each chunk and the one before, in a circle: (b, h, c, s, ...) -> (b, h, c, 2 s, ...)."""
     return torch.cat((x, x.roll(1, 2)), 3)
 
 
-def _times_seen(
+def times_seen(
     back: Tensor, place: Tensor, buckets: Tensor | None, size: int, legacy: bool
 ) -> Tensor:
     """How often the tokens of a window see each other in all rounds: (b, h, c, s, 2 s).
@@ -99,9 +99,9 @@ def _times_seen(
     if buckets is not None:  # one number for both
         shift = buckets.transpose(2, 3) * chunks
         chunk, following = chunk + shift, following + shift
-    queries = _rows(chunk, place).unflatten(2, (-1, size))[..., :, None, :]
+    queries = gathered_rows(chunk, place).unflatten(2, (-1, size))[..., :, None, :]
     same, before = (
-        _window(_rows(x, place).unflatten(2, (-1, size)))[..., None, :, :]
+        window(gathered_rows(x, place).unflatten(2, (-1, size)))[..., None, :, :]
         for x in (chunk, following)
     )
     across = rounds > 1 and buckets is None and not legacy

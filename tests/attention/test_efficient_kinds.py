@@ -145,6 +145,16 @@ def test_first_derivatives_are_right(kind: str):
             )
 
 
+def test_the_fused_kernel_of_lsh_differentiates_twice():
+    make = Maker(4, torch.float64, "heads inside")
+    (qk, v, rotations), options = arguments("lsh", make, h=1, n=5)
+    inputs = tuple(x[:1].detach().requires_grad_() for x in (qk, v))
+    with attention.use(lsh="fused"):
+        assert torch.autograd.gradgradcheck(
+            lambda qk, v: attention.lsh(qk, v, rotations, **options), inputs
+        )
+
+
 # -- what each promises --------------------------------------------------------------------------
 
 
