@@ -68,28 +68,34 @@ PROMISED = {
         "rollout/test_drive.py::test_second_writer_of_a_rollout_is_refused"
     ),
     "truncated Parquet": "data/test_series_faults.py::test_truncated_parquet",
-    "duplicate time": "data/test_series_faults.py::test_duplicate_time",
-    "unsorted times": "data/test_series_faults.py::test_unsorted_times",
-    "missing rows of a series": "data/test_series_faults.py::test_missing_rows",
-    "zones in part": "data/test_series_faults.py::test_times_with_and_without_a_zone",
+    "duplicate time": "data/test_series_time_faults.py::test_duplicate_time",
+    "unsorted times": "data/test_series_time_faults.py::test_unsorted_times",
+    "missing rows of a series": "data/test_series_time_faults.py::test_missing_rows",
+    "zones in part": "data/test_series_time_faults.py::test_times_with_and_without_a_zone",
     "text in numbers": "data/test_series_faults.py::test_text_in_numbers",
     "missing value in a series": "data/test_series_faults.py::test_missing_value",
     "series that is too short": "data/test_series_faults.py::test_series_that_are_too_short",
     "known covariate without a future": (
-        "data/test_series_faults.py::test_known_covariates_of_the_future"
+        "data/test_series_time_faults.py::test_known_covariates_of_the_future"
     ),
     "other variates at prediction": (
         "data/test_series_faults.py::test_other_data_than_those_of_training"
     ),
     "pickled samples": "data/test_points_pickle.py::test_a_hostile_pickle_is_refused_and_not_run",
     "truncated pickle": "data/test_points_pickle.py::test_a_truncated_pickle",
-    "truncated mesh": "data/test_points_faults.py::test_files_that_are_no_whole_mesh",
-    "unknown kind of cell": "data/test_points_faults.py::test_an_unknown_kind_of_cell",
-    "plane and solid meshes": "data/test_points_faults.py::test_plane_and_solid_meshes_do_not_mix",
+    "truncated mesh": "data/test_points_mesh_faults.py::test_files_that_are_no_whole_mesh",
+    "unknown kind of cell": "data/test_points_mesh_faults.py::test_an_unknown_kind_of_cell",
+    "plane and solid meshes": (
+        "data/test_points_mesh_faults.py::test_plane_and_solid_meshes_do_not_mix"
+    ),
     "empty input function": "data/test_points_faults.py::test_an_empty_input_function",
     "weights that are none": "data/test_points_faults.py::test_numbers_that_are_none",
-    "target missing in one sample": "data/test_points_faults.py::test_a_target_that_one_file_lacks",
-    "columns that differ": "data/test_points_faults.py::test_an_input_function_with_other_columns",
+    "target missing in one sample": (
+        "data/test_points_mesh_faults.py::test_a_target_that_one_file_lacks"
+    ),
+    "columns that differ": (
+        "data/test_points_mesh_faults.py::test_an_input_function_with_other_columns"
+    ),
     "split without samples": "data/test_points_faults.py::test_splits_without_samples",
     "corrupt JPEG": "data/test_images_faults.py::test_a_corrupt_jpeg",
     "empty image file": "data/test_images_faults.py::test_files_that_are_no_images",
