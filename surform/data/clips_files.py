@@ -84,6 +84,8 @@ class Reading:
     def _check(self, path: Path, header: Header) -> None:
         if header.samples == 0:
             raise ValueError(f"{path} holds no sound: it has 0 samples")
+        if header.rate < 1:
+            raise ValueError(f"{path} is damaged: it has {header.rate} Hz")
         if header.channels > 1 and self.stereo == "refuse":
             raise ValueError(
                 f"{path} has {header.channels} channels, but one is wanted: set data.stereo to "

@@ -15,6 +15,7 @@ from surform.data.faults import first_line
 __all__ = ["map_wav", "scaled"]
 
 _HALF = 1 << 23  # what 24 bits count as 1
+_PCM = (0x0001, 0xFFFE)  # whole numbers, in the first and in the extensible format
 
 
 def map_wav(path: Path) -> tuple[int, Any]:
@@ -63,9 +64,9 @@ def _map_24_bits(path: Path) -> tuple[int, np.ndarray] | None:
     """Of a whole file with samples of three bytes, which SciPy does not map; None of others."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
+        start = file.read(12)
+        if start[:4] != b"RIFF" or start[8:] != b"WAVE":
             return None
-        file.seek(12)
         channels = rate = 0
         while len(head := file.read(8)) == 8:
             name, length = struct.unpack("<4sI", head)
@@ -74,8 +75,8 @@ def _map_24_bits(path: Path) -> tuple[int, np.ndarray] | None:
                 fields = file.read(16)
                 if len(fields) < 16:
                     return None
-                _, channels, rate, _, frame, _ = struct.unpack("<HHIIHH", fields)
-                if not channels or frame != 3 * channels:
+                coding, channels, rate, _, frame, _ = struct.unpack("<HHIIHH", fields)
+                if coding not in _PCM or not channels or frame != 3 * channels:
                     return None
             elif name == b"data":
                 count = length // (3 * channels) if channels else 0

@@ -114,3 +114,17 @@ def test_24_bits_without_samples_and_with_one(tmp_path: Path) -> None:
     np.testing.assert_allclose(Reading(8000, "left").waveform(path), stereo(1)[:, 0], atol=1e-6)
     with pytest.raises(ValueError, match="resample='maybe': choose true or false"):
         Reading(8000, resample="maybe")  # type: ignore[arg-type]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_a_sound_without_a_rate_and_one_of_another_coding(subtype: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, stereo(100), 8000, subtype=subtype)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:24] + bytes(8) + whole[32:])
+    with pytest.raises(ValueError, match=r"x\.wav is damaged: it has 0 Hz"):
+        Reading(8000, "mean", resample=True).waveform(path)
+    path.write_bytes(whole[:20] + b"\x06" + whole[21:])  # A-law
+    with pytest.raises(ValueError, match=r"x\.wav is damaged or no \.wav file: Unknown wave file"):
+        Reading(8000, "mean").waveform(path)
