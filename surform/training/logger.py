@@ -61,7 +61,8 @@ class MetricsLogger(Logger):
         if not self.path.is_file():
             return
         with self.path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
+            # A last row without its end was cut off, perhaps within its number.
+            reader = csv.DictReader([line for line in stream if line.endswith("\n")])
             rows = list(reader)
             self._columns = list(reader.fieldnames or _FIRST)
         self._rows = [row for row in rows if row.get("step") and int(row["step"]) < step]

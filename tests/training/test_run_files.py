@@ -75,6 +75,17 @@ def test_a_full_disk_adds_no_half_row_to_the_table(tmp_path: Path) -> None:
     assert logger.path.read_text().splitlines() == ["epoch,step,train/loss", ",0,0.5"]
 
 
+@pytest.mark.fault
+def test_a_resumed_table_forgets_a_row_that_was_cut_off(tmp_path: Path) -> None:
+    logger = MetricsLogger(tmp_path)
+    for step in (10, 1234):
+        logger.log_metrics({"train/loss": 1.0}, step=step)
+    path = logger.path
+    path.write_text(path.read_text().replace(",1234,1\n", ",12"))
+    MetricsLogger(tmp_path).continue_from(1000)
+    assert [row["step"] for row in rows(path)] == ["10"]
+
+
 def test_a_resumed_run_keeps_the_figures_from_before(tmp_path: Path) -> None:
     run(tmp_path, max_epochs=2)
     before = rows(tmp_path / "metrics.csv")
