@@ -117,7 +117,7 @@ def import_class(where: str, path: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name and module_name.startswith(error.name):
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
             hint = ""
             if Path(*module_name.split(".")).with_suffix(".py").is_file():
                 hint = "; python -m surform in place of surform finds the files of this folder"

@@ -257,6 +257,15 @@ def test_8_a_file_of_this_folder_is_not_imported_but_it_is_said_how(run: Run) ->
 
 
 @pytest.mark.fault
+def test_8_what_a_file_fails_to_import_is_not_taken_for_the_file(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine_two.py").write_text("import mine\n")
+    monkeypatch.syspath_prepend(".")
+    refused(run("fit", "-c", "toy.yaml", "--model.net", "mine_two.Net"), "No module named 'mine'")
+
+
+@pytest.mark.fault
 def test_8_a_run_is_written_into_neither_data_nor_a_file(run: Run) -> None:
     refused(run("fit", "-c", "toy.yaml", "--out", "toy.yaml"), "toy.yaml is a file")
     zarr.open_group("flow.zarr", mode="w")
