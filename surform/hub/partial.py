@@ -51,7 +51,9 @@ def fitted_tensors(net: nn.Module, source: nn.Module) -> tuple[dict[str, Tensor]
     changed = {}
     for name, value in fitted.items():
         given = state.get(name, state.get(name.removeprefix("net.")))
-        if given is not None and given is not value:
+        if given is None:
+            continue
+        if given.shape != value.shape or bool((given.cpu() != value.cpu()).any()):
             changed[name] = f"{tuple(given.shape)} fitted to {tuple(value.shape)}"
     return fitted, changed
 

@@ -183,6 +183,7 @@ def test_a_network_begins_with_another_ones_weights_and_says_what_it_changed() -
     source = AST(**SIZES, **OPTIONS)
     report = str(begin_with(AST(**SIZES | {"frames": 40, "num_classes": 5}, **OPTIONS), source))
     assert "changed positions: (1, 6, 16) fitted to (1, 12, 16)" in report
+    assert not begin_with(AST(**SIZES, **OPTIONS), source).changed
     assert "fresh head.weight: (3, 16) in the source, (5, 16) here" in report
 
 
