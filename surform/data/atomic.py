@@ -130,7 +130,7 @@ def _is_held(lock: Path) -> bool:
     except OSError:  # of another user
         return True
     try:
-        return not _try_lock(descriptor)
+        return _try_lock(descriptor) is not True
     finally:
         os.close(descriptor)
 
@@ -192,7 +192,7 @@ def writer_lock(path: str | os.PathLike[str]) -> Iterator[None]:
 def _acquire(lock: Path, final: Path) -> int:
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
-        if not _try_lock(descriptor):
+        if _try_lock(descriptor) is False:
             owner = os.read(descriptor, 200).decode(errors="replace").strip()
             os.close(descriptor)
             raise BlockingIOError(
@@ -216,7 +216,8 @@ def _still_there(lock: Path, descriptor: int) -> bool:
         return False
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool | None:
+    """Whether it is held now; None on a file system that has no locks, where nobody can tell."""
     try:
         import fcntl
     except ImportError:
@@ -225,6 +226,10 @@ def _try_lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            return None
+        raise
     return True
 
 

@@ -191,6 +191,22 @@ def test_second_writer_is_refused_and_told_who_writes(tmp_path):
 
 
 @pytest.mark.fault
+def test_a_file_system_without_locks_is_written_to_and_never_tidied(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    left = tmp_path / f"out.partial-{2**22 + 1}"
+    with writer_lock(tmp_path / "out"):
+        left.write_text("of a writer on another machine, perhaps")
+        remove_leftovers(tmp_path)
+        assert left.exists()
+    assert names(tmp_path) == [left.name]
+
+
+@pytest.mark.fault
 def test_lock_of_a_killed_process_is_recovered(tmp_path):
     path = tmp_path / "a.zarr"
     code = (
