@@ -50,6 +50,8 @@ def initialize(
         state, changed = _fitted(net, given, where, dataset)
         return transfer(state, net, where, changed)
     inner: Any = net.net
+    if not isinstance(inner, ViTPose | ViTPosePlus):
+        raise ValueError(f"the adapters are on a {type(inner).__name__}, but must be on a ViTPose")
     adapters: dict[str, Tensor] = {}
     if isinstance(given, Adapted):
         adapters = {n: v for n, v in given.state_dict().items() if n.startswith("adapters.")}
