@@ -120,7 +120,8 @@ def test_a_pose_network_with_adapters_begins_with_one_without(tmp_path: Path) ->
     )
     with pytest.raises(ValueError, match="Adapted is a Adapted, but must be a ViTPose"):
         initialize(pose_net(), stirred)
-    images = Adapted("cct", {"dim": 16, "depth": 1, "heads": 2}, image_size=16, num_classes=3)
+    inner = {"dim": 16, "depth": 1, "heads": 2}
+    images = Adapted("cct", inner, reduction=4, count=2, image_size=16, num_classes=3)
     with pytest.raises(ValueError, match="adapters are on a CCT, but must be on a ViTPose"):
         initialize(images, plain)
 
