@@ -25,7 +25,7 @@ class Card(nn.Module):
     Forecasting" (ICLR 2024), arXiv 2305.12095; official code wxie9/CARD@ca6d34bcf263. Each variate
     is cut into patches; every layer attends over variates, then over patches, then over features.
 
-    No parameter depends on the number of variates, unless `classes` asks for a classifier. Their
+    No parameter depends on the number of variates, unless `num_classes` asks for a classifier. Their
     order matters: queries are smoothed along it.
 
     Deviation: unobserved values do not enter the means of an imputation (`legacy_mask`).
@@ -39,8 +39,8 @@ class Card(nn.Module):
             0 all entries are the first.
         momentum: of the running means and variances of all batch norms, in [0, 1].
         statistic_token: the first token tells a variate's mean and deviation; else it is learned.
-        classes: classify the history, `(b, classes)`, in place of forecasting it.
-        variates: their number, needed where `classes` is given.
+        num_classes: classify the history, `(b, num_classes)`, in place of forecasting it.
+        variates: their number, needed where `num_classes` is given.
         smooth_all_variates: smooth the queries of all variates. The official code smooths as many
             as there are tokens and sets the others' to zero: these attend to all summaries alike.
         legacy_mask: sums of an imputation's means take unobserved values, too, as published.
@@ -66,7 +66,7 @@ class Card(nn.Module):
         smoothing: float = 0.5,
         momentum: float = 0.1,
         statistic_token: bool = False,
-        classes: int | None = None,
+        num_classes: int | None = None,
         variates: int | None = None,
         smooth_all_variates: bool = False,
         legacy_mask: bool = False,
@@ -76,7 +76,7 @@ class Card(nn.Module):
         at_least(1, dim=dim, depth=depth, heads=heads, rank=rank, merge=merge)
         fraction(dropout=dropout)
         hidden = _checked(lookback, patch_size, dim, heads, merge, mlp_ratio, smoothing, momentum)
-        self.lookback, self.horizon, self.classes = lookback, horizon, classes
+        self.lookback, self.horizon, self.num_classes = lookback, horizon, num_classes
         self.variates, self.legacy_mask = variates, legacy_mask
         self.embedding = CardEmbedding(
             lookback, patch_size, stride, dim, dropout=dropout, statistic_token=statistic_token
@@ -95,11 +95,11 @@ class Card(nn.Module):
             )
             for _ in range(depth)
         )
-        if classes is None:
+        if num_classes is None:
             self.head = nn.Linear(tokens * dim, horizon)
         else:
-            at_least(1, classes=classes, variates=variates)
-            self.head = nn.Linear(dim * (variates or 1), classes)
+            at_least(1, num_classes=num_classes, variates=variates)
+            self.head = nn.Linear(dim * (variates or 1), num_classes)
 
     def forward(
         self, history: Float[Tensor, "b l v"], *, observed: Bool[Tensor, "b l v"] | None = None
@@ -112,10 +112,10 @@ class Card(nn.Module):
         series = history.transpose(1, 2)  # (b, v, l)
         seen = None if observed is None else observed.transpose(1, 2)
         scaled, mean, deviation = instance_statistics(series, seen, self.legacy_mask)
-        tokens = self.embedding(scaled if self.classes is None else series, mean, deviation)
+        tokens = self.embedding(scaled if self.num_classes is None else series, mean, deviation)
         for layer in self.layers:
             tokens = layer(tokens)  # (b, v, t, dim)
-        if self.classes is not None:
+        if self.num_classes is not None:
             return self.head(tokens.mean(-2).flatten(1))
         forecast = self.head(tokens.flatten(2)) * (deviation + 1e-4) + mean
         return forecast.transpose(1, 2)
@@ -126,7 +126,7 @@ class Card(nn.Module):
             raise ValueError(
                 f"history has the shape {shape}, expected (batch, {self.lookback}, variates)"
             )
-        if self.classes is not None and shape[2] != self.variates:
+        if self.num_classes is not None and shape[2] != self.variates:
             raise ValueError(f"history has {shape[2]} variates, the classifier {self.variates}")
         if observed is not None and (observed.dtype != torch.bool or observed.shape != shape):
             raise ValueError(

@@ -29,10 +29,10 @@ def literal_forward(net: Card, history: Tensor, observed: Tensor | None = None) 
         centred = (z - m) * mask
         s = ((centred**2).sum(-1, keepdim=True) / count + 1e-5).sqrt()
         normal = centred / (s + 1e-4)
-    u = embed(net, z if net.classes is not None else normal, m, s)
+    u = embed(net, z if net.num_classes is not None else normal, m, s)
     for layer in net.layers:
         u = literal_layer(layer, u, net.training)
-    if net.classes is not None:
+    if net.num_classes is not None:
         return net.head(u.mean(dim=-2).reshape(len(u), -1))
     return (net.head(u.reshape(*u.shape[:2], -1)) * (s + 1e-4) + m).permute(0, 2, 1)
 

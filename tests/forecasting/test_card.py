@@ -27,7 +27,7 @@ SIZES = [
     pytest.param(3, {"rank": 9, "merge": 1}, id="more summaries than tokens"),
     pytest.param(1, {"statistic_token": True}, id="one variate"),
     pytest.param(6, {"statistic_token": True, "heads": 8, "merge": 4, "dim": 32}, id="merge 4"),
-    pytest.param(4, {"classes": 3, "variates": 4}, id="classes"),
+    pytest.param(4, {"num_classes": 3, "variates": 4}, id="classes"),
     pytest.param(4, {"lookback": 27, "stride": 5, "smoothing": 0.3}, id="a rest of the history"),
 ]
 
@@ -186,7 +186,7 @@ def test_the_published_sizes(options: dict, count: int):
         ({"mlp_ratio": 0.0}, "mlp_ratio 0.0"),
         ({"rank": 0}, "rank is 0"),
         ({"depth": 0}, "depth is 0"),
-        ({"classes": 3}, "variates is None"),
+        ({"num_classes": 3}, "variates is None"),
     ],
 )
 def test_impossible_arguments_are_refused(options: dict, message: str):
@@ -211,7 +211,7 @@ def test_impossible_inputs_are_refused():
     with pytest.raises(ValueError, match="expected bool"):
         net(history(), observed=torch.ones(3, 24, 5))
     with pytest.raises(ValueError, match="history has 5 variates, the classifier 4"):
-        model(classes=2, variates=4)(history(5))
+        model(num_classes=2, variates=4)(history(5))
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -72,7 +72,7 @@ def _arguments(
     if task in _FILLS:
         return "card", ours | {"horizon": given["seq_len"], "legacy_mask": task == "imputation"}
     if task == "classification":
-        return "card", ours | {"classes": given["num_class"], "variates": given["enc_in"]}
+        return "card", ours | {"num_classes": given["num_class"], "variates": given["enc_in"]}
     raise ValueError(
         f"task_name is {task!r}, CARD knows {', '.join((*_FORECASTS, *_FILLS, 'classification'))}"
     )
