@@ -21,7 +21,7 @@ __all__ = ["QUICK", "reaches", "rows"]
 QUICK = ("golden cases", "official weights", "recipe: reached", "pretrained", "after training")
 _RECIPES = Path(__file__).parents[2] / "surform" / "recipes"
 _LONGEST = 110  # letters of a figure in words
-_UNTRAINED = "not |depends|see |to be |as "  # how a recipe says that it has none
+_UNTRAINED = "not |little|depends|see |to be |as "  # how a recipe says that it has none
 _AFTER = {
     "fields": "predict, rollout",
     "points": "predict, rollout",
@@ -36,6 +36,7 @@ _AFTER = {
     "ranking": "predict, serving",
     "scenes": "predict (whole scenes)",
     "jets": "predict",
+    "sequences": "predict",
 }
 
 
