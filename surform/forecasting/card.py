@@ -25,8 +25,8 @@ class Card(nn.Module):
     Forecasting" (ICLR 2024), arXiv 2305.12095; official code wxie9/CARD@ca6d34bcf263. Each variate
     is cut into patches; every layer attends over variates, then over patches, then over features.
 
-    No parameter depends on the number of variates, unless `num_classes` asks for a classifier. Their
-    order matters: queries are smoothed along it.
+    No parameter depends on the number of variates, unless `num_classes` asks for a classifier.
+    Their order matters: queries are smoothed along it.
 
     Deviation: unobserved values do not enter the means of an imputation (`legacy_mask`).
 
