@@ -80,7 +80,9 @@ def _train(rank: int, name: str, processes: int, steps: int, folder: str) -> Non
     distributed.init_process_group("gloo", meeting, rank=rank, world_size=processes)
     torch.manual_seed(rank)
     make, batch, inputs = NETWORKS[name]
-    step = training(DistributedDataParallel(make().train()), inputs(batch))
+    step = training(
+        DistributedDataParallel(make().train(), find_unused_parameters=True), inputs(batch)
+    )
     for _ in range(3):
         step()
     distributed.barrier()
