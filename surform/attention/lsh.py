@@ -16,7 +16,7 @@ from surform.attention.checks import check_key_mask, check_same_numbers, check_t
 from surform.attention.dispatch import Sizes, dispatch, kind, register
 from surform.attention.lsh_chunks import lsh_chunks
 from surform.attention.lsh_fused import fused_pays, fused_supports, lsh_fused
-from surform.attention.lsh_hashes import ALONE, hashed, padded_length, padding
+from surform.attention.lsh_hashes import ALONE, by_bucket, hashed, padded_length, padding
 from surform.attention.widths import widened
 
 __all__ = ["bucket_count", "lsh", "lsh_buckets"]
@@ -140,7 +140,7 @@ def _reference(
     buckets = hashed(qk, rotations)  # (b, h, r, n)
     qk, v = widened(qk, v)
     b, h, rounds, tokens = buckets.shape
-    order = (buckets * tokens + torch.arange(tokens, device=qk.device)).flatten(2).argsort()
+    order = by_bucket(buckets)
     chunk = (order.argsort() // bucket_size).view(b, h, rounds, tokens)
     chunks = rounds * tokens // bucket_size
     before = (chunk - 1) % chunks

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from surform.attention.lsh_hashes import ALONE, hashed, padding
+from surform.attention.lsh_hashes import ALONE, by_bucket, hashed, padding
 from surform.attention.widths import widened
 
-__all__ = ["gathered_rows", "lsh_chunks", "times_seen", "window"]
+__all__ = ["gathered_rows", "log_times", "lsh_chunks", "window"]
 
 
 def lsh_chunks(
@@ -30,7 +30,7 @@ def lsh_chunks(
     buckets = hashed(qk, rotations)
     qk, v = widened(qk, v)
     b, h, rounds, n = buckets.shape
-    order = (buckets * n + torch.arange(n, device=qk.device)).flatten(2).argsort()  # (b, h, r n)
+    order = by_bucket(buckets)
     place = order % n
 
     def chunked(x: Tensor) -> Tensor:
@@ -57,10 +57,8 @@ def lsh_chunks(
     back = order.argsort()
     if not duplicates:
         inner = buckets if not across_buckets else None
-        times = times_seen(back.view(b, h, rounds, n), place, inner, bucket_size, legacy_count).to(
-            scores.dtype
-        )
-        scores = scores - (times + 1e-9 if legacy_count else times.clamp(min=1)).log()
+        seen = back.view(b, h, rounds, n)
+        scores = scores - log_times(seen, place, inner, bucket_size, legacy_count, scores.dtype)
     largest = scores.detach().amax(-1, keepdim=True)  # first: -5e4 has few digits left in float32
     weights = (scores - largest).exp()
     total = weights.sum(-1, keepdim=True)
@@ -81,7 +79,15 @@ def window(x: Tensor) -> Tensor:
     return torch.cat((x, x.roll(1, 2)), 3)
 
 
-def times_seen(
+def log_times(
+    back: Tensor, place: Tensor, buckets: Tensor | None, size: int, legacy: bool, dtype: torch.dtype
+) -> Tensor:
+    """What is taken off the scores so that what is seen in several rounds counts once."""
+    times = _times_seen(back, place, buckets, size, legacy).to(dtype)
+    return (times + 1e-9 if legacy else times.clamp(min=1)).log()
+
+
+def _times_seen(
     back: Tensor, place: Tensor, buckets: Tensor | None, size: int, legacy: bool
 ) -> Tensor:
     """How often the tokens of a window see each other in all rounds: (b, h, c, s, 2 s).

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surform.attention.dispatch import Call
-from surform.attention.lsh_chunks import gathered_rows, times_seen, window
-from surform.attention.lsh_hashes import hashed, padding
+from surform.attention.lsh_chunks import gathered_rows, log_times, window
+from surform.attention.lsh_hashes import by_bucket, hashed, padding
 from surform.attention.rules import cpu_only, not_exporting
 from surform.attention.widths import widened
 
@@ -59,7 +59,7 @@ def lsh_fused(
     buckets = hashed(qk, rotations)
     qk, v = widened(qk, v)
     b, h, rounds, n = buckets.shape
-    order = (buckets * n + torch.arange(n, device=qk.device)).flatten(2).argsort()  # (b, h, r n)
+    order = by_bucket(buckets)
     place, back = order % n, order.argsort()
 
     def chunked(x: Tensor) -> Tensor:
@@ -77,8 +77,7 @@ def lsh_fused(
     if not duplicates:
         inner = buckets if not across_buckets else None
         seen = back.view(b, h, rounds, n)
-        times = times_seen(seen, place, inner, bucket_size, legacy_count).to(qk.dtype)
-        bias -= (times + 1e-9 if legacy_count else times.clamp(min=1)).log()
+        bias -= log_times(seen, place, inner, bucket_size, legacy_count, qk.dtype)
     if causal:
         later = position[..., :, None] < window(position)[..., None, :]
         bias.masked_fill_(later, float("-inf"))

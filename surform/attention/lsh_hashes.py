@@ -11,7 +11,7 @@ from torch import Tensor
 
 from surform.attention.widths import widened
 
-__all__ = ["ALONE", "hashed", "padded_length", "padding"]
+__all__ = ["ALONE", "by_bucket", "hashed", "padded_length", "padding"]
 
 ALONE = -5e4  # score of a token with itself: it counts where nothing else is left
 
@@ -35,6 +35,15 @@ def hashed(qk: Tensor, rotations: Tensor) -> Tensor:
     place = torch.cat((turned, -turned), -1).argmax(-1)
     rounds = torch.arange(rotations.shape[-2], device=qk.device)
     return place + rounds[:, None] * (2 * rotations.shape[-1])
+
+
+def by_bucket(buckets: Tensor) -> Tensor:
+    """(b, h, r, n) -> (b, h, r n): where each place of the sorted rounds comes from.
+
+    Sorted by bucket, then by position; place % n is the token.
+    """
+    n = buckets.shape[3]
+    return (buckets * n + torch.arange(n, device=buckets.device)).flatten(2).argsort()
 
 
 def padding(
