@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.faults.cases import CASES, Case
-from benchmarks.faults.forked import Ended, import_what, run
+from benchmarks.faults.forked import Ended, run, undisturbed
 from benchmarks.faults.states import left_over
 
 __all__ = ["Full", "fill", "mountable"]
@@ -64,12 +64,7 @@ def fill(name: str, root: Path, times: int, mounts: bool) -> Full:
         mounts: use file systems in memory, not the limit on the size of files.
     """
     case, found, began = CASES[name], Full(name), time.monotonic()
-    whole = root / f"{name}-whole"
-    import_what(case.line, root / f"{name}-first")
-    whole.mkdir()
-    ended = run(case.line, whole)
-    if ended.code:
-        raise RuntimeError(f"the undisturbed command fails: {ended.last_line}")
+    whole = undisturbed(case.line, root / f"{name}-whole")
     folder = root / f"{name}-full"
     for number in range(times):
         with _memory(folder) if mounts else _plain(folder):

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Child", "Ended", "ask", "import_what", "run", "start"]
+__all__ = ["Child", "Ended", "ask", "import_what", "run", "start", "undisturbed"]
 
 _TRACEBACK = "Traceback (most recent call last)"
 _CRASH = 70  # exit code of a child whose error nobody caught
@@ -188,3 +188,17 @@ def _answer(pipe: int, question: Callable[..., Any], arguments: Sequence[Any]) -
     with os.fdopen(pipe, "wb") as stream:
         stream.write(pickle.dumps(found))
     return 0
+
+
+def undisturbed(line: Sequence[str], folder: Path) -> Path:
+    """The folder after the command has run in it alone, its modules imported beforehand.
+
+    Raises:
+        RuntimeError: the command fails.
+    """
+    import_what(line, folder.with_name(f"{folder.name}-first"))
+    folder.mkdir()
+    ended = run(line, folder)
+    if ended.code:
+        raise RuntimeError(f"the undisturbed command fails: {ended.last_line}")
+    return folder

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.faults.cases import CASES, Case
-from benchmarks.faults.forked import Ended, import_what, run, start
+from benchmarks.faults.forked import Ended, start, undisturbed
 from benchmarks.faults.states import left_over
 
 __all__ = ["Pairs", "write_twice"]
@@ -40,12 +40,7 @@ class Pairs:
 def write_twice(name: str, root: Path, seeds: range) -> Pairs:
     """Start a command twice in one folder, once for each seed."""
     case, found, began = CASES[name], Pairs(name), time.monotonic()
-    whole = root / f"{name}-whole"
-    import_what(case.line, root / f"{name}-first")
-    whole.mkdir()
-    ended = run(case.line, whole)
-    if ended.code:
-        raise RuntimeError(f"the undisturbed command fails: {ended.last_line}")
+    whole = undisturbed(case.line, root / f"{name}-whole")
     for seed in seeds:
         folder = root / f"{name}-{seed}"
         folder.mkdir()
