@@ -72,6 +72,10 @@ class ParquetTable:
             raise _unreadable(self.name, error) from error
         finally:
             file.close()
+        if row != self._rows:  # the rest of the values would be whatever memory held
+            raise ValueError(
+                f"{self.name} is damaged: it promises {self._rows} rows, but holds {row}"
+            )
         found = {name: np.concatenate(parts) for name, parts in texts.items()}
         attributes = {k.removeprefix("surform:"): v for k, v in self._metadata.items()}
         zones = arrow_zones(self._schema)

@@ -92,6 +92,20 @@ def test_truncated_parquet(tmp_path: Path) -> None:
     refused("has columns but no rows", lambda: prepare(tmp_path / "none.parquet"))
 
 
+def test_parquet_that_promises_more_rows_than_it_holds(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(
+        {"date": pd.date_range("2020", periods=48, freq="h"), "a": np.arange(48.0)}
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    told = bytes([0x16, 2 * 48, 0x19])  # the footer's rows: a number of its own, zigzag in Thrift
+    whole = (tmp_path / "a.parquet").read_bytes()
+    assert whole.count(told) == 1
+    (tmp_path / "a.parquet").write_bytes(whole.replace(told, bytes([0x16, 2 * 49, 0x19])))
+    refused("a.parquet is damaged: it promises 49 rows, but holds 48",
+            lambda: prepare(tmp_path / "a.parquet"))  # fmt: skip
+
+
 def test_damaged_array_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=np.zeros((9, 2)), b=np.zeros(3))
     refused(
