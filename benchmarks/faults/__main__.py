@@ -12,7 +12,6 @@ python -m benchmarks.faults archives
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from benchmarks.faults.kill import kill_often
 from benchmarks.faults.readonly import all_formats, forbid, is_root
 from benchmarks.faults.samples import make_inputs
 from benchmarks.faults.writers import write_twice
-from surform.bench.measure import save
+from surform.bench.measure import keep_rows
 
 __all__ = ["main"]
 
@@ -45,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rows:
         _show(rows)
     if rows and args.keep:
-        _keep(RESULTS / f"faults-{args.what}.json", rows)
+        keep_rows(RESULTS / f"faults-{args.what}.json", rows)
     return 1 if any(row["findings"] for row in rows) else 0
 
 
@@ -148,13 +147,6 @@ def _row(kind: str, name: str, counts: dict[str, int], found: Any, where: str) -
         print(f"  {text}", file=sys.stderr)
     seconds = round(found.seconds, 1)
     return {kind: name, **counts, "findings": len(what), "seconds": seconds, "what": what}
-
-
-def _keep(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Save rows; those of other commands stay as they are."""
-    old = json.loads(path.read_text())["rows"] if path.exists() else []
-    new = {next(iter(row.values())) for row in rows}
-    save(path, [row for row in old if next(iter(row.values())) not in new] + rows)
 
 
 def _show(rows: list[dict[str, Any]]) -> None:

@@ -68,7 +68,7 @@ def fill(name: str, root: Path, times: int, mounts: bool) -> Full:
     folder = root / f"{name}-full"
     for number in range(times):
         with _memory(folder) if mounts else _plain(folder):
-            room = _room(whole, number / times, mounts)
+            room = _room(whole, number / max(times - 1, 1), mounts)
             wrong, refused = _tried(case, folder, whole, room, mounts)
         found.tries += 1
         found.refused += refused and not wrong
@@ -124,10 +124,13 @@ def _limit(room: int) -> Callable[[], None]:
 
 
 def _room(whole: Path, share: float, mounts: bool) -> int:
-    """A share of the bytes of all files, or, of a limit on the size of each, of the largest."""
+    """A share of twice the bytes of all files, or, of a limit on the size of each, of the largest.
+
+    Twice: what is replaced stands beside its replacement for a moment.
+    """
     sizes = [file.stat().st_size for file in whole.rglob("*") if file.is_file()]
     pages = [-(-size // _PAGE) * _PAGE for size in sizes]
-    return int(share * (1.2 * sum(pages) if mounts else 1.05 * max(sizes)))
+    return int(share * (2 * sum(pages) if mounts else 1.05 * max(sizes)))
 
 
 @contextmanager

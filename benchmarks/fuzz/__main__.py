@@ -18,7 +18,7 @@ from rich.table import Table
 from benchmarks import RESULTS
 from benchmarks.fuzz.formats import find, names
 from benchmarks.fuzz.runner import Count, fuzz
-from surform.bench.measure import save
+from surform.bench.measure import keep_rows
 
 __all__ = ["main"]
 
@@ -42,9 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         count = fuzz(name, find(name), range(first, first + args.inputs), args.limit)
         rows.append(_row(count, time.perf_counter() - begun))
         _say(count, rows[-1]["seconds"])
+        if args.keep:  # at once: all formats take hours
+            keep_rows(RESULTS / "fuzz.json", rows[-1:])
     _show(rows)
-    if args.keep:
-        save(RESULTS / "fuzz.json", rows)
     return 1 if any(row["findings"] for row in rows) else 0
 
 

@@ -4,7 +4,8 @@ python -m benchmarks.installs [--python python3.12 ...] [--torch 2.10] [--extras
 
 The core alone: import, help, list, every registered model, a shipped model, two steps of training.
 Each extra alone lies on top of the core's environment, so that torch is installed once: its
-libraries are installed and imported. Writes benchmarks/results/installs.json.
+libraries are installed and imported; with `all`, then all of them together. Writes
+benchmarks/results/installs.json.
 """
 
 from __future__ import annotations
@@ -70,13 +71,15 @@ def measure(python: str, wheel: Path, torch: str | None, names: list[str]) -> li
         program = environment(python, base, *pinned, str(wheel))
         rows.append({"installed": "core"} | tried(program, base))
         print(rows[-1], flush=True)
-        for name in names:
-            over = Path(place) / name
-            row: dict[str, Any] = {"installed": name, "python": rows[0].get("python", python)}
+        together = [names] if len(names) > 1 else []
+        for chosen in [[name] for name in names] + together:
+            over = Path(place) / "-".join(chosen)
+            label = chosen[0] if len(chosen) == 1 else f"these {len(chosen)} together"
+            row: dict[str, Any] = {"installed": label, "python": rows[0].get("python", python)}
             try:
-                given = [*pinned, f"{wheel}[{name}]"]
+                given = [*pinned, f"{wheel}[{','.join(chosen)}]"]
                 program = environment(python, over, *given, below=base)
-                row |= tried(program, over, name)
+                row |= tried(program, over, *chosen)
             except OSError as error:
                 row["failed"] = str(error)
             rows.append(row)

@@ -70,11 +70,12 @@ def core() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure what is asked for: nothing (the core), or the name of an extra."""
+    """Measure what is asked for: nothing (the core), or the names of extras."""
     import torch
 
     about = {"python": platform.python_version(), "torch": torch.__version__}
-    found = {"modules": ", ".join(of_extra(sys.argv[1]))} if len(sys.argv) > 1 else core()
+    modules = sorted({module for name in sys.argv[1:] for module in of_extra(name)})
+    found = {"modules": ", ".join(modules)} if len(sys.argv) > 1 else core()
     print(json.dumps(about | found))
 
 

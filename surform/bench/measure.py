@@ -22,7 +22,16 @@ import torch
 
 from surform.data.atomic import replacing
 
-__all__ = ["GEMM_FLOPS", "added_memory", "alternating", "gemm", "machine", "peak_memory", "save"]
+__all__ = [
+    "GEMM_FLOPS",
+    "added_memory",
+    "alternating",
+    "gemm",
+    "keep_rows",
+    "machine",
+    "peak_memory",
+    "save",
+]
 
 GEMM_SIZE = 2048
 GEMM_FLOPS = 2 * GEMM_SIZE**3
@@ -147,3 +156,11 @@ def save(path: str | Path, rows: list[dict[str, Any]], **notes: Any) -> Path:
             json.dumps({"machine": machine(), **notes, "rows": rows}, indent=1) + "\n"
         )
     return path
+
+
+def keep_rows(path: str | Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows, named by their first entry, in place of those of the same names; others stay."""
+    path = Path(path)
+    old = json.loads(path.read_text())["rows"] if path.exists() else []
+    new = {next(iter(row.values())) for row in rows}
+    return save(path, [row for row in old if next(iter(row.values())) not in new] + rows)
