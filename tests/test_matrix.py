@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+import torch
+
 from benchmarks.matrix.__main__ import BEGIN, END, ROOT, between, fails
-from benchmarks.matrix.recorded_calls import cases_of_models, first_call
+from benchmarks.matrix.example_calls import EXAMPLES, example_call
+from benchmarks.matrix.recorded_calls import callable_models, cases_of_models, first_call
 from benchmarks.matrix.rows import QUICK, reaches, rows
 from benchmarks.matrix.slow import bf16, cell, compiled, exported
 from surform.registry import names
@@ -13,6 +17,7 @@ def test_no_cell_is_empty_and_no_golden_model_is_left_out() -> None:
     found = rows(replay=False)
     listed = [row["model"] for row in found]
     assert set(cases_of_models()) <= set(listed) <= set(names("models"))
+    assert set(listed) <= set(callable_models())
     assert len(listed) == len(set(listed))
     for row in found:
         assert all(row[column].strip() for column in (*QUICK, "against literal", "against peer"))
@@ -26,6 +31,14 @@ def test_a_recorded_call_is_put_through_each_check() -> None:
     assert cell(bf16, "galerkin1d", paths).startswith("yes")
     assert cell(compiled, "galerkin1d", paths) == "yes"
     assert cell(exported, "galerkin1d", paths) == "yes"
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_each_call_of_our_own_is_the_same_every_time(name: str) -> None:
+    first, second = example_call(name).run(), example_call(name).run()
+    assert [x.shape for x in first] == [x.shape for x in second]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(x.requires_grad and x.std() > 0 for x in first)  # a constant would prove nothing
 
 
 def test_a_check_that_raises_is_a_reason_and_not_a_crash() -> None:

@@ -22,7 +22,7 @@ def main() -> int:
     """Exit code 1 when a golden case fails, or with --check when the pages lack what was found."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.matrix")
     parser.add_argument("--slow", action="store_true", help="measure the slow columns, too")
-    parser.add_argument("--only", nargs="+", metavar="MODEL", help="with --slow, not kept")
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="with --slow: these alone")
     parser.add_argument("--write", action="store_true", help="into README.md and docs/matrix.md")
     parser.add_argument("--check", action="store_true", help="whether they hold what is found")
     args = parser.parse_args()
@@ -30,8 +30,7 @@ def main() -> int:
         from benchmarks.matrix.slow import measure
 
         measured = measure(args.only)
-        if not args.only:
-            save(KEPT, measured)
+        save(KEPT, _merged(measured) if args.only else measured)
     found = [row | _kept(row["model"]) for row in rows()]
     pages = {
         ROOT / "README.md": _table(found, ("golden cases", "pretrained", *SLOW[:4], GAINS[0])),
@@ -54,10 +53,19 @@ def main() -> int:
     return 1 if failed or (args.check and stale) else 0
 
 
+def _rows() -> list[dict[str, str]]:
+    return json.loads(KEPT.read_text(encoding="utf-8"))["rows"] if KEPT.is_file() else []
+
+
+def _merged(measured: list[dict[str, str]]) -> list[dict[str, str]]:
+    """What was just measured, and of other models what was kept."""
+    rows = {row["model"]: row for row in (*_rows(), *measured)}
+    return [rows[name] for name in sorted(rows)]
+
+
 def _kept(name: str) -> dict[str, str]:
-    kept = json.loads(KEPT.read_text(encoding="utf-8"))["rows"] if KEPT.is_file() else []
-    measured = next((row for row in kept if row["model"] == name), {})
-    return {column: measured.get(column, "no golden case") for column in SLOW}
+    measured = next((row for row in _rows() if row["model"] == name), {})
+    return {column: measured.get(column, "not measured") for column in SLOW}
 
 
 def fails(cell: str) -> bool:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.matrix.recorded_calls import Call, first_call
+from benchmarks.matrix.call import Call
+from benchmarks.matrix.recorded_calls import first_call
 
 __all__ = ["gradients_of_two"]
 

@@ -41,6 +41,8 @@ _LITERAL = {
     "hiformer": _Source("hiformer", "against_loop", "training step", "training, `feature` kind"),
     "folded_hiformer": _Source("hiformer", "against_unfolded", "lowrank, folded$", "serving"),
     "jetformer": _Source("jetformer", "training_gain", note="training"),
+    "ast": _Source("audio", "training_gain", "ast", "training"),
+    "passt": _Source("audio", "evaluation_gain", "passt", "forward"),
 }
 _PEER = {
     "cct": _Source("cct", "training_gain_over_peer", note="vit-pytorch, training"),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch import nn
 
+from benchmarks.matrix.call import Call
+from benchmarks.matrix.example_calls import EXAMPLES, example_call
 from surform.hub.official.fixture import Fixture
 from surform.hub.verify import find_cases, system_of
-from surform.registry import create_model, find, names
+from surform.registry import find, names
 
-__all__ = ["Call", "cases_of_models", "first_call", "recorded_call", "tensors"]
+__all__ = ["callable_models", "cases_of_models", "first_call", "recorded_call"]
 
 # replays that look inside call these instead of the model
 _METHODS = {
@@ -27,49 +27,6 @@ _METHODS = {
     "vitpose_plus": "all_heads",
 }
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
-
-
-@dataclass
-class Call:
-    """A model and what it was called with."""
-
-    model: nn.Module
-    arguments: tuple[Any, ...]
-    keywords: dict[str, Any]
-
-    def to(self, dtype: torch.dtype) -> Call:
-        """Weights and numbers in another precision; whole numbers and masks as they are."""
-
-        def cast(value: Tensor) -> Tensor:
-            value = value.detach()
-            return value.to(dtype) if value.is_floating_point() else value
-
-        arguments, keywords = tree_map_only(Tensor, cast, (self.arguments, self.keywords))
-        return Call(self.model.to(dtype), arguments, keywords)
-
-    def on(self, device: str) -> Call:
-        """All of it on another device."""
-        given = (self.arguments, self.keywords)
-        arguments, keywords = tree_map_only(Tensor, lambda value: value.to(device), given)
-        return Call(self.model.to(device), arguments, keywords)
-
-    def run(self) -> list[Tensor]:
-        """Tensors of real numbers that come out, in the order of the output's leaves."""
-        found = self.model(*self.arguments, **self.keywords)
-        return tensors(found)
-
-
-def tensors(found: Any) -> list[Tensor]:
-    """The leaves that hold real numbers; of a dataclass, those of its fields."""
-    if isinstance(found, Tensor):
-        return [found] if found.is_floating_point() else []
-    if isinstance(found, dict):
-        found = list(found.values())
-    elif hasattr(found, "__dataclass_fields__"):
-        found = [getattr(found, name) for name in found.__dataclass_fields__]
-    if not isinstance(found, list | tuple):
-        return []
-    return [leaf for part in found for leaf in tensors(part)]
 
 
 def cases_of_models() -> dict[str, list[Path]]:
@@ -89,6 +46,11 @@ def cases_of_models() -> dict[str, list[Path]]:
     return found | {"rt1": sorted((GOLDEN / "rt1").glob("*.json"))}
 
 
+def callable_models() -> dict[str, list[Path]]:
+    """Registered model -> its golden cases; of those that only we call, maybe none."""
+    return {name: [] for name in EXAMPLES} | cases_of_models()
+
+
 def recorded_call(path: Path, name: str) -> Call | None:
     """What the replay of a case calls model `name` with first; None: it calls only parts of it."""
     fixture = Fixture.load(path)
@@ -103,21 +65,10 @@ def recorded_call(path: Path, name: str) -> Call | None:
 
 
 def first_call(name: str, paths: list[Path]) -> Call | None:
-    """That of the first case whose replay calls the whole model; of RT-1 a small one of our own."""
-    if name == "rt1":
-        return _small_rt1()
+    """That of the first case whose replay calls the whole model, or our own small one."""
+    if name in EXAMPLES:
+        return example_call(name)
     return next((call for call in (recorded_call(path, name) for path in paths) if call), None)
-
-
-def _small_rt1() -> Call:
-    """Its cases are of its parts: the whole is an EfficientNet-B3 and too large for a file."""
-    torch.manual_seed(0)
-    model = create_model(
-        "rt1", fields=(("move", 2, -1.0, 1.0), ("grip", 3)), dim=12, depth=2, heads=3, head_dim=5,
-        vocab_size=7, token_dim=10, frames=3, image_tokens=2, bottleneck=6, instruction_dim=4,
-        encoder="tf_efficientnet_b0", image_size=64,
-    )  # fmt: skip
-    return Call(model.eval(), (torch.rand(2, 3, 3, 48, 70), torch.randn(2, 4)), {})
 
 
 class _Method(nn.Module):

@@ -1,4 +1,4 @@
-"""What a model can be put through, on the smallest call that its golden cases make of it.
+"""What a model can be put through, on the smallest call of its golden cases or of our own.
 
 A cell says "yes", with the error where there is one, or why not in a few words.
 """
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from benchmarks.matrix.call import Call, tensors
 from benchmarks.matrix.distributed import gradients_of_two
-from benchmarks.matrix.recorded_calls import Call, cases_of_models, first_call, tensors
+from benchmarks.matrix.recorded_calls import callable_models, first_call
 
 __all__ = ["SLOW", "cell", "measure"]
 
@@ -31,6 +32,9 @@ def bf16(call: Call) -> str:
         found = call.run()
     loss: Any = sum(value.float().square().mean() for value in found if value.requires_grad)
     loss.backward()
+    gradients = [p.grad for p in call.model.parameters() if p.grad is not None]
+    if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients):
+        return "gradients are not finite"
     error = max(_error(a.float(), b) for a, b in zip(found, exact, strict=True))
     return f"yes, {error:.0e}" if error < _BF16 else f"error {error:.0e}"
 
@@ -98,8 +102,16 @@ SLOW: dict[str, Callable[[Call], str]] = {
 
 
 def measure(only: list[str] | None = None) -> list[dict[str, Any]]:
-    """A row of cells per model that golden cases replay."""
-    cases = {name: paths for name, paths in cases_of_models().items() if not only or name in only}
+    """A row of cells per model that can be called.
+
+    Raises:
+        ValueError: there is no such model, or no call of it.
+    """
+    known = callable_models()
+    strange = [name for name in only or () if name not in known]
+    if strange:
+        raise ValueError(f"no call of {', '.join(strange)}: there are {', '.join(sorted(known))}")
+    cases = {name: paths for name, paths in known.items() if not only or name in only}
     shared = gradients_of_two(cases)
     rows = []
     for name, paths in sorted(cases.items()):
