@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import RESULTS
-from surform.bench.measure import save
+from surform.bench.measure import keep_rows
 
 __all__ = ["main"]
 
@@ -65,17 +65,21 @@ def environment(python: str, folder: Path, *wanted: str, below: Path | None = No
 def measure(python: str, wheel: Path, torch: str | None, names: list[str]) -> list[dict[str, Any]]:
     """A row of the core, and one of each extra."""
     rows = []
+    version = run(
+        python, "-c", "import platform; print(platform.python_version())", where=wheel.parent
+    )
+    told = f"Python {version.strip()}, torch {torch or 'newest'}"
     with tempfile.TemporaryDirectory() as place:
         base = Path(place) / "core"
         pinned = [f"torch=={torch}.*"] if torch else []
         program = environment(python, base, *pinned, str(wheel))
-        rows.append({"installed": "core"} | tried(program, base))
+        rows.append({"installed": f"core, {told}"} | tried(program, base))
         print(rows[-1], flush=True)
         together = [names] if len(names) > 1 else []
         for chosen in [[name] for name in names] + together:
             over = Path(place) / "-".join(chosen)
             label = chosen[0] if len(chosen) == 1 else f"these {len(chosen)} together"
-            row: dict[str, Any] = {"installed": label, "python": rows[0].get("python", python)}
+            row: dict[str, Any] = {"installed": f"{label}, {told}"}
             try:
                 given = [*pinned, f"{wheel}[{','.join(chosen)}]"]
                 program = environment(python, over, *given, below=base)
@@ -115,7 +119,7 @@ def main() -> int:
         cells = (row.get(key, "") for key in columns)
         table.add_row(*(f"{x:.3g}" if isinstance(x, float) else str(x) for x in cells))
     Console(width=150).print(table)
-    save(RESULTS / "installs.json", rows)
+    keep_rows(RESULTS / "installs.json", rows)
     return int(any("failed" in row for row in rows))
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from importlib.metadata import packages_distributions, requires
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,16 @@ def of_extra(name: str) -> list[str]:
         for line in requires("surform") or []
         if f'extra == "{name}"' in line or f"extra == '{name}'" in line
     } - {"surform"}
-    found = []
+    found, owning = [], set()
     for module, owners in packages_distributions().items():
-        names = {owner.lower().replace("_", "-") for owner in owners}
-        if names & wanted and module.isidentifier() and not module.startswith("_"):
+        names = {owner.lower().replace("_", "-") for owner in owners} & wanted
+        plain = module.isidentifier() and not module.startswith("_")
+        if names and plain and find_spec(module):  # some declare modules that they do not have
             importlib.import_module(module)
             found.append(module)
+            owning |= names
+    if wanted - owning:
+        raise ImportError(f"{name} has no module of {', '.join(sorted(wanted - owning))}")
     return sorted(found)
 
 

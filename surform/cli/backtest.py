@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from surform.cli.parser import Parser, check_options
+from surform.cli.parser import Parser, check_options, run_first
 
 __all__ = ["EXAMPLES", "run_raw"]
 
@@ -49,7 +49,7 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
         "--ckpt_path",
         metavar="RUN|FILE|MODEL",
         help="a finished run, used as it is unless --refit; or a saved model or ensemble, with "
-        "--config for the data",
+        "--config for the data; may stand first, by itself",
     )
     add("--folds", type=int, default=4, help="parts of the test split (default: 4)")
     add(
@@ -77,7 +77,7 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
         help="all forecasts as a table, .parquet or .csv, a row per model, origin, step, variate",
     )
     try:
-        args, overrides = parser.parse_known_args(list(argv))
+        args, overrides = parser.parse_known_args(run_first(argv))
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     check_options(parser, overrides)

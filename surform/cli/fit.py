@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from surform.cli.parser import Parser
+from surform.cli.parser import Parser, run_first
 
 __all__ = ["EXAMPLES", "OVERRIDES", "OWN", "run_raw"]
 
@@ -15,9 +15,9 @@ EXAMPLES = {
         "surform fit --config operators/quickstart --data.path flow.zarr --data.generate null "
         "--data.split '{train: 6, validation: 1, test: 1}' --trainer.max_steps 30 --out runs/flow"
     ),
-    "validate": "surform validate --ckpt_path best --out runs/flow",
-    "test": "surform test --ckpt_path best --out runs/flow",
-    "predict": "surform predict --ckpt_path runs/flow --out predicted.zarr",
+    "validate": "surform validate runs/flow",
+    "test": "surform test runs/flow",
+    "predict": "surform predict runs/flow --out predicted.zarr",
 }
 
 OWN = ("config", "ckpt_path", "out", "override", "print_config", "no_report", "every_n_steps")
@@ -49,7 +49,7 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
     """Run one of the four commands with the rest of the command line as it stands."""
     parser = _parser(command)
     try:
-        args, rest = parser.parse_known_args(list(argv))
+        args, rest = parser.parse_known_args(list(argv) if command == "fit" else run_first(argv))
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     from surform.cli.lightning_cli import run
@@ -77,7 +77,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
         "--ckpt_path",
         metavar="last|best|FILE|RUN" + ("|MODEL" if command == "predict" else ""),
         help="continue (fit) or use this checkpoint; its configuration is the default; of a run "
-        + ("the last one" if command == "fit" else "the best one"),
+        + ("the last one" if command == "fit" else "the best one; may stand first, by itself"),
     )
     parser.add_argument(
         "--out", type=Path, metavar="PATH", help="run folder, or file of predictions"

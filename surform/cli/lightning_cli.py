@@ -358,7 +358,10 @@ def _is_child() -> bool:
 def _checkpoint(command: str, args: argparse.Namespace, name: str) -> Path | None:
     if args.ckpt_path is None:
         if command != "fit" and not args.print_config:
-            raise ValueError(f"surform {command} needs weights: --ckpt_path best, or a file")
+            raise ValueError(
+                f"surform {command} needs weights: surform {command} RUN, or --ckpt_path with best "
+                "or a file"
+            )
         return None
     of_run = "last" if command == "fit" else "best"
     if args.out is None or command == "predict":  # whose --out is the file of predictions

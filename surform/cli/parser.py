@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-__all__ = ["Parser", "check_options"]
+__all__ = ["Parser", "check_options", "run_first"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,6 +14,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def run_first(argv: Sequence[str]) -> list[str]:
+    """The line with `--ckpt_path` before its first word, if that is a run or a model.
+
+    Only the first word: others that stand alone are values of a recipe's options.
+    """
+    line = list(argv)
+    if line and not line[0].startswith("-") and "--ckpt_path" not in line:
+        line.insert(0, "--ckpt_path")
+    return line
 
 
 def check_options(parser: argparse.ArgumentParser, overrides: Sequence[str]) -> None:

@@ -323,9 +323,10 @@ def test_13_a_run_prints_only_our_lines(run: Run) -> None:
 
 
 def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, trained: Path) -> None:
-    refused(run("test", "-c", "toy.yaml"), "surform test needs weights: --ckpt_path best")
+    refused(run("test", "-c", "toy.yaml"), "surform test needs weights: surform test RUN, or")
     code, out, error = run("test", "--ckpt_path", "r", "-c", "toy.yaml")
     assert code == 0, error
+    assert run("test", "r", "-c", "toy.yaml")[:2] == (0, out)  # the run alone says the same
     rows = [line.split() for line in out.splitlines()]
     assert {row[0] for row in rows} >= {"test/relative_l2", "test/rmse"}
     assert {row[-1] for row in rows} == {"clean"}
