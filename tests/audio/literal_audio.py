@@ -1,10 +1,14 @@
 """AST and PaSST as their published formulas read, for comparison in tests and benchmarks.
 
 Every patch is convolved before some are left out, every score is written out. Parameters are those
-of `AST` and `PaSST`; nothing is dropped.
+of `AST` and `PaSST`; nothing is dropped. `literal_soft_moa` is an AST with Soft-MoA adapters at its
+attentions, every adapter on its own slots.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,19 +17,41 @@ from torch import Tensor, nn
 from surform.audio.ast import AST
 from surform.audio.passt import PaSST
 from surform.audio.patchout import Kept
+from surform.layers.adapted import Adapted
+from surform.layers.adapter_mixtures import SoftMixture
 
-__all__ = ["literal_ast", "literal_passt"]
+__all__ = ["literal_ast", "literal_passt", "literal_soft_moa"]
+
+Mixture = Callable[[Tensor], Tensor]
 
 
-def literal_ast(net: AST, spectrograms: Tensor) -> Tensor:
-    """Logits of (b, t, f), read off the two first tokens."""
+def literal_ast(net: AST, spectrograms: Tensor, mixtures: Sequence[Mixture] = ()) -> Tensor:
+    """Logits of (b, t, f), read off the two first tokens; `mixtures`: of every block, if any."""
     x = net.patch(spectrograms.transpose(1, 2)[:, None]).flatten(2).transpose(1, 2)
     tokens = [t.expand(len(x), -1, -1) for t in (net.class_token, net.distillation_token)]
     x = torch.cat([*tokens, x], 1) + net.positions
-    for block in net.blocks:
-        x = _block(block, x)
+    for block, mixture in zip(net.blocks, mixtures or [None] * len(net.blocks), strict=True):
+        x = _block(block, x, mixture)
     x = net.norm(x)
     return net.head(net.head_norm((x[:, 0] + x[:, 1]) / 2))
+
+
+def literal_soft_moa(adapted: Adapted, spectrograms: Tensor) -> Tensor:
+    """Logits of an adapted AST: mixtures at the attention, added twice as officially."""
+    base: Any = adapted.net
+    mixtures = [_mixture(added.attention) for added in adapted.adapters]  # type: ignore[arg-type]
+    return literal_ast(base, spectrograms, mixtures)
+
+
+def _mixture(soft: SoftMixture) -> Mixture:
+    def run(x: Tensor) -> Tensor:
+        logits = torch.einsum("bmd,dnp->bmnp", x, soft.slots)
+        given = torch.einsum("bmd,bmnp->bnpd", x, logits.softmax(1))
+        made = torch.stack([a(given[:, n]) for n, a in enumerate(soft.adapters)], 1)
+        weights = logits.flatten(2).softmax(-1).view(logits.shape)
+        return torch.einsum("bnpd,bmnp->bmd", made, weights)
+
+    return run
 
 
 def literal_passt(net: PaSST, spectrograms: Tensor, kept: Kept | None = None) -> Tensor:
@@ -55,10 +81,12 @@ def literal_passt(net: PaSST, spectrograms: Tensor, kept: Kept | None = None) ->
     return net.head(net.head_norm(x))
 
 
-def _block(block: nn.Module, x: Tensor) -> Tensor:
-    x = x + _attention(block.attention, block.norm1(x))
+def _block(block: nn.Module, x: Tensor, mixture: Mixture | None = None) -> Tensor:
+    normed = block.norm1(x)
+    added = 0 if mixture is None else mixture(normed)
+    x = x + _attention(block.attention, normed) + added
     forward = block.feed_forward
-    return x + forward.down(F.gelu(forward.up(block.norm2(x))))
+    return x + forward.down(F.gelu(forward.up(block.norm2(x)))) + added
 
 
 def _attention(module: nn.Module, x: Tensor) -> Tensor:

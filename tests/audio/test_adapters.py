@@ -13,6 +13,7 @@ from surform.layers.adapted import Adapted
 from surform.layers.adapter_mixtures import DenseMixture, SoftMixture
 from surform.layers.adapters import Bottleneck, Convpass, make_adapter
 from surform.registry import create_model
+from tests.audio.literal_audio import literal_soft_moa
 
 AST: dict[str, Any] = {
     "patch_size": 8, "stride": 6, "dim": 16, "depth": 2, "heads": 4,
@@ -119,6 +120,17 @@ def test_mixtures_are_the_formulas_written_out() -> None:
     torch.testing.assert_close(soft(x), torch.einsum("bnpd,bmnp->bmd", made, weights))
     every = torch.stack([a(x) for a in dense.adapters], -1)
     torch.testing.assert_close(dense(x), (every * dense.router(x).softmax(-1)[:, :, None]).sum(-1))
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_soft_mixtures_of_adapters_in_a_network_are_the_literal_formulas(slots: int) -> None:
+    net, x = stirred(adapted(count=3, slots=slots)).double(), inputs().double()
+    ours, theirs = net(x), literal_soft_moa(net, x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+    leaves = [p for p in net.parameters() if p.requires_grad]
+    found = [torch.autograd.grad(y.square().sum(), leaves) for y in (ours, theirs)]
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-10)
 
 
 def test_the_official_zero_start_leaves_the_maps_where_they_are() -> None:

@@ -1,24 +1,34 @@
 """FactFormer for rollouts as its formulas read, for comparison in tests and benchmarks.
 
 Every map acts on the full grid before it is pooled, every intermediate exists, attention is one
-einsum per axis. Parameters are those of `FactFormer2d`.
+einsum per axis. Parameters are those of `FactFormer2d` and `FactFormerSteady2d`; of the form for
+three axes see `literal_factformer3d`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from surform.operators.axis_kernel import AxisKernel
-from surform.operators.factformer import FactFormer2d
+from surform.operators.factformer import FactFormer2d, FactFormerSteady2d
 from surform.operators.factorized_block import FactorizedBlock
 from surform.operators.latent_marching import LatentMarching
+from surform.operators.point_head import PointHead
 
-__all__ = ["literal_block", "literal_forward", "literal_kernel"]
+__all__ = [
+    "literal_block",
+    "literal_encoded",
+    "literal_forward",
+    "literal_kernel",
+    "literal_march",
+    "literal_steady",
+]
 
 
 def literal_forward(
@@ -26,13 +36,28 @@ def literal_forward(
 ) -> Tensor:
     """`FactFormer2d.forward`, (b, t, nx, ny, c) -> (b, steps, nx, ny, o)."""
     u = model.lift(u.movedim(1, -2).flatten(-2))
-    positions = torch.stack(torch.meshgrid(*coordinates, indexing="ij"), dim=-1)
     for layer in model.layers:
-        phase = 2 * math.pi * positions @ layer.encoding.frequencies
-        features = torch.cat((torch.sin(phase), torch.cos(phase)), dim=-1)
-        u = u + layer.encoding.project(features)
+        u = literal_encoded(layer.encoding, u, coordinates)
         u = literal_block(layer.block, u, coordinates) + u
-    return _march(model.marching, model.expand(u), steps or model.max_steps)
+    return literal_march(model.marching, model.expand(u), steps or model.max_steps)
+
+
+def literal_steady(model: FactFormerSteady2d, u: Tensor, coordinates: Sequence[Tensor]) -> Tensor:
+    """`FactFormerSteady2d.forward`, (b, nx, ny, c) -> (b, nx, ny, o)."""
+    u = model.lift(u)
+    for layer in model.layers:
+        u = literal_encoded(layer.encoding, u, coordinates)
+        u = literal_block(layer.block, u, coordinates) + u
+    x = torch.cat((model.skip(u), u), dim=-1)
+    return _read(model.head, x)
+
+
+def literal_encoded(encoding: Any, u: Tensor, coordinates: Sequence[Tensor]) -> Tensor:
+    """u and the encoding of every point's position, on a grid of any rank."""
+    positions = torch.stack(torch.meshgrid(*coordinates, indexing="ij"), dim=-1)
+    phase = 2 * math.pi * positions @ encoding.frequencies
+    features = torch.cat((torch.sin(phase), torch.cos(phase)), dim=-1)
+    return u + encoding.project(features)
 
 
 def literal_block(block: FactorizedBlock, u: Tensor, coordinates: Sequence[Tensor]) -> Tensor:
@@ -82,17 +107,22 @@ def _normalize(name: str, p: Tensor) -> Tensor:
     return F.instance_norm(last.flatten(-2)).view(last.shape).permute(0, 3, 1, 2, 4)
 
 
-def _march(marching: LatentMarching, u: Tensor, steps: int) -> Tensor:
+def literal_march(marching: LatentMarching, u: Tensor, steps: int) -> Tensor:
+    """Frames from the latent state, on a grid of any rank."""
     states = []
     for step in range(steps):
         u = u + marching.step_embedding[step]
         u = u + marching.down(F.gelu(marching.up(marching.norm(u))))
         states.append(u)
-    head = marching.head
-    x = torch.cat(states).flatten(1, 2).transpose(1, 2)  # (steps * b, latent, points)
+    x = _read(marching.head, torch.cat(states))
+    return x.unflatten(0, (steps, -1)).transpose(0, 1)
+
+
+def _read(head: PointHead, u: Tensor) -> Tensor:
+    x = u.flatten(1, -2).transpose(1, 2)  # (b, channels, points)
     x = head.norm(x)
     x = F.gelu(F.conv1d(x, head.grouped[..., None], groups=head.linear_groups))
-    x = F.gelu(F.conv1d(x, head.hidden.weight[..., None]))
+    if head.hidden is not None:
+        x = F.gelu(F.conv1d(x, head.hidden.weight[..., None]))
     x = F.conv1d(x, head.out.weight[..., None], head.out.bias)
-    x = x.transpose(1, 2).unflatten(1, u.shape[1:-1])
-    return x.unflatten(0, (steps, -1)).transpose(0, 1)
+    return x.transpose(1, 2).unflatten(1, u.shape[1:-1])

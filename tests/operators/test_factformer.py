@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from surform.operators.factformer import FactFormer2d, FactFormer3d, FactFormerSteady2d
-from tests.operators.literal_factformer import literal_forward
+from tests.operators.literal_factformer import literal_forward, literal_steady
+from tests.operators.literal_factformer3d import literal_volume
 
 SMALL = {"dim": 16, "depth": 2, "heads": 2, "dim_head": 6}
 NORMS = ["group", "row_instance", "channel_instance"]
@@ -69,7 +70,29 @@ def test_window_model_equals_the_literal_formulas(norm, dtype):
     torch.manual_seed(0)
     model = window(out_norm=norm, kernel_multiplier=5).to(dtype)
     u, x = torch.randn(2, 3, 10, 7, 1, dtype=dtype), axes(10, 7, dtype=dtype)
-    ours, theirs = model(u, x), literal_forward(model, u, x)
+    same_as_literal(model, model(u, x), literal_forward(model, u, x), dtype)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_steady_model_equals_the_literal_formulas(norm, dtype):
+    torch.manual_seed(0)
+    model = steady(out_norm=norm, in_channels=2).to(dtype)
+    u, x = torch.randn(2, 10, 7, 2, dtype=dtype), axes(10, 7, dtype=dtype)
+    same_as_literal(model, model(u, x), literal_steady(model, u, x), dtype)
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": 0, "skip": False, "in_channels": 2}])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_volume_model_equals_the_literal_formulas(options, dtype):
+    torch.manual_seed(0)
+    model = volume(**{"in_channels": 4, "depth": 2} | options).to(dtype)
+    u = torch.randn(2, 3, 5, 6, 7, model.in_channels, dtype=dtype)
+    x = axes(5, 6, 7, dtype=dtype)
+    same_as_literal(model, model(u, x), literal_volume(model, u, x), dtype)
+
+
+def same_as_literal(model: nn.Module, ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     found = gradients(model, ours.square().sum())
     expected = gradients(model, theirs.square().sum())
