@@ -34,6 +34,8 @@ _MODULES = (
     "benchmarks.jetformer",
     "benchmarks.robotics",
     "benchmarks.hiformer",
+    "benchmarks.literal",
+    "benchmarks.transformers_peers",
 )
 
 

@@ -29,11 +29,11 @@ from benchmarks import RESULTS
 from surform.attention.dispatch import Sizes, example, explain
 from surform.attention.timing import heads_inside, time_kernels
 from surform.bench.measure import save
-from surform.forecasting.informer import Informer
 from surform.hub.official.informer import SYSTEM
+from surform.registry import create_model
 from tests.forecasting.literal_informer import literal_informer, samples_for
 
-__all__ = ["attention_rows", "main", "model_rows"]
+__all__ = ["attention_rows", "main", "model_rows", "model_runs"]
 
 SHAPES = {(32, 96): 3.0, (4, 720): 2.0}  # (batch, tokens) -> gain of the forward pass to be reached
 LONG = ((1, 4000),)  # without a figure to be reached
@@ -84,7 +84,7 @@ def model_rows(repeats: int) -> list[dict[str, Any]]:
     rows = []
     for batch, lookback, horizon in MODELS:
         for attention in ("prob", "full"):
-            runs = _model_runs(batch, lookback, horizon, attention)
+            runs = model_runs(batch, lookback, horizon, attention)
             found = _in_turns(runs, repeats)
             for name in ("forward", "forward+backward"):
                 ours, literal = found[name], found[f"literal {name}"]
@@ -101,17 +101,20 @@ def model_rows(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _model_runs(
-    batch: int, lookback: int, horizon: int, attention: str
-) -> dict[str, Callable[[], object]]:
+def model_runs(
+    batch: int, lookback: int, horizon: int, attention: str, layers: int | list[int] = 2
+) -> dict[str, Callable[[], Any]]:
+    """Ours and the literal path, forward and with backward; `layers` of several encoders: a list,
+    which makes an `InformerStack`."""
     given = {
         "enc_in": 7, "dec_in": 7, "c_out": 7, "seq_len": lookback, "label_len": 48,
-        "out_len": horizon, "factor": 5, "d_model": 512, "n_heads": 8, "e_layers": 2,
+        "out_len": horizon, "factor": 5, "d_model": 512, "n_heads": 8, "e_layers": layers,
         "d_layers": 1, "d_ff": 2048, "dropout": 0.0, "attn": attention, "embed": "timeF",
         "freq": "h", "activation": "gelu", "distil": True, "mix": True,
     }  # fmt: skip
     torch.manual_seed(0)
-    net = Informer(**SYSTEM.arguments(given)[1])
+    kind, arguments = SYSTEM.arguments(given)
+    net: Any = create_model(kind, **arguments)
     state = {k: v.detach() for k, v in SYSTEM.to_official(net.state_dict(), given).items()}
     samples = samples_for(given, lookback) if attention == "prob" else None
     steps = 48 + horizon

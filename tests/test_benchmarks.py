@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from benchmarks.channel import PUBLISHED, Case, Run, figures, figures_of_data
+from benchmarks.literal import row
 from benchmarks.tables import BEGIN, END, PAGE, tables, with_tables
 
 
@@ -31,6 +32,15 @@ def test_only_the_marked_section_is_written() -> None:
     assert changed.partition(BEGIN)[0] == page.partition(BEGIN)[0]
     assert changed.partition(END)[2] == page.partition(END)[2]
     assert with_tables(changed, "new") == changed
+
+
+@pytest.mark.parametrize("model", ["hpt", "autoint"])
+def test_both_paths_of_a_row_give_the_same(model: str) -> None:
+    found = row(model, repeats=1)
+    assert 0 <= found["largest_difference"] < 1e-5
+    for kind in ("forward", "training"):
+        gain = found[f"literal_{kind}_ms"] / found[f"{kind}_ms"]
+        assert found[f"{kind}_gain"] == pytest.approx(gain, rel=0.1)
 
 
 def test_a_channel_run_goes_on_and_never_counts_its_spin_up(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ def test_no_cell_is_empty_and_no_golden_model_is_left_out() -> None:
     assert len(listed) == len(set(listed))
     for row in found:
         assert all(row[column].strip() for column in (*QUICK, "against literal", "against peer"))
+        assert row["against literal"] != "not measured", row["model"]
+        assert row["against peer"] != "no peer measured", row["model"]
 
 
 def test_a_recorded_call_is_put_through_each_check() -> None:

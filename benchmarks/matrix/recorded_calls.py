@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _METHODS = {
 GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 
 
+@cache  # every case is opened
 def cases_of_models() -> dict[str, list[Path]]:
     """Registered model -> golden cases that replay it; cases of parts and data are left out."""
     known = names("models")

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from benchmarks.matrix.gains import against_literal, against_peer
+from benchmarks.matrix.gains import against_literal
+from benchmarks.matrix.peers import against_peer
 from benchmarks.matrix.recorded_calls import GOLDEN, cases_of_models
 from surform.hub.official.fixture import Fixture
 from surform.hub.verify import find_cases, verify_case
