@@ -17,7 +17,7 @@ model:
   init_args:
     net:
       class_path: factformer2d
-      init_args: {input_steps: 2, max_steps: 1, dim: 8, depth: 1, heads: 1, dim_head: 8}
+      init_args: {input_steps: 2, max_steps: 1, dim: 8, depth: 1, heads: 1, head_dim: 8}
 data:
   class_path: fields
   init_args:

@@ -100,7 +100,7 @@ def _ifactformer(net: IFactFormer, grid: Sequence[int]) -> int:
 def _block(block: Any, grid: Sequence[int], given: dict[str, Any]) -> int:
     """One call of a factorised block; two linear maps in a row count as one."""
     maps = _weights(block.to_value, block.to_out, block.mlp_out, *block.second_mlp[1:])
-    count = math.prod(grid) * (maps + sum(grid) * given["heads"] * given["dim_head"])
+    count = math.prod(grid) * (maps + sum(grid) * given["heads"] * given["head_dim"])
     for n, axis in zip(grid, block.axes, strict=True):
         count += n * (_weights(block.to_axes, axis) + n * axis.to_query.out_features)
     return count

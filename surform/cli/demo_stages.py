@@ -24,7 +24,7 @@ _STEPS, _TRAJECTORIES, _STARTS = 200, 8, 20
 _QUICK_DATA = {"samples": 4, "frames": 24, "grid": 32, "stride": 1, "spin_up": 0.5}
 _QUICK_FIT = (
     "--data.split {train: 2, validation: 1, test: 1} --data.batch_size 2 --trainer.max_steps 10 "
-    "--model.net.dim 16 --model.net.depth 1 --model.net.heads 2 --model.net.dim_head 8"
+    "--model.net.dim 16 --model.net.depth 1 --model.net.heads 2 --model.net.head_dim 8"
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surform.cli.fit_config import closest
+from surform.hub.migrations import present_name
 
 __all__ = ["check_class", "check_names", "explain", "import_class", "refusal"]
 
@@ -91,7 +92,9 @@ def check_class(where: str, node: dict[str, Any]) -> None:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, value in arguments.items():
         if name not in valid and not takes_any:
-            raise ValueError(f"{where} has no option {name!r}: {closest(name, valid)}")
+            now = present_name(node["class_path"], name)
+            hint = f"it is called {now} now" if now else closest(name, valid)
+            raise ValueError(f"{where} has no option {name!r}: {hint}")
         _check_value(f"{where}.{name}", value)
     for name in valid:
         required = parameters[name].default is inspect.Parameter.empty

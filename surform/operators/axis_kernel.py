@@ -19,7 +19,7 @@ class AxisKernel(nn.Module):
     """Gated MLP on pooled features, then K = (rotary(z Wq)) (rotary(z Wk))^T * scaling per head.
 
     No softmax and no 1/n: entries grow with the features (FactFormer, Li et al. 2023, 2305.17560,
-    section 3). scaling is 1/sqrt(dim_head * kernel_multiplier) when kernel_multiplier > 4.
+    section 3). scaling is 1/sqrt(head_dim * kernel_multiplier) when kernel_multiplier > 4.
 
     periodic: the angles are 0, 1, 2, ... turns per period, so that equal z give a convolution on
     the circle (ours; the paper turns by 64 x 10000^(-2j/width), which knows no period).
@@ -29,7 +29,7 @@ class AxisKernel(nn.Module):
         self,
         dim: int,
         heads: int,
-        dim_head: int,
+        head_dim: int,
         latent_dim: int,
         kernel_multiplier: int = 3,
         scaling_factor: float = 1.0,
@@ -37,10 +37,10 @@ class AxisKernel(nn.Module):
         periodic: bool = False,
     ) -> None:
         super().__init__()
-        width = dim_head * kernel_multiplier
+        width = head_dim * kernel_multiplier
         if rotary and width % 2:
             raise ValueError(
-                f"dim_head * kernel_multiplier = {width} must be even for rotary positions"
+                f"head_dim * kernel_multiplier = {width} must be even for rotary positions"
             )
         self.heads, self.rotary, self.periodic = heads, rotary, periodic
         self.scaling = width**-0.5 if kernel_multiplier > 4 else scaling_factor

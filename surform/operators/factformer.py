@@ -34,8 +34,8 @@ class FactFormerSteady2d(nn.Module):
     size; `out_norm` chooses between the semantics that the official history holds.
 
     Args:
-        dim_head: channels per head; heads * dim_head need not be dim.
-        kernel_multiplier: width of the axis kernels' queries and keys over dim_head.
+        head_dim: channels per head; heads * head_dim need not be dim.
+        kernel_multiplier: width of the axis kernels' queries and keys over head_dim.
         out_norm: "group" (per head over all points), "row_instance" (per index of the first axis;
             the official release before its last commit) or "channel_instance".
         encoding_scale: standard deviation of the encoding's frequencies [1 / unit of length].
@@ -55,7 +55,7 @@ class FactFormerSteady2d(nn.Module):
         dim: int = 128,
         depth: int = 3,
         heads: int = 12,
-        dim_head: int = 64,
+        head_dim: int = 64,
         kernel_multiplier: int = 2,
         out_norm: Norm = "group",
         encoding_scale: float = 1.0,
@@ -72,7 +72,7 @@ class FactFormerSteady2d(nn.Module):
             dim,
             depth,
             heads,
-            dim_head,
+            head_dim,
             kernel_multiplier,
             out_norm,
             encoding_scale,
@@ -126,7 +126,7 @@ class FactFormer2d(nn.Module):
         dim: int = 128,
         depth: int = 4,
         heads: int = 8,
-        dim_head: int = 64,
+        head_dim: int = 64,
         kernel_multiplier: int = 2,
         latent_multiplier: float = 2.0,
         out_norm: Norm = "group",
@@ -145,7 +145,7 @@ class FactFormer2d(nn.Module):
             dim,
             depth,
             heads,
-            dim_head,
+            head_dim,
             kernel_multiplier,
             out_norm,
             encoding_scale,
@@ -207,7 +207,7 @@ class FactFormer3d(nn.Module):
         dim: int = 128,
         depth: int = 3,
         heads: int = 6,
-        dim_head: int = 64,
+        head_dim: int = 64,
         kernel_multiplier: int = 3,
         latent_multiplier: float = 1.5,
         padding: int = 2,
@@ -233,7 +233,7 @@ class FactFormer3d(nn.Module):
             dim,
             depth,
             heads,
-            dim_head,
+            head_dim,
             kernel_multiplier,
             out_norm,
             encoding_scale,
@@ -281,7 +281,7 @@ def _encoder(
     dim: int,
     depth: int,
     heads: int,
-    dim_head: int,
+    head_dim: int,
     kernel_multiplier: int,
     out_norm: str,
     encoding_scale: float,
@@ -293,7 +293,7 @@ def _encoder(
             FactorizedBlock(
                 dim,
                 heads,
-                dim_head,
+                head_dim,
                 rank,
                 kernel_multiplier=kernel_multiplier,
                 periodic=periodic,

@@ -29,7 +29,7 @@ class FactorizedBlock(nn.Module):
         rank: number of axes of the grid.
         latent_dim: width that each kernel's queries and keys are made from (None: dim).
         dim_out: channels of the result (None: dim).
-        kernel_multiplier: width of a kernel's queries and keys over dim_head.
+        kernel_multiplier: width of a kernel's queries and keys over head_dim.
         periodic: whether all axes, or each of them, close on themselves; see `AxisKernel`.
         parallel: contract the same values with every kernel and concatenate per head, instead of
             one after the other.
@@ -42,7 +42,7 @@ class FactorizedBlock(nn.Module):
         self,
         dim: int,
         heads: int,
-        dim_head: int,
+        head_dim: int,
         rank: int,
         *,
         latent_dim: int | None = None,
@@ -57,19 +57,19 @@ class FactorizedBlock(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        at_least(1, dim=dim, heads=heads, dim_head=dim_head, rank=rank)
+        at_least(1, dim=dim, heads=heads, head_dim=head_dim, rank=rank)
         at_least(1, kernel_multiplier=kernel_multiplier)
         self.parallel, self.recompute, self.out_norm = parallel, recompute, find_norm(out_norm)
         dim_out = dim if dim_out is None else dim_out
         circles = [periodic] * rank if isinstance(periodic, bool) else periodic
         self.norm = nn.LayerNorm(dim)
-        self.to_value = nn.Linear(dim, heads * dim_head, bias=False)
+        self.to_value = nn.Linear(dim, heads * head_dim, bias=False)
         self.to_axes = nn.Linear(dim, dim, bias=False)
         self.axes = nn.ModuleList(
             AxisKernel(
                 dim,
                 heads,
-                dim_head,
+                head_dim,
                 dim if latent_dim is None else latent_dim,
                 kernel_multiplier,
                 scaling_factor,
@@ -78,7 +78,7 @@ class FactorizedBlock(nn.Module):
             )
             for _, circle in zip(range(rank), circles, strict=True)
         )
-        features = heads * dim_head * (rank if parallel else 1)
+        features = heads * head_dim * (rank if parallel else 1)
         self.to_out = nn.Linear(features, dim_out, bias=False)
         self.mlp_out = nn.Linear(dim_out, dim_out, bias=False)
         pair = [nn.Linear(dim_out, dim_out, bias=False) for _ in range(2 if second_mlp else 0)]

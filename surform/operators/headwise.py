@@ -39,7 +39,7 @@ def mix_axes(
     """norm(axial(u to_value^T, kernels)) to_out^T.
 
     recompute: keep nothing of the heads' width for the backward pass: less memory, more time.
-    to_out's columns are head-major: (h, dim_head), or (h, axis, dim_head) when parallel, where the
+    to_out's columns are head-major: (h, head_dim), or (h, axis, head_dim) when parallel, where the
     norm takes each axis of a head for a head of its own.
     """
     values = to_value.unflatten(0, (kernels[0].shape[1], -1))  # (h, d, c)

@@ -38,8 +38,8 @@ class IFactFormer(nn.Module):
         input_steps: frames of the input window.
         depth: layers, each with weights of its own.
         iterations: steps of each layer (the official n_layer).
-        dim_head: channels per head; heads * dim_head need not be dim.
-        kernel_multiplier: width of the axis kernels' queries and keys over dim_head.
+        head_dim: channels per head; heads * head_dim need not be dim.
+        kernel_multiplier: width of the axis kernels' queries and keys over head_dim.
         mixing: "parallel" contracts the same values with each axis's kernel alone and concatenates
             (IFactFormer-m), "chained" contracts one axis after the other (IFactFormer-o).
         release: what the official history disagrees on. "head": the contracted values are
@@ -69,7 +69,7 @@ class IFactFormer(nn.Module):
         depth: int = 1,
         iterations: int = 10,
         heads: int = 5,
-        dim_head: int = 96,
+        head_dim: int = 96,
         kernel_multiplier: int = 3,
         mixing: Mixing = "parallel",
         release: Release = "head",
@@ -94,7 +94,7 @@ class IFactFormer(nn.Module):
                 FactorizedBlock(
                     dim,
                     heads,
-                    dim_head,
+                    head_dim,
                     rank,
                     kernel_multiplier=kernel_multiplier,
                     periodic=self.periodic,

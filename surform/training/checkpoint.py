@@ -13,13 +13,14 @@ from torch import nn
 import surform
 from surform.data.faults import first_line, parsing
 from surform.hub.building import build_net
+from surform.hub.migrations import m2026_11_argument_names
 from surform.hub.recorded import plain, recorded
 from surform.registry import find
 
 __all__ = ["load_surrogate", "read_checkpoint", "require_same_weights", "stored_description"]
-__all__ += ["training_state"]
+__all__ += ["training_state", "up_to_date"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def training_state(task: Any) -> dict[str, Any]:
@@ -86,7 +87,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     version = checkpoint["surform_config"].get("format_version", 0)
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ValueError(f"{path} has format {version}, this surform reads up to {FORMAT_VERSION}")
-    return checkpoint
+    return checkpoint | {"surform_config": up_to_date(checkpoint["surform_config"])}
+
+
+def up_to_date(stored: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint's `surform_config` in the present format."""
+    if stored.get("format_version") != 1:
+        return stored
+    return m2026_11_argument_names.run(stored) | {"format_version": FORMAT_VERSION}
 
 
 def stored_description(stored: dict[str, Any]) -> Any:

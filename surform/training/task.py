@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from surform.training.averaging import ExponentialAverage
-from surform.training.checkpoint import require_same_weights, training_state
+from surform.training.checkpoint import require_same_weights, training_state, up_to_date
 from surform.training.compiling import compile_in_place
 from surform.training.evaluation import Evaluation
 from surform.training.metrics import METRICS
@@ -354,6 +354,7 @@ class Task(LightningModule):
         stored = checkpoint.get("surform_config")
         if stored is None:
             raise ValueError("this checkpoint was not written by surform: it has no surform_config")
+        stored = up_to_date(stored)
         self.run_seed = stored["seed"]
         if not self.trainer.strategy.restore_checkpoint_after_setup:  # else parameters are shards
             require_same_weights(checkpoint["state_dict"], self)

@@ -15,7 +15,7 @@ from surform.registry import create_model
 
 SMALL = {"dim": 12, "depth": 2, "heads": 2}
 GALERKIN = SMALL | {"attention": "galerkin", "decoder": "pointwise"}
-FACTFORMER = {"dim": 16, "depth": 2, "heads": 2, "dim_head": 8}
+FACTFORMER = {"dim": 16, "depth": 2, "heads": 2, "head_dim": 8}
 IFACTFORMER = FACTFORMER | {"in_channels": 1, "iterations": 4, "release": "first"}
 CASES = [
     ("galerkin1d", GALERKIN, (20,), ()),

@@ -96,7 +96,7 @@ def test_the_demo_trains_as_long_as_it_can_within_bounds(monkeypatch, seconds, s
     clock = itertools.count(step=seconds * demo_pace._TRIALS)
     monkeypatch.setattr(demo_pace.time, "monotonic", lambda: next(clock))
     config = read_config("operators/quickstart")
-    config["model"]["init_args"]["net"]["init_args"] |= {"dim": 8, "heads": 2, "dim_head": 4}
+    config["model"]["init_args"]["net"]["init_args"] |= {"dim": 8, "heads": 2, "head_dim": 4}
     before = torch.get_num_threads()
     assert demo_pace.pace(config, (8, 8), 1000)[1] == steps
     assert torch.get_num_threads() == before

@@ -231,6 +231,13 @@ def test_7_misspelt_options_are_refused_with_the_closest(
 
 
 @pytest.mark.fault
+def test_7_former_names_of_options_are_told_the_present_one(run: Run) -> None:
+    net = ("--model.net", "factformer2d_steady", "--model.net.dim_head", "8")
+    message = "model.net has no option 'dim_head': it is called head_dim now"
+    refused(run("fit", "-c", "toy.yaml", *net), message)
+
+
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("words", "message"),
     [

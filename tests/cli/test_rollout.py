@@ -40,7 +40,7 @@ def model(data, tmp_path):
     """A small FactFormer of that flow, untrained, saved."""
     torch.manual_seed(0)
     net = create_model(
-        "factformer2d", input_steps=2, max_steps=2, dim=8, depth=1, heads=1, dim_head=8
+        "factformer2d", input_steps=2, max_steps=2, dim=8, depth=1, heads=1, head_dim=8
     )
     saved = FieldSurrogate(net)
     with xr.open_dataset(data, engine="h5netcdf") as flow:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from surform.hub import load_model
+from surform.hub.building import build_net
 from surform.hub.config import read_config
-from surform.hub.migrations import FORMAT_VERSION, migrate_config
+from surform.hub.migrations import FORMAT_VERSION, m2026_11_argument_names, migrate_config
+from surform.registry import names
 
 FORMATS = Path(__file__).parent / "formats"
 
@@ -38,6 +40,54 @@ EXPECTED = [
     0.9959753155708313,
     0.9979875087738037,
 ]
+
+
+def test_format_2_predicts_what_it_did():
+    model = load_model(FORMATS / "format2")
+    assert model.net.arguments["head_dim"] == 4
+    with torch.no_grad():
+        coordinates = (torch.linspace(0, 1, 8), torch.linspace(0, 1, 6))
+        output = model(torch.linspace(-1, 1, 48).reshape(1, 8, 6, 1), coordinates)
+    expected = torch.tensor(EXPECTED_2)
+    torch.testing.assert_close(output.flatten()[:8], expected, rtol=1e-5, atol=1e-6)
+
+
+EXPECTED_2 = [
+    0.6818655729293823,
+    1.0111992359161377,
+    1.1989625692367554,
+    0.9569828510284424,
+    0.7824035882949829,
+    0.9218938946723938,
+    0.30903446674346924,
+    0.7351873517036438,
+]
+
+# For each network, arguments as models of format 2 hold them, and the renamed ones as they are now.
+FORMER = [
+    ("factformer2d", {"dim": 8, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
+    ("factformer2d_steady", {"dim": 8, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
+    ("factformer3d", {"dim": 16, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
+    ("ifactformer", {"dim": 12, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
+]
+
+
+@pytest.mark.parametrize(("name", "former", "present"), FORMER, ids=[f[0] for f in FORMER])
+def test_arguments_of_format_2_build_the_network(name, former, present):
+    values = {"net": {"name": name, "arguments": former}}
+    net = build_net(migrate_config(values, 2)["net"], "a saved model")
+    assert {key: net.arguments[key] for key in present} == present
+
+
+@pytest.mark.parametrize(("name", "former", "present"), FORMER, ids=[f[0] for f in FORMER])
+def test_the_configuration_of_a_run_is_renamed_too(name, former, present):
+    class_path = names("models")[name].replace(":", ".")
+    node = {"class_path": class_path, "init_args": former}
+    stored = {"net": {"name": name, "arguments": former}, "config": {"model": {"net": [node]}}}
+    found = m2026_11_argument_names.run(stored)
+    renamed = found["config"]["model"]["net"][0]["init_args"]
+    assert renamed == found["net"]["arguments"]
+    assert renamed.items() >= present.items()
 
 
 def test_format_1_figures_become_labelled():

@@ -12,7 +12,7 @@ from surform.operators.factformer import FactFormer2d, FactFormer3d, FactFormerS
 from tests.operators.literal_factformer import literal_forward, literal_steady
 from tests.operators.literal_factformer3d import literal_volume
 
-SMALL = {"dim": 16, "depth": 2, "heads": 2, "dim_head": 6}
+SMALL = {"dim": 16, "depth": 2, "heads": 2, "head_dim": 6}
 NORMS = ["group", "row_instance", "channel_instance"]
 
 
@@ -288,7 +288,7 @@ def test_arguments_are_recorded_and_rebuild_the_model(make):
         (steady, {"out_norm": "batch"}, "choose from|must be one of"),
         (steady, {"dim": 6}, "2 \\* dim = 12 must be a multiple of 8"),
         (steady, {"heads": 0}, "heads"),
-        (steady, {"dim_head": 3, "kernel_multiplier": 1}, "must be even for rotary"),
+        (steady, {"head_dim": 3, "kernel_multiplier": 1}, "must be even for rotary"),
         (window, {"latent_multiplier": 1.3}, "latent_multiplier"),
         (window, {"input_steps": 0}, "input_steps"),
         (window, {"depth": 1.5}, "depth"),

@@ -19,7 +19,7 @@ from surform.registry import create_model
 from surform.rollout.stepping import rollout
 from tests.operators.literal_ifactformer import literal_block, literal_forward
 
-SMALL = {"dim": 12, "iterations": 3, "heads": 2, "dim_head": 6}
+SMALL = {"dim": 12, "iterations": 3, "heads": 2, "head_dim": 6}
 FORMS = [("parallel", "head"), ("parallel", "first"), ("chained", "head"), ("chained", "first")]
 CHECKPOINTS = ["none", "values", "iterations"]
 forms = pytest.mark.parametrize(("mixing", "release"), FORMS)
@@ -387,7 +387,7 @@ def test_training_goes_on_from_its_own_predictions():
 @forms
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_native_kernels_equal_the_literal_formulas(mixing, release, checkpoint):
-    options = {"dim": 96, "dim_head": 32, "iterations": 2, "checkpoint": checkpoint}
+    options = {"dim": 96, "head_dim": 32, "iterations": 2, "checkpoint": checkpoint}
     net = model(mixing=mixing, release=release, **options)
     u, x = example(net, (9, 7, 5))
     y, exact = net(u, x), copy.deepcopy(net).double()
@@ -417,7 +417,7 @@ def test_the_block_alone_equals_the_literal_formulas():
         ({"heads": 0}, "heads"),
         ({"rank": 1}, "rank is 1, but must be a whole number >= 2"),
         ({"dim": 16}, r"multiple of 2 \* in_channels = 6"),
-        ({"dim_head": 3}, "must be even for rotary"),
+        ({"head_dim": 3}, "must be even for rotary"),
         ({"periodic": [True, False]}, "must say true or false for 3 axes"),
         ({"periodic": True}, "must say true or false for 3 axes"),
     ],

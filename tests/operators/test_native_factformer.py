@@ -196,7 +196,7 @@ def test_nans_are_not_hidden():
 
 def model(**options) -> FactFormer2d:
     torch.manual_seed(0)
-    small = {"dim": 64, "heads": 2, "dim_head": 32, "depth": 2, "input_steps": 3, "max_steps": 3}
+    small = {"dim": 64, "heads": 2, "head_dim": 32, "depth": 2, "input_steps": 3, "max_steps": 3}
     return FactFormer2d(**(small | {"latent_multiplier": 2.0} | options))
 
 

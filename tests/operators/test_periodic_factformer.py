@@ -9,7 +9,7 @@ import torch
 
 from surform.operators.factformer import FactFormer2d, FactFormer3d, FactFormerSteady2d
 
-SMALL = {"dim": 16, "depth": 2, "heads": 2, "dim_head": 8, "periodic": True}
+SMALL = {"dim": 16, "depth": 2, "heads": 2, "head_dim": 8, "periodic": True}
 
 
 def circle(points: int, start: float = 0.0, length: float = 2 * math.pi) -> torch.Tensor:

@@ -188,7 +188,7 @@ def test_a_steady_model_maps_every_frame(still):
 @pytest.mark.parametrize("steps", [1, 2, 4, 5])
 def test_more_target_frames_than_one_call_gives_are_rolled_out(moving, steps):
     net = create_model(
-        "factformer2d", input_steps=2, max_steps=1, dim=8, depth=1, heads=1, dim_head=8
+        "factformer2d", input_steps=2, max_steps=1, dim=8, depth=1, heads=1, head_dim=8
     )
     model = FieldSurrogate(net)
     about = describe(

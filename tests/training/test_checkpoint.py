@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from surform.operators.surrogate import FieldSurrogate
 from surform.operators.task import FieldTask
+from surform.registry import create_model
 from surform.training.checkpoint import load_surrogate, read_checkpoint
 from tests.training.toy import Smooth, ToyData, trainer
 
@@ -48,6 +50,27 @@ def test_the_surrogate_comes_back_from_the_file_alone(checkpoint: Path) -> None:
     expected = task.eval().surrogate(batch.inputs, batch.coordinates)
     assert torch.equal(surrogate(batch.inputs, batch.coordinates), expected)
     assert surrogate.description == ToyData().description()
+
+
+def test_a_checkpoint_with_former_names_of_arguments_is_read(tmp_path: Path) -> None:
+    net = create_model("factformer2d_steady", dim=8, depth=1, heads=2, head_dim=4)
+    surrogate = FieldSurrogate(net)
+    stored = {
+        "format_version": 1,
+        "kind": "fields",
+        "net": {
+            "name": "factformer2d_steady",
+            "arguments": {"dim": 8, "depth": 1, "heads": 2, "dim_head": 4},
+        },
+        "settings": surrogate.settings(),
+        "description": None,
+        "config": {},
+    }
+    state = {f"surrogate.{name}": value for name, value in surrogate.state_dict().items()}
+    torch.save({"surform_config": stored, "state_dict": state}, tmp_path / "old.ckpt")
+    found = load_surrogate(tmp_path / "old.ckpt")
+    assert found.net.arguments["head_dim"] == 4
+    torch.testing.assert_close(found.state_dict(), surrogate.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.fault

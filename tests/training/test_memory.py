@@ -59,7 +59,7 @@ def field(net, steps):
 
 def factformer():
     return field(create_model("factformer2d", input_steps=2, max_steps=1, dim=64, depth=2, heads=4,
-                              dim_head=32), True)
+                              head_dim=32), True)
 
 def galerkin():
     net = create_model("galerkin2d", dim=64, depth=3, heads=4, coarse_size=32, modes=8)

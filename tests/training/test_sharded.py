@@ -47,7 +47,7 @@ devices, folder = int(sys.argv[1]), Path(sys.argv[2])
 def field():
     torch.manual_seed(0)
     net = create_model("factformer2d", input_steps=2, max_steps=1, dim=16, depth=2, heads=2,
-                       dim_head=8)
+                       head_dim=8)
     data = FieldsData(str(folder / "flow.zarr"), ["w"], ["w"], input_steps=2, target_steps=1,
                       split={"train": 4, "validation": 1}, batch_size=8 // devices, dtype="float64")
     return FieldTask(net=net.double(), ema_decay=0.5, optimizer=adam, schedule=Constant()), data
@@ -96,7 +96,7 @@ if devices > 1:
 
 x = torch.linspace(0, 1, 40)
 SMALL = {"dim": 16, "depth": 2, "heads": 2}
-FACT = SMALL | {"dim_head": 8}
+FACT = SMALL | {"head_dim": 8}
 SERIES = {"lookback": 24, "horizon": 12}
 POSE = {"image_size": (32, 32), "deconv_channels": (8, 8), "drop_path": 0.2}
 MODELS: dict[str, tuple[dict[str, Any], Any]] = {

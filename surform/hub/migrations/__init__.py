@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from surform.hub.migrations import m2026_11_metric_protocols
+from surform.hub.migrations import m2026_11_argument_names, m2026_11_metric_protocols
+from surform.hub.migrations.m2026_11_argument_names import present_name
 
-__all__ = ["FORMAT_VERSION", "migrate_config", "migrate_state"]
+__all__ = ["FORMAT_VERSION", "migrate_config", "migrate_state", "present_name"]
 
-_STEPS = (m2026_11_metric_protocols,)
+_STEPS = (m2026_11_metric_protocols, m2026_11_argument_names)
 _CONFIG: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     s.SOURCE: s.config for s in _STEPS
 }

@@ -23,7 +23,7 @@ _OPTIONAL = {
     "dim": "dim",
     "depth": "depth",
     "heads": "heads",
-    "dim_head": "dim_head",
+    "dim_head": "head_dim",
     "kernel_multiplier": "kernel_multiplier",
     "latent_multiplier": "latent_multiplier",
     "latent_mutliplier": "latent_multiplier",  # misspelt in the turbulence model

@@ -26,7 +26,7 @@ _NAMES = {
     "depth": "depth",
     "n_layer": "iterations",
     "heads": "heads",
-    "dim_head": "dim_head",
+    "dim_head": "head_dim",
 }
 _MIXING = {"modified": "parallel", "original": "chained"}
 _MODELS = {"IFactFormer_m": "modified", "IFactFormer_o": "original"}

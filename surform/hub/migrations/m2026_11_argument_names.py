@@ -1,0 +1,82 @@
+"""2026-11, format 2 -> 3: one word for one thing in the constructor arguments of all networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from surform.registry import names
+
+__all__ = ["SOURCE", "config", "present_name", "run", "state"]
+
+SOURCE = 2
+
+Arguments = dict[str, Any]
+# registered name -> former name of an argument -> its present name
+_MODELS: dict[str, dict[str, str]] = {
+    "factformer2d": {"dim_head": "head_dim"},
+    "factformer2d_steady": {"dim_head": "head_dim"},
+    "factformer3d": {"dim_head": "head_dim"},
+    "ifactformer": {"dim_head": "head_dim"},
+}
+
+
+def config(values: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the network under their present names."""
+    values["net"] = _recorded(values.get("net"))
+    return values
+
+
+def state(tensors: dict[str, Any]) -> dict[str, Any]:
+    """The tensors did not change."""
+    return tensors
+
+
+def run(values: dict[str, Any]) -> dict[str, Any]:
+    """What a training checkpoint says of its network, and the configuration of its run."""
+    return values | {
+        "net": _recorded(values.get("net")),
+        "config": _configured(values.get("config")),
+    }
+
+
+def present_name(class_path: str, argument: str) -> str | None:
+    """What a former argument of a class is called now; None where it never was one."""
+    return _MODELS.get(_name_of(class_path) or "", {}).get(argument)
+
+
+def _recorded(net: Any) -> Any:
+    """{"name" | "class_path", "arguments"}; anything else stays for the reader to refuse."""
+    if not isinstance(net, dict) or not isinstance(net.get("arguments"), dict):
+        return net
+    name = net.get("name") or _name_of(net.get("class_path"))
+    return net | {"arguments": _arguments(name, net["arguments"])}
+
+
+def _configured(node: Any) -> Any:
+    """The classes of a configuration, at any depth."""
+    if isinstance(node, list):
+        return [_configured(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _configured(value) for key, value in node.items()}
+    if isinstance(node.get("init_args"), dict):
+        node["init_args"] = _arguments(_name_of(node.get("class_path")), node["init_args"])
+    return node
+
+
+def _arguments(name: Any, given: Arguments) -> Arguments:
+    """The arguments of a model, and of the networks that it is told to build inside."""
+    table = _MODELS.get(name, {}) if isinstance(name, str) else {}
+    given = {table.get(key, key): value for key, value in given.items()}
+    if isinstance(given.get("base"), str) and isinstance(given.get("options"), dict):
+        given["options"] = _arguments(given["base"], given["options"])
+    return given
+
+
+def _name_of(class_path: Any) -> str | None:
+    """The registered name of a class, written as "module:Class" or "module.Class"."""
+    if not isinstance(class_path, str):
+        return None
+    dotted = class_path.replace(":", ".")
+    found = (name for name, path in names("models").items() if path.replace(":", ".") == dotted)
+    return next(found, None)
