@@ -31,7 +31,7 @@ from surform.recommenders.hiformer_layer import HiformerLayer
 __all__ = ["asked", "main", "rows"]
 
 PUBLISHED: dict[str, Any] = {
-    "vocab": (100,) * 31,
+    "vocab_sizes": (100,) * 31,
     "dense_features": 30,
     "dense_tokens": 6,
     "dense_hidden": 768,

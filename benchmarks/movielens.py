@@ -35,7 +35,7 @@ from surform.data.splits import SPLITS
 
 __all__ = ["NETWORKS", "main", "movielens_overrides"]
 
-_OTHER = "vocab: null, multi_vocab: null, dropout: 0.2"
+_OTHER = "vocab_sizes: null, multi_vocab_sizes: null, dropout: 0.2"
 _CLASSES = {
     "autoint": "{class_path: autoint, init_args: {" + _OTHER + ", deep: [400, 400]}}",
     "dcnv2": "{class_path: dcn_v2, init_args: {" + _OTHER + "}}",
@@ -114,8 +114,8 @@ def _peers(name: str, seeds: int, path: str, python: str) -> list[dict[str, floa
             "network": name,
             "dim": 16,
             "decay": 1e-4,
-            "vocab": sizes["vocab"],
-            "genres": sizes["multi_vocab"][0] + 1,
+            "vocab": sizes["vocab_sizes"],
+            "genres": sizes["multi_vocab_sizes"][0] + 1,
         }
         run = [python, str(Path(__file__).with_name("deepctr_run.py"))]
         return [

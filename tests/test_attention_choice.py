@@ -16,7 +16,7 @@ ALL = ("additive", "delta", "knn", "lsh", "multiresolution", "spectral")
 FIRST = tuple(kind for kind in ALL if kind != "delta")  # where the first token is read
 UNORDERED = ("additive", "knn", "lsh", "spectral")
 IMAGES = {"image_size": 16, "num_classes": 3, **BODY}
-TEXTS = {"vocabulary": 9, "length": 20, "num_classes": 3, "word_dim": 8, **BODY}
+TEXTS = {"vocab_size": 9, "length": 20, "num_classes": 3, "word_dim": 8, **BODY}
 SOUNDS = {"frames": 32, "mel_bins": 16, "patch_size": 8, "stride": 8, "num_classes": 3, **BODY}
 
 # name -> (arguments, inputs, kinds of attention)

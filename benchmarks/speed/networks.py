@@ -84,9 +84,9 @@ def _net(name: str, **options: Any) -> Callable[[], nn.Module]:
     return lambda: create_model(name, **options)
 
 
-_ROWS: Any = {"vocab": (1000,) * 30}
+_ROWS: Any = {"vocab_sizes": (1000,) * 30}
 _ROBOT: Any = {"state_dim": 39, "language_dim": 64, "language_as": "token", "cameras": []}
-_HAND: Any = {"features": {"state": 39, "language": 64}, "observation_horizon": 1}
+_HAND: Any = {"features": {"state": 39, "language": 64}, "history": 1}
 _IMAGES: Any = {"image_size": 32, "num_classes": 10}
 
 # model -> how it is made, batch, its arguments
@@ -105,7 +105,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, Inputs]] = {
     "equiformer_v2": (_net("equiformer_v2", dim=64, depth=2, lmax=4), 2, _clusters),
     "rt1": (_net("rt1", depth=2, image_size=96, crop=False), 1, _frames),
     "dit_policy": (_net("dit_policy", action_dim=4, chunk=8, depth=4, **_ROBOT), 16, _observed),
-    "hpt": (_net("hpt", action_dim=4, action_horizon=8, depth=4, **_HAND), 64, _stems),
+    "hpt": (_net("hpt", action_dim=4, chunk=8, depth=4, **_HAND), 64, _stems),
     "dpt": (_net("dpt", actions=10), 16, _rounds),
     "hiformer": (_net("hiformer", **_ROWS), 256, _whole("categorical", 1000, 30)),
     "autoint": (_net("autoint", **_ROWS), 256, _whole("categorical", 1000, 30)),
@@ -124,7 +124,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, Inputs]] = {
     ),
     "jetformer": (_net("jetformer"), 64, _normal("x", 30, 16)),
     "sequence_encoder": (
-        _net("sequence_encoder", vocabulary=16, length=512, num_classes=10, dim=256, depth=2),
+        _net("sequence_encoder", vocab_size=16, length=512, num_classes=10, dim=256, depth=2),
         4,
         _whole("tokens", 16, 512),
     ),

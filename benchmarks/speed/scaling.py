@@ -56,7 +56,7 @@ def by_tokens(kind: str, repeats: int) -> list[dict[str, Any]]:
     rows = []
     for tokens in TOKENS:
         torch.manual_seed(0)
-        sizes: dict[str, Any] = {"vocabulary": 16, "length": tokens, "num_classes": 10}
+        sizes: dict[str, Any] = {"vocab_size": 16, "length": tokens, "num_classes": 10}
         net = create_model("sequence_encoder", **sizes, dim=128, depth=2, attention=kind).train()
         step = training(net, {"tokens": torch.randint(1, 16, (1, tokens))})
         taken = alternating({"step": step}, repeats, clock=time.process_time)["step"]

@@ -128,8 +128,8 @@ class InteractionsDescription(DataDescription):
 
     def sizes(self) -> Mapping[str, int | tuple[str, ...] | list[int]]:
         return {
-            "vocab": [self.rows(name) for name in self.categorical],
-            "multi_vocab": [self.rows(name) for name in self.multivalued],
+            "vocab_sizes": [self.rows(name) for name in self.categorical],
+            "multi_vocab_sizes": [self.rows(name) for name in self.multivalued],
             "dense_features": self.dense,
             "tasks": self.labels,
         }

@@ -18,7 +18,7 @@ TOKENS = {
     "pairs": "bytes of pairs of texts",
     "pixels": "grey values of pixels, row by row",
 }
-_NEEDED = ("classes", "tokens", "vocabulary", "length")
+_NEEDED = ("classes", "tokens", "vocab_size", "length")
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class SequencesDescription(DataDescription):
     Args:
         classes: names, in the order of the network's logits.
         tokens: "listops", "bytes", "pairs" or "pixels".
-        vocabulary: how many different tokens there are, padding (0) among them.
+        vocab_size: how many different tokens there are, padding (0) among them.
         length: most tokens of a sequence.
         source: provenance: "fingerprint" (sha256), "path", "sequences", ...
     """
 
     classes: tuple[str, ...]
     tokens: str
-    vocabulary: int
+    vocab_size: int
     length: int
     source: dict[str, str] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class SequencesDescription(DataDescription):
     def sizes(self) -> dict[str, int | tuple[str, ...] | list[int]]:
         return {
             "num_classes": self.classes,
-            "vocabulary": self.vocabulary,
+            "vocab_size": self.vocab_size,
             "length": self.length,
             "sequences": 2 if self.tokens == "pairs" else 1,
         }
@@ -72,7 +72,7 @@ class SequencesDescription(DataDescription):
     def table(self) -> dict[str, str]:
         return {
             "classes": f"{len(self.classes)}: {', '.join(self.classes)}",
-            "tokens": f"{TOKENS[self.tokens]}, {self.vocabulary} with padding",
+            "tokens": f"{TOKENS[self.tokens]}, {self.vocab_size} with padding",
             "tokens of a sequence": f"at most {self.length}",
         } | self.source
 

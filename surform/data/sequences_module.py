@@ -102,7 +102,7 @@ class SequencesData(OrderedData):
         return SequencesDescription(
             classes=source.classes,
             tokens=source.tokens,
-            vocabulary=source.vocabulary,
+            vocab_size=source.vocab_size,
             length=self.length,
             source=about | dict(source.provenance),
         )

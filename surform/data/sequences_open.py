@@ -83,11 +83,11 @@ def _of_tables(path: str, tables: Mapping[str, list[Path]], tokens: str) -> Sequ
         raise ValueError(f"the tables of {path} hold {first.tokens} and {other.tokens}")
     sizes = {split: sum(len(part.labels) for part in own) for split, own in read.items()}
     parts = {} if list(sizes) == [""] else _numbers(sizes)
-    return _labelled(path, first.tokens, first.vocabulary, rows, parts)
+    return _labelled(path, first.tokens, first.vocab_size, rows, parts)
 
 
 def _labelled(
-    path: str, tokens: str, vocabulary: int, rows: list[Rows], parts: Mapping[str, np.ndarray]
+    path: str, tokens: str, vocab_size: int, rows: list[Rows], parts: Mapping[str, np.ndarray]
 ) -> SequenceSource:
     names = [name for part in rows for name in part.labels]
     classes = _DIGITS if tokens == "listops" else tuple(sorted(set(names)))
@@ -97,7 +97,7 @@ def _labelled(
     place = {name: number for number, name in enumerate(classes)}
     values, starts = joined_tokens(each for part in rows for each in part.sequences)
     labels = np.array([place[name] for name in names], dtype=np.int64)
-    return SequenceSource(path, tokens, vocabulary, values, starts, classes, labels, parts)
+    return SequenceSource(path, tokens, vocab_size, values, starts, classes, labels, parts)
 
 
 def _numbers(sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -153,9 +153,9 @@ def _of_listops(path: str, stored: Mapping, made: Mapping[str, str]) -> Sequence
     lengths = table.shape[1] - np.argmax(table[:, ::-1] != 0, axis=1)
     lengths[~table.any(1)] = 0
     values, starts = joined_tokens(row[:n] for row, n in zip(table, lengths, strict=True))
-    vocabulary = len(VOCABULARY) + 1
+    vocab_size = len(VOCABULARY) + 1
     return SequenceSource(
-        path, "listops", vocabulary, values, starts, _DIGITS, labels, {}, dict(made)
+        path, "listops", vocab_size, values, starts, _DIGITS, labels, {}, dict(made)
     )
 
 

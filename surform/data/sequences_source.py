@@ -18,7 +18,7 @@ class SequenceSource:
     Args:
         name: names the data in errors.
         tokens: what they are: "listops", "bytes", "pairs" or "pixels".
-        vocabulary: how many different tokens there are, padding (0) among them.
+        vocab_size: how many different tokens there are, padding (0) among them.
         values: all tokens one behind the other, uint16.
         starts: where each sequence begins, and where the last one ends; a pair has two.
         classes: names, in the order of their numbers.
@@ -29,7 +29,7 @@ class SequenceSource:
 
     name: str
     tokens: str
-    vocabulary: int
+    vocab_size: int
     values: np.ndarray
     starts: np.ndarray
     classes: tuple[str, ...]

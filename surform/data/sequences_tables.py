@@ -30,7 +30,7 @@ class Rows:
     labels: list[str] = field(default_factory=list)
 
     @property
-    def vocabulary(self) -> int:
+    def vocab_size(self) -> int:
         """How many different tokens there are, padding among them."""
         return len(VOCABULARY) + 1 if self.tokens == "listops" else BYTES
 

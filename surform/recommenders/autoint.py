@@ -68,7 +68,8 @@ class AutoInt(FeatureNetwork):
     Self-Attentive Neural Networks", CIKM 2019, arXiv 1810.11921. Its layers equal those of FuxiCTR.
 
     Args:
-        vocab, multi_vocab, dense_features, dense_tokens, dense_hidden: as for `Hiformer`.
+        vocab_sizes, multi_vocab_sizes, dense_features, dense_tokens, dense_hidden: as for
+            `Hiformer`.
         tasks, dim: likewise.
         embedding_std, sparse_tables, table_dtype: likewise.
         depth: layers.
@@ -84,8 +85,8 @@ class AutoInt(FeatureNetwork):
     @record_arguments
     def __init__(
         self,
-        vocab: tuple[int, ...],
-        multi_vocab: tuple[int, ...] = (),
+        vocab_sizes: tuple[int, ...],
+        multi_vocab_sizes: tuple[int, ...] = (),
         dense_features: int = 0,
         *,
         dense_tokens: int = 0,
@@ -105,8 +106,8 @@ class AutoInt(FeatureNetwork):
         table_dtype: TrainedDtype = "float32",
     ) -> None:
         super().__init__(
-            vocab,
-            multi_vocab,
+            vocab_sizes,
+            multi_vocab_sizes,
             dense_features,
             dense_tokens=dense_tokens,
             dense_hidden=dense_hidden,

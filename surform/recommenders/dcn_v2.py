@@ -39,7 +39,8 @@ class DCNv2(FeatureNetwork):
     parallel structure with full matrices. Its crosses equal those of FuxiCTR.
 
     Args:
-        vocab, multi_vocab, dense_features, dense_tokens, dense_hidden: as for `Hiformer`.
+        vocab_sizes, multi_vocab_sizes, dense_features, dense_tokens, dense_hidden: as for
+            `Hiformer`.
         tasks, dim: likewise.
         embedding_std, sparse_tables, table_dtype: likewise.
         depth: crosses.
@@ -50,8 +51,8 @@ class DCNv2(FeatureNetwork):
     @record_arguments
     def __init__(
         self,
-        vocab: tuple[int, ...],
-        multi_vocab: tuple[int, ...] = (),
+        vocab_sizes: tuple[int, ...],
+        multi_vocab_sizes: tuple[int, ...] = (),
         dense_features: int = 0,
         *,
         dense_tokens: int = 0,
@@ -66,8 +67,8 @@ class DCNv2(FeatureNetwork):
         table_dtype: TrainedDtype = "float32",
     ) -> None:
         super().__init__(
-            vocab,
-            multi_vocab,
+            vocab_sizes,
+            multi_vocab_sizes,
             dense_features,
             dense_tokens=dense_tokens,
             dense_hidden=dense_hidden,

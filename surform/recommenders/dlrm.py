@@ -20,7 +20,7 @@ class DLRM(FeatureNetwork):
     Systems", 2019, arXiv 1906.00091. The numbers, if there are any, make one token.
 
     Args:
-        vocab, multi_vocab, dense_features, dense_hidden, tasks, dim: as for `Hiformer`.
+        vocab_sizes, multi_vocab_sizes, dense_features, dense_hidden, tasks, dim: as for `Hiformer`.
         embedding_std, sparse_tables, table_dtype: likewise.
         top: widths of the perceptron on the products.
         dropout: in `top`.
@@ -31,8 +31,8 @@ class DLRM(FeatureNetwork):
     @record_arguments
     def __init__(
         self,
-        vocab: tuple[int, ...],
-        multi_vocab: tuple[int, ...] = (),
+        vocab_sizes: tuple[int, ...],
+        multi_vocab_sizes: tuple[int, ...] = (),
         dense_features: int = 0,
         *,
         dense_hidden: int = 64,
@@ -45,8 +45,8 @@ class DLRM(FeatureNetwork):
         table_dtype: TrainedDtype = "float32",
     ) -> None:
         super().__init__(
-            vocab,
-            multi_vocab,
+            vocab_sizes,
+            multi_vocab_sizes,
             dense_features,
             dense_tokens=1 if dense_features else 0,
             dense_hidden=dense_hidden,

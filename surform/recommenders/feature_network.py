@@ -21,8 +21,8 @@ class FeatureNetwork(nn.Module):
     A network of this kind takes these arguments as its own and overrides `logits`.
 
     Args:
-        vocab: ids of each single-valued feature; row 0 is by convention that of unknown ones.
-        multi_vocab: ids of each multi-valued feature, whose rows are averaged.
+        vocab_sizes: ids of each single-valued feature; row 0 is by convention that of unknown ones.
+        multi_vocab_sizes: ids of each multi-valued feature, whose rows are averaged.
         dense_features: numbers per sample, standardised.
         dense_tokens: tokens made of the numbers.
         dense_hidden: width of the layer between.
@@ -37,8 +37,8 @@ class FeatureNetwork(nn.Module):
 
     def __init__(
         self,
-        vocab: tuple[int, ...],
-        multi_vocab: tuple[int, ...],
+        vocab_sizes: tuple[int, ...],
+        multi_vocab_sizes: tuple[int, ...],
         dense_features: int,
         *,
         dense_tokens: int,
@@ -56,8 +56,8 @@ class FeatureNetwork(nn.Module):
         one_of("table_dtype", table_dtype, ["float32", "bfloat16"])
         self.tasks = tasks
         self.features = FeatureTokens(
-            vocab,
-            multi_vocab,
+            vocab_sizes,
+            multi_vocab_sizes,
             dense_features,
             dense_tokens,
             dense_hidden,

@@ -27,8 +27,9 @@ class FeatureTables(nn.Embedding):
     lookup serves all. A sample without any value of a multi-valued feature has zeros there.
 
     Args:
-        vocab: rows of each single-valued feature; row 0 is by convention that of unknown ones.
-        multi_vocab: rows of each multi-valued feature.
+        vocab_sizes: rows of each single-valued feature; row 0 is by convention that of unknown
+            ones.
+        multi_vocab_sizes: rows of each multi-valued feature.
         dim: width of a row.
         embedding_std: of the table's first values.
         sparse: give the table sparse gradients, of the rows that were looked up.
@@ -46,8 +47,8 @@ class FeatureTables(nn.Embedding):
 
     def __init__(
         self,
-        vocab: Sequence[int],
-        multi_vocab: Sequence[int] = (),
+        vocab_sizes: Sequence[int],
+        multi_vocab_sizes: Sequence[int] = (),
         *,
         dim: int,
         embedding_std: float = 0.01,
@@ -56,12 +57,12 @@ class FeatureTables(nn.Embedding):
     ) -> None:
         nn.Module.__init__(self)
         at_least(1, dim=dim)
-        at_least(1, **{f"vocab[{i}]": size for i, size in enumerate(vocab)})
-        at_least(1, **{f"multi_vocab[{i}]": size for i, size in enumerate(multi_vocab)})
+        at_least(1, **{f"vocab_sizes[{i}]": size for i, size in enumerate(vocab_sizes)})
+        at_least(1, **{f"multi_vocab_sizes[{i}]": size for i, size in enumerate(multi_vocab_sizes)})
         one_of("table_dtype", table_dtype, ["float32", "bfloat16", "int8"])
-        self.single, self.multi, self.dim = len(vocab), len(multi_vocab), dim
+        self.single, self.multi, self.dim = len(vocab_sizes), len(multi_vocab_sizes), dim
         self.sparse, self.table_dtype = sparse, table_dtype
-        rows = (*vocab, *multi_vocab)
+        rows = (*vocab_sizes, *multi_vocab_sizes)
         self.register_buffer("sizes", torch.tensor(rows, dtype=torch.int64), persistent=False)
         self.register_buffer("starts", row_starts(rows), persistent=False)
         # its precision is that of the network, which a table in another one does not tell

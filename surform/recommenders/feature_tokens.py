@@ -23,7 +23,8 @@ class FeatureTokens(FeatureTables):
     """(B, n, dim): single-valued features, multi-valued ones (mean of their rows), numbers.
 
     Args:
-        vocab, multi_vocab, dim, embedding_std, sparse, table_dtype: as for `FeatureTables`.
+        vocab_sizes, multi_vocab_sizes, dim, embedding_std, sparse, table_dtype: as for
+            `FeatureTables`.
         dense_features: numbers per sample, standardised.
         dense_tokens: tokens that the network of the numbers makes of them.
         dense_hidden: width of its hidden layer; exact GELU between.
@@ -31,8 +32,8 @@ class FeatureTokens(FeatureTables):
 
     def __init__(
         self,
-        vocab: Sequence[int],
-        multi_vocab: Sequence[int] = (),
+        vocab_sizes: Sequence[int],
+        multi_vocab_sizes: Sequence[int] = (),
         dense_features: int = 0,
         dense_tokens: int = 0,
         dense_hidden: int = 64,
@@ -43,8 +44,8 @@ class FeatureTokens(FeatureTables):
         table_dtype: TableDtype = "float32",
     ) -> None:
         super().__init__(
-            vocab,
-            multi_vocab,
+            vocab_sizes,
+            multi_vocab_sizes,
             dim=dim,
             embedding_std=embedding_std,
             sparse=sparse,
@@ -58,7 +59,9 @@ class FeatureTokens(FeatureTables):
             )
         self.dense_features, self.dense_tokens = dense_features, dense_tokens
         if not self.count:
-            raise ValueError("vocab, multi_vocab and dense_features are empty: give some feature")
+            raise ValueError(
+                "vocab_sizes, multi_vocab_sizes and dense_features are empty: give some feature"
+            )
         self.dense = _dense_network(dense_features, dense_hidden, dense_tokens * dim)
 
     @property

@@ -62,16 +62,16 @@ class FoldedHiformer(nn.Module):
         self.width = row_width(given, self.tokens)
         pre = given["norm"] == "pre"
         computed = features.multi + features.dense_tokens if pre else 0
-        self.folded_multi = () if pre else given["multi_vocab"]
+        self.folded_multi = () if pre else given["multi_vocab_sizes"]
         rows = (
             FeatureTables(
-                given["vocab"],
+                given["vocab_sizes"],
                 self.folded_multi,
                 dim=self.width,
                 embedding_std=0.0,
                 table_dtype=table_dtype,
             )
-            if given["vocab"] or self.folded_multi
+            if given["vocab_sizes"] or self.folded_multi
             else None
         )
         self.rows = rows
@@ -206,8 +206,8 @@ def row_width(given: Mapping[str, Any], tokens: int) -> int:
 
 def _same_features(given: Mapping[str, Any]) -> FeatureTokens:
     return FeatureTokens(
-        given["vocab"],
-        given["multi_vocab"],
+        given["vocab_sizes"],
+        given["multi_vocab_sizes"],
         given["dense_features"],
         given["dense_tokens"],
         given["dense_hidden"],

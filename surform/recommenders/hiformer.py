@@ -30,8 +30,8 @@ class Hiformer(FeatureNetwork):
     value_rank=1024, depth=1; the defaults suit small public data.
 
     Args:
-        vocab: ids of each single-valued feature; row 0 is by convention that of unknown ones.
-        multi_vocab: ids of each multi-valued feature, whose rows are averaged.
+        vocab_sizes: ids of each single-valued feature; row 0 is by convention that of unknown ones.
+        multi_vocab_sizes: ids of each multi-valued feature, whose rows are averaged.
         dense_features: numbers per sample, standardised.
         dense_tokens: tokens made of the numbers, fewer than there are numbers.
         dense_hidden: width of the layer between.
@@ -63,8 +63,8 @@ class Hiformer(FeatureNetwork):
     @record_arguments
     def __init__(
         self,
-        vocab: tuple[int, ...],
-        multi_vocab: tuple[int, ...] = (),
+        vocab_sizes: tuple[int, ...],
+        multi_vocab_sizes: tuple[int, ...] = (),
         dense_features: int = 0,
         *,
         dense_tokens: int = 0,
@@ -91,8 +91,8 @@ class Hiformer(FeatureNetwork):
         table_dtype: TrainedDtype = "float32",
     ) -> None:
         super().__init__(
-            vocab,
-            multi_vocab,
+            vocab_sizes,
+            multi_vocab_sizes,
             dense_features,
             dense_tokens=dense_tokens,
             dense_hidden=dense_hidden,

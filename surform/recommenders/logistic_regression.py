@@ -21,14 +21,14 @@ class LogisticRegression(nn.Module):
     The usual baseline of click models, e.g. in Song et al., 2019, arXiv 1810.11921.
 
     Args:
-        vocab, multi_vocab, dense_features, tasks: as for `Hiformer`.
+        vocab_sizes, multi_vocab_sizes, dense_features, tasks: as for `Hiformer`.
     """
 
     @record_arguments
     def __init__(
         self,
-        vocab: tuple[int, ...],
-        multi_vocab: tuple[int, ...] = (),
+        vocab_sizes: tuple[int, ...],
+        multi_vocab_sizes: tuple[int, ...] = (),
         dense_features: int = 0,
         *,
         tasks: int = 1,
@@ -36,10 +36,12 @@ class LogisticRegression(nn.Module):
         super().__init__()
         at_least(1, tasks=tasks)
         at_least(0, dense_features=dense_features)
-        if not (vocab or multi_vocab or dense_features):
-            raise ValueError("vocab, multi_vocab and dense_features are empty: give some feature")
-        ids = (*vocab, *multi_vocab)
-        self.weights = FeatureTokens(vocab, multi_vocab, dim=tasks) if ids else None
+        if not (vocab_sizes or multi_vocab_sizes or dense_features):
+            raise ValueError(
+                "vocab_sizes, multi_vocab_sizes and dense_features are empty: give some feature"
+            )
+        ids = (*vocab_sizes, *multi_vocab_sizes)
+        self.weights = FeatureTokens(vocab_sizes, multi_vocab_sizes, dim=tasks) if ids else None
         self.dense_features = dense_features
         self.numbers = nn.Linear(dense_features, tasks, bias=False) if dense_features else None
         self.bias = nn.Parameter(torch.zeros(tasks))

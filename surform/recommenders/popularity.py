@@ -20,8 +20,8 @@ class Popularity(nn.Module):
     non-personal baseline, e.g. in Dacrema et al., 2019, arXiv 1907.06902.
 
     Args:
-        vocab: ids of each single-valued feature.
-        multi_vocab, dense_features: not looked at.
+        vocab_sizes: ids of each single-valued feature.
+        multi_vocab_sizes, dense_features: not looked at.
         tasks: labels.
         feature: number of the feature whose ids are counted: that of the item.
         prior: how many samples with the average share an id is thought to have had before.
@@ -34,8 +34,8 @@ class Popularity(nn.Module):
     @record_arguments
     def __init__(
         self,
-        vocab: tuple[int, ...],
-        multi_vocab: tuple[int, ...] = (),
+        vocab_sizes: tuple[int, ...],
+        multi_vocab_sizes: tuple[int, ...] = (),
         dense_features: int = 0,
         *,
         tasks: int = 1,
@@ -45,16 +45,16 @@ class Popularity(nn.Module):
         super().__init__()
         at_least(1, tasks=tasks)
         at_least(0, feature=feature)
-        if feature >= len(vocab):
+        if feature >= len(vocab_sizes):
             raise ValueError(
-                f"feature is {feature}, but must be the number of one of {len(vocab)} "
+                f"feature is {feature}, but must be the number of one of {len(vocab_sizes)} "
                 "single-valued features"
             )
         if not prior > 0:
             raise ValueError(f"prior is {prior}, but must be above 0")
         self.feature, self.prior = feature, prior
-        self.register_buffer("sizes", torch.tensor(vocab), persistent=False)
-        counts = torch.zeros(vocab[feature], tasks, dtype=torch.float64)
+        self.register_buffer("sizes", torch.tensor(vocab_sizes), persistent=False)
+        counts = torch.zeros(vocab_sizes[feature], tasks, dtype=torch.float64)
         self.register_buffer("shown", counts)
         self.register_buffer("taken", counts.clone())
 

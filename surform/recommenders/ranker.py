@@ -79,9 +79,12 @@ class Ranker(Pretrained):
                     f"{self.dense_features} numbers"
                 )
         given = self._given()
-        if about is None or "vocab" not in given:
+        if about is None or "vocab_sizes" not in given:
             return
-        for argument, names in (("vocab", about.categorical), ("multi_vocab", about.multivalued)):
+        for argument, names in (
+            ("vocab_sizes", about.categorical),
+            ("multi_vocab_sizes", about.multivalued),
+        ):
             sizes = [about.rows(name) for name in names]
             if list(given.get(argument, ())) != sizes:
                 raise ValueError(
@@ -194,14 +197,14 @@ class Ranker(Pretrained):
     def example_inputs(self) -> dict[str, Tensor]:
         """Two rows; each multi-valued feature has two values."""
         given = self._given()
-        if "vocab" not in given:
+        if "vocab_sizes" not in given:
             return super().example_inputs()
-        sizes = torch.tensor(given["vocab"], dtype=torch.int64)
+        sizes = torch.tensor(given["vocab_sizes"], dtype=torch.int64)
         found = {"categorical": torch.arange(2)[:, None] % sizes}
         if self.dense is not None:
             mean = self.dense.mean.expand(self.dense_features)
             found["dense"] = torch.stack((mean, mean + self.dense.std)).to(self._dtype())
-        multi = given.get("multi_vocab", ())
+        multi = given.get("multi_vocab_sizes", ())
         if multi:
             pairs = [torch.arange(2) % size for size in multi]
             found["values"] = torch.cat(pairs * 2)
@@ -213,11 +216,11 @@ class Ranker(Pretrained):
         up to four values of each multi-valued feature.
         """
         given = self._given()
-        if "vocab" not in given:
+        if "vocab_sizes" not in given:
             return super().example_batch(count)
         chance = torch.Generator().manual_seed(0)
-        multi = given.get("multi_vocab", ())
-        sizes = torch.tensor(given["vocab"], dtype=torch.int64)
+        multi = given.get("multi_vocab_sizes", ())
+        sizes = torch.tensor(given["vocab_sizes"], dtype=torch.int64)
         found = {"categorical": _drawn(sizes.expand(count, -1), chance)}
         if self.dense is not None:
             noise = torch.randn(count, self.dense_features, generator=chance)

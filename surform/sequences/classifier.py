@@ -44,10 +44,10 @@ class SequenceClassifier(Classifier):
     def example_inputs(self) -> dict[str, Tensor]:
         """Two sequences (or pairs) of which the second is half as long."""
         given = self.net.__dict__.get("arguments", {})
-        if not {"vocabulary", "length", "sequences"} <= set(given):
+        if not {"vocab_size", "length", "sequences"} <= set(given):
             return super().example_inputs()
         pair = (2,) if given["sequences"] == 2 else ()
-        tokens = torch.randint(1, given["vocabulary"], (2, *pair, given["length"]))
+        tokens = torch.randint(1, given["vocab_size"], (2, *pair, given["length"]))
         tokens[1, ..., (given["length"] + 1) // 2 :] = 0
         return {"tokens": tokens}
 

@@ -34,7 +34,7 @@ class SequenceEncoder(nn.Module):
     made of (u, v, u * v, u - v), as in the Arena's matching tasks.
 
     Args:
-        vocabulary: how many different tokens there are, padding among them.
+        vocab_size: how many different tokens there are, padding among them.
         length: most tokens of a sequence.
         num_classes: how many logits.
         sequences: 1, or 2 for pairs.
@@ -50,7 +50,7 @@ class SequenceEncoder(nn.Module):
     @record_arguments
     def __init__(
         self,
-        vocabulary: int,
+        vocab_size: int,
         length: int,
         num_classes: int,
         sequences: int = 1,
@@ -66,13 +66,13 @@ class SequenceEncoder(nn.Module):
     ) -> None:
         super().__init__()
         hidden = check_widths(dim, depth, heads, mlp_ratio, num_classes)
-        at_least(2, vocabulary=vocabulary)
+        at_least(2, vocab_size=vocab_size)
         at_least(1, length=length)
         one_of("sequences", sequences, [1, 2])
         one_of("positions", positions, ["learnable", "sine", "none"])
         fraction(dropout=dropout, attention_dropout=attention_dropout)
-        self.vocabulary, self.length, self.sequences = vocabulary, length, sequences
-        self.embedding = nn.Embedding(vocabulary, dim, padding_idx=0)
+        self.vocab_size, self.length, self.sequences = vocab_size, length, sequences
+        self.embedding = nn.Embedding(vocab_size, dim, padding_idx=0)
         if positions == "learnable":
             self.positions = nn.Parameter(torch.empty(length, dim))
         else:
@@ -140,9 +140,9 @@ class SequenceEncoder(nn.Module):
         if torch.compiler.is_compiling() or not tokens.numel():
             return
         least, most = int(tokens.min()), int(tokens.max())
-        if least < 0 or most >= self.vocabulary:
+        if least < 0 or most >= self.vocab_size:
             wrong = least if least < 0 else most
             raise ValueError(
                 f"sequences hold the token {wrong}, but the vocabulary has 0 (padding) to "
-                f"{self.vocabulary - 1}"
+                f"{self.vocab_size - 1}"
             )

@@ -70,8 +70,8 @@ class _CompactText(nn.Module):
 
     def _build(self, tokenizer: _Windows, class_token: bool = False) -> None:
         given = self.arguments
-        at_least(1, vocabulary=given["vocabulary"], length=given["length"])
-        self.words = nn.Embedding(given["vocabulary"], given["word_dim"])
+        at_least(1, vocab_size=given["vocab_size"], length=given["length"])
+        self.words = nn.Embedding(given["vocab_size"], given["word_dim"])
         nn.init.normal_(self.words.weight, std=given["word_dim"] ** -0.5)
         self.words.weight.requires_grad_(not given["freeze_words"])
         self.tokenizer = tokenizer
@@ -90,7 +90,7 @@ class _CompactText(nn.Module):
     def forward(
         self, words: Int[Tensor, "b l"], mask: Bool[Tensor, "b l"] | None = None
     ) -> Float[Tensor, "b k"]:
-        """Logits; words: numbers below `vocabulary`; mask: those that are no padding (True).
+        """Logits; words: numbers below `vocab_size`; mask: those that are no padding (True).
 
         Raises:
             ValueError: texts of another length, though there are positions, another mask, or words
@@ -115,7 +115,7 @@ class _CompactText(nn.Module):
         return self.encoder(self.tokenizer(x), self.tokenizer.reduced(mask))
 
     def _check_words(self, least: int, largest: int) -> None:
-        count = self.arguments["vocabulary"]
+        count = self.arguments["vocab_size"]
         if least < 0 or largest >= count:
             word = least if least < 0 else largest
             raise ValueError(
@@ -131,7 +131,7 @@ class TextCCT(_CompactText):
     (arXiv 2104.05704). CCT-2/2x1 is depth 2, kernel_size 2.
 
     Args:
-        vocabulary: how many different words there are.
+        vocab_size: how many different words there are.
         length: words per text.
         num_classes: how many logits.
         word_dim: width of the word vectors (`model.words.weight` may be filled with known ones).
@@ -152,7 +152,7 @@ class TextCCT(_CompactText):
     @record_arguments
     def __init__(
         self,
-        vocabulary: int,
+        vocab_size: int,
         length: int,
         num_classes: int,
         word_dim: int = 300,
@@ -195,7 +195,7 @@ class TextCVT(_CompactText):
     (arXiv 2104.05704).
 
     Args:
-        vocabulary: how many different words there are.
+        vocab_size: how many different words there are.
         length: words per text.
         num_classes: how many logits.
         word_dim: width of the word vectors.
@@ -213,7 +213,7 @@ class TextCVT(_CompactText):
     @record_arguments
     def __init__(
         self,
-        vocabulary: int,
+        vocab_size: int,
         length: int,
         num_classes: int,
         word_dim: int = 300,
@@ -242,7 +242,7 @@ class TextViTLite(_CompactText):
     (arXiv 2104.05704).
 
     Args:
-        vocabulary: how many different words there are.
+        vocab_size: how many different words there are.
         length: words per text.
         num_classes: how many logits.
         word_dim: width of the word vectors.
@@ -260,7 +260,7 @@ class TextViTLite(_CompactText):
     @record_arguments
     def __init__(
         self,
-        vocabulary: int,
+        vocab_size: int,
         length: int,
         num_classes: int,
         word_dim: int = 300,

@@ -22,7 +22,7 @@ from surform.vision.classifier import ImageClassifier
 @pytest.fixture
 def ranker() -> Ranker:
     net = create_model(
-        "hiformer", vocab=(50, 3), multi_vocab=(7,), dense_features=2, dense_tokens=1
+        "hiformer", vocab_sizes=(50, 3), multi_vocab_sizes=(7,), dense_features=2, dense_tokens=1
     )
     model = Ranker(net)
     assert model.dense is not None

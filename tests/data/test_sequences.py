@@ -34,7 +34,7 @@ def test_texts_in_folders(tmp_path: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.txt").write_text(words, encoding="utf-8")
     found = open_sequences(str(tmp_path))
-    assert (found.tokens, found.vocabulary, found.classes) == ("bytes", 257, ("neg", "pos"))
+    assert (found.tokens, found.vocab_size, found.classes) == ("bytes", 257, ("neg", "pos"))
     assert [text(found, n) for n in range(3)] == ["fine", "bad ✗", "good"]
     assert found.labels.tolist() == [1, 0, 1]
     assert {split: n.tolist() for split, n in found.parts.items()} == {"test": [0], "train": [1, 2]}
@@ -64,14 +64,14 @@ def test_tables_of_texts_and_of_pairs(tmp_path: Path) -> None:
 def test_official_and_generated_listops_are_the_same_tokens(tmp_path: Path) -> None:
     rows = [("Source", "Target"), ("( ( ( [MAX 2 ) 9 ) ] )", "9"), ("( ( ( [SM 4 ) 7 ) ] )", "1")]
     found = open_sequences(str(table(tmp_path / "basic_train.tsv", rows)))
-    assert (found.tokens, found.vocabulary, len(found.classes)) == ("listops", 16, 10)
+    assert (found.tokens, found.vocab_size, len(found.classes)) == ("listops", 16, 10)
     assert found.read([0, 1], 9).tolist() == [[12, 3, 10, 15], [14, 5, 8, 15]]
     assert found.read([0], 3).tolist() == [[12, 3, 10]]
     assert found.labels.tolist() == [9, 1]
     for name in ("l.zarr", "l.h5"):
         generate("listops", tmp_path / name, 20, min_length=5, max_length=20)
         made = open_sequences(str(tmp_path / name))
-        assert (made.tokens, made.vocabulary, len(made)) == ("listops", 16, 20)
+        assert (made.tokens, made.vocab_size, len(made)) == ("listops", 16, 20)
         assert 5 < made.longest < 20
         assert made.provenance["solver"] == "listops"
 
@@ -79,7 +79,7 @@ def test_official_and_generated_listops_are_the_same_tokens(tmp_path: Path) -> N
 def test_pixels_row_by_row(tmp_path: Path) -> None:
     generate("pathfinder", tmp_path / "p.h5", 6, side=24, dashes=5, distractors=1)
     found = open_sequences(str(tmp_path / "p.h5"))
-    assert (found.tokens, found.vocabulary) == ("pixels", 257)
+    assert (found.tokens, found.vocab_size) == ("pixels", 257)
     assert found.classes == ("apart", "connected")
     assert found.longest == 24 * 24
     colors = np.zeros((3, 2, 2, 3), dtype=np.uint8)
@@ -108,7 +108,7 @@ def test_batches_are_padded_to_their_longest_and_splits_share_nothing(tmp_path: 
     assert len(np.unique(seen)) == len(seen) == 60
     about = module.description()
     assert about.sizes() | {"num_classes": 0} == {
-        "num_classes": 0, "vocabulary": 16, "length": 20, "sequences": 1,
+        "num_classes": 0, "vocab_size": 16, "length": 20, "sequences": 1,
     }  # fmt: skip
     assert SequencesDescription.from_dict(about.to_dict()) == about
 

@@ -63,12 +63,25 @@ EXPECTED_2 = [
     0.7351873517036438,
 ]
 
+ROWS = {"vocab": (5, 3), "multi_vocab": (4,)}
+ROWS_NOW = {"vocab_sizes": (5, 3), "multi_vocab_sizes": (4,)}
+WORDS = {"vocabulary": 9, "length": 8, "num_classes": 2}
 # For each network, arguments as models of format 2 hold them, and the renamed ones as they are now.
 FORMER = [
     ("factformer2d", {"dim": 8, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
     ("factformer2d_steady", {"dim": 8, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
     ("factformer3d", {"dim": 16, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
     ("ifactformer", {"dim": 12, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
+    *((name, ROWS, ROWS_NOW) for name in ("hiformer", "autoint", "dcn_v2", "dlrm")),
+    *((name, ROWS, ROWS_NOW) for name in ("logistic_regression", "popularity")),
+    ("folded_hiformer", {"hiformer": ROWS}, {"hiformer": ROWS_NOW}),
+    *((name, WORDS, {"vocab_size": 9}) for name in ("text_cct", "text_cvt", "text_vit_lite")),
+    ("sequence_encoder", WORDS, {"vocab_size": 9}),
+    (
+        "adapted",
+        {"base": "sequence_encoder", "options": WORDS},
+        {"options": {"vocab_size": 9, "length": 8, "num_classes": 2}},
+    ),
 ]
 
 
@@ -113,3 +126,8 @@ def test_migrations_do_not_change_their_input(version):
     before = json.dumps(values)
     migrate_config(values, version)
     assert json.dumps(values) == before
+
+
+def test_descriptions_of_sequences_count_their_vocabulary_by_its_present_name():
+    values = {"net": {}, "description": {"tokens": "bytes", "vocabulary": 257}}
+    assert migrate_config(values, 2)["description"] == {"tokens": "bytes", "vocab_size": 257}

@@ -125,4 +125,4 @@ def test_what_is_no_recorded_hiformer(tmp_path: Path) -> None:
 def _deep() -> Any:
     from surform.recommenders.ranker import Ranker
 
-    return Ranker(create_model("hiformer", vocab=(3,), deep=(4,)))
+    return Ranker(create_model("hiformer", vocab_sizes=(3,), deep=(4,)))

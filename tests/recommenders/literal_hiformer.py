@@ -30,10 +30,10 @@ def literal_tokens(net, ids, numbers, lists) -> list[Tensor]:
     """Tokens of the features of one sample."""
     given, table, tokens = net.arguments, net.features.table, []
     start = 0
-    for size, one in zip(given["vocab"], ids.tolist(), strict=True):
+    for size, one in zip(given["vocab_sizes"], ids.tolist(), strict=True):
         tokens.append(table[start + one])
         start += size
-    for size, many in zip(given["multi_vocab"], lists, strict=True):
+    for size, many in zip(given["multi_vocab_sizes"], lists, strict=True):
         rows = [table[start + one] for one in many]
         tokens.append(sum(rows) / len(rows) if rows else torch.zeros_like(table[0]))
         start += size

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from surform import create_model
 
 SMALL: dict[str, Any] = {
-    "vocab": (5, 3), "multi_vocab": (4, 6), "dense_features": 3, "dense_tokens": 2,
+    "vocab_sizes": (5, 3), "multi_vocab_sizes": (4, 6), "dense_features": 3, "dense_tokens": 2,
     "dense_hidden": 7, "tasks": 2, "dim": 6, "heads": 2, "key_dim": 3, "value_dim": 5,
     "key_rank": 4, "value_rank": 6,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from surform import create_model
 from tests.recommenders.networks import drawn, inputs
 
 FEATURES: dict[str, Any] = {
-    "vocab": (5, 3), "multi_vocab": (4, 6), "dense_features": 3, "tasks": 2,
+    "vocab_sizes": (5, 3), "multi_vocab_sizes": (4, 6), "dense_features": 3, "tasks": 2,
 }  # fmt: skip
 NETS: dict[str, dict[str, Any]] = {
     "autoint": {"dense_tokens": 2, "width": 8, "deep": (6,)},
@@ -54,7 +54,7 @@ def test_logistic_regression_adds_weights() -> None:
 
 
 def test_popularity_is_a_smoothed_share() -> None:
-    net = create_model("popularity", vocab=(4, 3), feature=1, prior=2.0)
+    net = create_model("popularity", vocab_sizes=(4, 3), feature=1, prior=2.0)
     ids = torch.tensor([[0, 1], [3, 1], [2, 2]])
     net.observe(ids, torch.tensor([[1.0], [1.0], [0.0]]))
     average = (2 + 0.5) / (3 + 1)
@@ -70,8 +70,16 @@ def test_popularity_is_a_smoothed_share() -> None:
         ("autoint", {"width": 7, "dense_tokens": 1}, "heads is 2, but must divide the layer's"),
         ("popularity", {"feature": 2}, "feature is 2, but must be the number of one of 2"),
         ("popularity", {"prior": 0.0}, "prior is 0.0, but must be above 0"),
-        ("dlrm", {"vocab": (3,), "multi_vocab": (), "dense_features": 0}, "give at least two"),
-        ("logistic_regression", {"vocab": (), "multi_vocab": (), "dense_features": 0}, "some feat"),
+        (
+            "dlrm",
+            {"vocab_sizes": (3,), "multi_vocab_sizes": (), "dense_features": 0},
+            "give at least two",
+        ),
+        (
+            "logistic_regression",
+            {"vocab_sizes": (), "multi_vocab_sizes": (), "dense_features": 0},
+            "some feat",
+        ),
         ("dcn_v2", {"depth": 0, "dense_tokens": 1}, "depth is 0"),
     ],
 )
@@ -81,9 +89,9 @@ def test_arguments_that_cannot_be(name: str, options: dict[str, Any], words: str
 
 
 def test_popularity_does_not_count_what_is_unknown() -> None:
-    net, nan = create_model("popularity", vocab=(3,), tasks=2, prior=2.0), float("nan")
+    net, nan = create_model("popularity", vocab_sizes=(3,), tasks=2, prior=2.0), float("nan")
     net.observe(torch.tensor([[0], [0], [1]]), torch.tensor([[1.0, nan], [nan, 0.0], [0.0, 1.0]]))
-    alone = create_model("popularity", vocab=(3,), prior=2.0)
+    alone = create_model("popularity", vocab_sizes=(3,), prior=2.0)
     alone.observe(torch.tensor([[0], [1]]), torch.tensor([[1.0], [0.0]]))
     ids = torch.tensor([[0], [1], [2]])
     assert torch.allclose(net(ids)[:, :1], alone(ids))
@@ -92,7 +100,7 @@ def test_popularity_does_not_count_what_is_unknown() -> None:
 
 @pytest.mark.fault
 def test_labels_of_another_shape_are_not_counted() -> None:
-    net = create_model("popularity", vocab=(4,))
+    net = create_model("popularity", vocab_sizes=(4,))
     with pytest.raises(ValueError, match="row 1 has the label 3 of task 0, but labels are 0 or 1"):
         net.observe(torch.tensor([[0], [1]]), torch.tensor([[1.0], [3.0]]))
     with pytest.raises(ValueError, match=r"labels has shape \(2,\), but must be \(2, 1\)"):

@@ -19,7 +19,9 @@ NETS: dict[str, dict[str, Any]] = {
     "dcn_v2": {"dense_tokens": 2},
     "dlrm": {},
 }
-FEATURES = {name: SMALL[name] for name in ("vocab", "multi_vocab", "dense_features", "tasks")}
+FEATURES = {
+    name: SMALL[name] for name in ("vocab_sizes", "multi_vocab_sizes", "dense_features", "tasks")
+}
 
 
 def tables(dtype: TableDtype) -> tuple[FeatureTables, Tensor]:
@@ -96,7 +98,7 @@ def test_casting_leaves_tables_in_bfloat16() -> None:
 
 
 def test_a_saved_ranker_keeps_its_tables_in_bfloat16(tmp_path) -> None:
-    model = Ranker(create_model("hiformer", vocab=(5, 3), table_dtype="bfloat16")).eval()
+    model = Ranker(create_model("hiformer", vocab_sizes=(5, 3), table_dtype="bfloat16")).eval()
     model.save_pretrained(tmp_path / "model")
     again = load_model(tmp_path / "model")
     assert again.net.features.table.dtype == torch.bfloat16  # type: ignore[union-attr]
@@ -108,6 +110,6 @@ def test_a_saved_ranker_keeps_its_tables_in_bfloat16(tmp_path) -> None:
 @pytest.mark.fault
 def test_precisions_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="table_dtype is 'int8', but must be one of"):
-        create_model("autoint", vocab=(3,), table_dtype="int8")
+        create_model("autoint", vocab_sizes=(3,), table_dtype="int8")
     with pytest.raises(ValueError, match="table_dtype is 'int4', but must be one of"):
         FeatureTables((3,), dim=2, table_dtype="int4")  # type: ignore[arg-type]

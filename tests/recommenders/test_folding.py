@@ -34,16 +34,16 @@ def test_a_folded_network_gives_the_same_logits(kind: str, norm: str, more: bool
 @pytest.mark.parametrize(
     "features",
     [
-        {"multi_vocab": (), "dense_features": 0, "dense_tokens": 0},
-        {"vocab": (), "dense_features": 0, "dense_tokens": 0},
-        {"vocab": (), "multi_vocab": ()},
+        {"multi_vocab_sizes": (), "dense_features": 0, "dense_tokens": 0},
+        {"vocab_sizes": (), "dense_features": 0, "dense_tokens": 0},
+        {"vocab_sizes": (), "multi_vocab_sizes": ()},
     ],
 )
 def test_any_kind_of_feature_folds_alone(kind: str, norm: str, features: dict[str, Any]) -> None:
     net, given = hiformer(attention=kind, norm=norm, **features), inputs()
-    if "vocab" in features:
+    if "vocab_sizes" in features:
         given["categorical"] = given["categorical"][:, :0]
-    if "multi_vocab" in features:
+    if "multi_vocab_sizes" in features:
         given |= {"values": None, "lengths": None}
     if "dense_features" in features:
         given["dense"] = None

@@ -18,8 +18,8 @@ from tests.recommenders.networks import SMALL, hiformer, inputs
 KINDS = ("shared", "feature", "composite", "lowrank")
 NORMS = ("post", "pre", "none")
 PUBLISHED: dict[str, Any] = {
-    "vocab": (1,) * 31, "dense_features": 30, "dense_tokens": 6, "dense_hidden": 768, "dim": 128,
-    "heads": 4, "key_dim": 16, "value_dim": 64, "key_rank": 128, "value_rank": 1024,
+    "vocab_sizes": (1,) * 31, "dense_features": 30, "dense_tokens": 6, "dense_hidden": 768,
+    "dim": 128, "heads": 4, "key_dim": 16, "value_dim": 64, "key_rank": 128, "value_rank": 1024,
 }  # fmt: skip
 
 
@@ -168,11 +168,11 @@ def test_no_rows_give_no_logits() -> None:
 
 def test_one_kind_of_feature_is_enough() -> None:
     ids = torch.zeros(2, 0, dtype=torch.int64)
-    single = create_model("hiformer", vocab=(4,))
+    single = create_model("hiformer", vocab_sizes=(4,))
     assert single(torch.tensor([[1], [3]])).shape == (2, 1)
-    numbers = create_model("hiformer", vocab=(), dense_features=3, dense_tokens=1)
+    numbers = create_model("hiformer", vocab_sizes=(), dense_features=3, dense_tokens=1)
     assert numbers(ids, torch.randn(2, 3)).shape == (2, 1)
-    lists = create_model("hiformer", vocab=(), multi_vocab=(3,))
+    lists = create_model("hiformer", vocab_sizes=(), multi_vocab_sizes=(3,))
     lengths = torch.tensor([[2], [0]])
     assert lists(ids, None, torch.tensor([0, 2]), lengths).shape == (2, 1)
 
@@ -195,10 +195,13 @@ def test_all_heads_share_one_pair_of_factors() -> None:
         ({"key_rank": 0}, "key_rank is 0, but must be a whole number >= 1"),
         ({"mlp_ratio": 0.01}, "mlp_ratio is 0.01, but dim \\* mlp_ratio must be at least 1"),
         ({"dropout": 1.0}, "dropout is 1.0, but must lie in"),
-        ({"vocab": (5, 0)}, r"vocab\[1\] is 0, but must be a whole number >= 1"),
+        ({"vocab_sizes": (5, 0)}, r"vocab_sizes\[1\] is 0, but must be a whole number >= 1"),
         ({"dense_tokens": 0}, "dense_features is 3 and dense_tokens is 0, but numbers need tokens"),
         ({"tower": (0,)}, r"tower\[0\] is 0"),
-        ({"vocab": (), "multi_vocab": (), "dense_features": 0, "dense_tokens": 0}, "give some fea"),
+        (
+            {"vocab_sizes": (), "multi_vocab_sizes": (), "dense_features": 0, "dense_tokens": 0},
+            "give some fea",
+        ),
     ],
 )
 def test_arguments_that_cannot_be(options: dict[str, Any], words: str) -> None:
@@ -243,12 +246,12 @@ def test_inputs_that_do_not_fit(name: str, value: Any, words: str) -> None:
 @pytest.mark.parametrize("name", ["hiformer", "autoint", "dcn_v2", "logistic_regression"])
 def test_inputs_that_nothing_asks_for(name: str) -> None:
     given = inputs(dtype=torch.float32)
-    net, dense = create_model(name, vocab=(5, 3)), {"dense": given.pop("dense")}
+    net, dense = create_model(name, vocab_sizes=(5, 3)), {"dense": given.pop("dense")}
     with pytest.raises(ValueError, match="values are given, but the network has no multi-valued"):
         net(**given)
     with pytest.raises(ValueError, match=r"dense has shape \(4, 3\), but the network takes none"):
         net(given["categorical"], **dense)
-    lists = create_model(name, vocab=(), multi_vocab=(4, 6))
+    lists = create_model(name, vocab_sizes=(), multi_vocab_sizes=(4, 6))
     with pytest.raises(ValueError, match=r"categorical has shape \(4, 2\), but must be \(batch, 0"):
         lists(**given)
 

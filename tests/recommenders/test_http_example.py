@@ -39,7 +39,12 @@ def ranker() -> Ranker:
     import torch
 
     torch.manual_seed(0)
-    given = {"vocab": (4, 3), "multi_vocab": (3,), "dense_features": 1, "dense_tokens": 1}
+    given = {
+        "vocab_sizes": (4, 3),
+        "multi_vocab_sizes": (3,),
+        "dense_features": 1,
+        "dense_tokens": 1,
+    }
     model = Ranker(create_model("hiformer", **given, tasks=2, embedding_std=1.0))
     model.fit_to(ABOUT, Normalizer(torch.tensor([12.0]), torch.tensor([7.0])))
     return model.eval().folded("int8")

@@ -45,7 +45,8 @@ ROWS: dict[str, Any] = {
 NETS: dict[str, dict[str, Any]] = {
     "hiformer": SMALL | {"deep": (4,)},
     "autoint": {
-        n: SMALL[n] for n in ("vocab", "multi_vocab", "dense_features", "dense_tokens", "tasks")
+        n: SMALL[n]
+        for n in ("vocab_sizes", "multi_vocab_sizes", "dense_features", "dense_tokens", "tasks")
     },
 }
 
@@ -96,7 +97,10 @@ def test_unknown_categories_all_score_alike() -> None:
 
 
 def test_popularity_ranks_too(tmp_path: Path) -> None:
-    given = {name: SMALL[name] for name in ("vocab", "multi_vocab", "dense_features", "tasks")}
+    given = {
+        name: SMALL[name]
+        for name in ("vocab_sizes", "multi_vocab_sizes", "dense_features", "tasks")
+    }
     model = Ranker(create_model("popularity", **given))
     model.fit_to(ABOUT, Normalizer(torch.zeros(3), torch.ones(3)))
     model.net.observe(torch.tensor([[1, 0], [1, 2]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]]))  # type: ignore[operator]
@@ -147,12 +151,12 @@ def test_exported_programs_give_the_same_logits(suffix: str, folded: bool, tmp_p
 @pytest.mark.parametrize("kind", ["lists", "numbers"])
 def test_one_kind_of_feature_makes_a_ranker(kind: str, tmp_path: Path) -> None:
     if kind == "lists":
-        model = Ranker(create_model("hiformer", vocab=(), multi_vocab=(3,)))
+        model = Ranker(create_model("hiformer", vocab_sizes=(), multi_vocab_sizes=(3,)))
         about: dict[str, Any] = {"multivalued": ("tags",), "vocabularies": {"tags": ["a", "b"]}}
         rows: dict[str, Any] = {"tags": [["a"], [], ["b", "c"]]}
         model.fit_to(InteractionsDescription(**about))
     else:
-        model = Ranker(create_model("hiformer", vocab=(), dense_features=2, dense_tokens=1))
+        model = Ranker(create_model("hiformer", vocab_sizes=(), dense_features=2, dense_tokens=1))
         rows = {"x": [0.0, 1.0, 2.0], "y": [3, 4, 5]}
         numbers = Normalizer(torch.zeros(2), torch.ones(2))
         model.fit_to(InteractionsDescription(dense=("x", "y")), numbers)
@@ -165,7 +169,7 @@ def test_one_kind_of_feature_makes_a_ranker(kind: str, tmp_path: Path) -> None:
 
 
 def test_exported_programs_take_unknown_ids_for_row_zero() -> None:
-    net = drawn(create_model("autoint", vocab=(5, 3)), torch.float32)
+    net = drawn(create_model("autoint", vocab_sizes=(5, 3)), torch.float32)
     program = torch.export.export(net, (torch.tensor([[0, 2], [1, 1]]),))
     found = program.module()(torch.tensor([[-1, 9], [99, 1]]))
     assert torch.allclose(found, net(torch.tensor([[0, 0], [0, 1]])))
@@ -218,7 +222,7 @@ def test_a_ranker_without_description_or_statistics() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"vocab": (5, 4)}, r"built with vocab \[5, 4\], the table has \[5, 3\]"),
+        ({"vocab_sizes": (5, 4)}, r"built with vocab_sizes \[5, 4\], the table has \[5, 3\]"),
         ({"dense_features": 2}, "shape \\(3,\\), the network takes 2 numbers"),
     ],
 )

@@ -27,8 +27,8 @@ def ranker(place: Path, labels: tuple[str, ...] = ("click",), columns: Any = Non
     model = Ranker(
         create_model(
             "hiformer",
-            vocab=tuple(about.rows(name) for name in about.categorical),
-            multi_vocab=tuple(about.rows(name) for name in about.multivalued),
+            vocab_sizes=tuple(about.rows(name) for name in about.categorical),
+            multi_vocab_sizes=tuple(about.rows(name) for name in about.multivalued),
             dense_features=1,
             dense_tokens=1,
             tasks=len(labels),

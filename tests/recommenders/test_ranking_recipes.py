@@ -30,7 +30,7 @@ def test_a_recipe_is_valid(name: str) -> None:
     check_names(config)
     given = config["model"]["init_args"]["net"]
     registered = {where.replace(":", "."): key for key, where in BUILT_IN["models"].items()}
-    sizes = {"vocab": (5, 7), "multi_vocab": (4,), "dense_features": 3, "tasks": 1}
+    sizes = {"vocab_sizes": (5, 7), "multi_vocab_sizes": (4,), "dense_features": 3, "tasks": 1}
     known = {key: sizes[key] for key, value in given["init_args"].items() if value is None}
     with torch.device("meta"):
         create_model(registered[given["class_path"]], **given["init_args"] | known)

@@ -158,6 +158,6 @@ def test_what_is_not_exported_for_serving(folder, words, told, monkeypatch, caps
 
 @pytest.mark.fault
 def test_other_models_do_not_fold(tmp_path: Path, capsys) -> None:
-    Ranker(create_model("autoint", vocab=(3, 2))).save_pretrained(tmp_path / "autoint")
+    Ranker(create_model("autoint", vocab_sizes=(3, 2))).save_pretrained(tmp_path / "autoint")
     assert main(["export", str(tmp_path / "autoint"), str(tmp_path / "out"), "--serving"]) == 2
     assert "only a Hiformer folds, not a AutoInt" in capsys.readouterr().err

@@ -22,7 +22,12 @@ STEPS, ROWS = 4, 6
 
 def network(dtype: str, sparse: bool = True) -> nn.Module:
     torch.manual_seed(0)
-    given = {"vocab": (40, 5), "multi_vocab": (7,), "embedding_std": 0.5, "table_dtype": dtype}
+    given = {
+        "vocab_sizes": (40, 5),
+        "multi_vocab_sizes": (7,),
+        "embedding_std": 0.5,
+        "table_dtype": dtype,
+    }
     return create_model("hiformer", **given, sparse_tables=sparse)
 
 

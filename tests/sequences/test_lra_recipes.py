@@ -19,7 +19,7 @@ from surform.registry import create_model
 from tests.test_docs import blocks, commands
 
 RECIPES = [name for name in list_recipes() if name.startswith("lra/")]
-SIZES = {"vocabulary": 257, "length": 1024, "num_classes": 2, "sequences": 1}
+SIZES = {"vocab_size": 257, "length": 1024, "num_classes": 2, "sequences": 1}
 
 
 def test_all_tasks_are_there() -> None:

@@ -16,7 +16,7 @@ OPTIONS = {"lsh": {"bucket_size": 4, "rounds": 2}, "multiresolution": {"block_si
 
 def net(kind: str = "softmax", **options: Any) -> Any:
     torch.manual_seed(0)
-    given = {"vocabulary": 11, "length": 24, "num_classes": 3, "dim": 16, "depth": 2, "heads": 2}
+    given = {"vocab_size": 11, "length": 24, "num_classes": 3, "dim": 16, "depth": 2, "heads": 2}
     given |= {"attention": kind, "attention_options": OPTIONS.get(kind)}
     return create_model("sequence_encoder", **given | options)
 

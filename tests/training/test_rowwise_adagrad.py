@@ -38,7 +38,7 @@ def test_it_is_the_formula_row_by_row() -> None:
 def test_networks_of_sparse_tables_learn_alike() -> None:
     torch.manual_seed(0)
     nets = [
-        create_model("hiformer", vocab=(50, 9), multi_vocab=(7,), sparse_tables=sparse)
+        create_model("hiformer", vocab_sizes=(50, 9), multi_vocab_sizes=(7,), sparse_tables=sparse)
         for sparse in (False, True)
     ]
     nets[1].load_state_dict(nets[0].state_dict())

@@ -9,7 +9,7 @@ from torch import nn
 from surform.registry import create_model
 from surform.vision.text_cct import TextCCT
 
-SMALL = {"vocabulary": 20, "length": 8, "num_classes": 3, "word_dim": 6, "dim": 16}
+SMALL = {"vocab_size": 20, "length": 8, "num_classes": 3, "word_dim": 6, "dim": 16}
 KINDS = {
     "text_cct": {"kernel_size": 4},
     "text_cvt": {},
@@ -108,5 +108,5 @@ def test_wrong_texts_and_arguments_are_named():
             net(words)
     with pytest.raises(ValueError, match="length = 1 leave no token"):
         model("text_cvt", length=1)
-    with pytest.raises(ValueError, match="vocabulary is 0"):
-        model("text_cct", vocabulary=0)
+    with pytest.raises(ValueError, match="vocab_size is 0"):
+        model("text_cct", vocab_size=0)

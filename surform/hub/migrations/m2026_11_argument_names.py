@@ -11,19 +11,33 @@ __all__ = ["SOURCE", "config", "present_name", "run", "state"]
 SOURCE = 2
 
 Arguments = dict[str, Any]
+_TABLES = {"vocab": "vocab_sizes", "multi_vocab": "multi_vocab_sizes"}
+_COUNT = {"vocabulary": "vocab_size"}
 # registered name -> former name of an argument -> its present name
 _MODELS: dict[str, dict[str, str]] = {
     "factformer2d": {"dim_head": "head_dim"},
     "factformer2d_steady": {"dim_head": "head_dim"},
     "factformer3d": {"dim_head": "head_dim"},
     "ifactformer": {"dim_head": "head_dim"},
+    "hiformer": _TABLES,
+    "autoint": _TABLES,
+    "dcn_v2": _TABLES,
+    "dlrm": _TABLES,
+    "logistic_regression": _TABLES,
+    "popularity": _TABLES,
+    "text_cct": _COUNT,
+    "text_cvt": _COUNT,
+    "text_vit_lite": _COUNT,
+    "sequence_encoder": _COUNT,
 }
 
 
 def config(values: dict[str, Any]) -> dict[str, Any]:
     """The arguments of the network under their present names."""
-    values["net"] = _recorded(values.get("net"))
-    return values
+    return values | {
+        "net": _recorded(values.get("net")),
+        "description": _described(values.get("description")),
+    }
 
 
 def state(tensors: dict[str, Any]) -> dict[str, Any]:
@@ -35,6 +49,7 @@ def run(values: dict[str, Any]) -> dict[str, Any]:
     """What a training checkpoint says of its network, and the configuration of its run."""
     return values | {
         "net": _recorded(values.get("net")),
+        "description": _described(values.get("description")),
         "config": _configured(values.get("config")),
     }
 
@@ -52,6 +67,11 @@ def _recorded(net: Any) -> Any:
     return net | {"arguments": _arguments(name, net["arguments"])}
 
 
+def _described(about: Any) -> Any:
+    """Descriptions of sequences told the count of tokens as a vocabulary."""
+    return _keys(about, _COUNT) if isinstance(about, dict) else about
+
+
 def _configured(node: Any) -> Any:
     """The classes of a configuration, at any depth."""
     if isinstance(node, list):
@@ -67,10 +87,16 @@ def _configured(node: Any) -> Any:
 def _arguments(name: Any, given: Arguments) -> Arguments:
     """The arguments of a model, and of the networks that it is told to build inside."""
     table = _MODELS.get(name, {}) if isinstance(name, str) else {}
-    given = {table.get(key, key): value for key, value in given.items()}
+    given = _keys(given, table)
     if isinstance(given.get("base"), str) and isinstance(given.get("options"), dict):
         given["options"] = _arguments(given["base"], given["options"])
+    if isinstance(given.get("hiformer"), dict):
+        given["hiformer"] = _arguments("hiformer", given["hiformer"])
     return given
+
+
+def _keys(given: Arguments, table: dict[str, str]) -> Arguments:
+    return {table.get(key, key): value for key, value in given.items()}
 
 
 def _name_of(class_path: Any) -> str | None:

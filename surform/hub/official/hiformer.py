@@ -60,7 +60,7 @@ def _arguments(
     if constructor["attention"] != "lowrank":
         found |= {"key_rank": 1, "value_rank": 1}
     return "hiformer", found | {
-        "vocab": tuple(constructor["vocab"]),
+        "vocab_sizes": tuple(constructor["vocab"]),
         "dim": constructor["d"],
         "depth": constructor["layers"],
         "heads": constructor["H"],
@@ -119,7 +119,7 @@ def _describe(net: nn.Module) -> Arguments | None:
     if type(net).__name__ != "Hiformer":
         return None
     given = net.__dict__["arguments"]
-    for name in ("multi_vocab", "tower", "deep"):
+    for name in ("multi_vocab_sizes", "tower", "deep"):
         if given[name]:
             raise ValueError(f"recorded Hiformers have no {name}, this network has {given[name]}")
     found = {official: given[ours] for official, (ours, _) in _OTHERS.items()}
@@ -129,7 +129,7 @@ def _describe(net: nn.Module) -> Arguments | None:
         "dk": given["key_dim"],
         "dv": given["value_dim"],
         "df": round(given["dim"] * given["mlp_ratio"]),
-        "vocab": list(given["vocab"]),
+        "vocab": list(given["vocab_sizes"]),
         "layers": given["depth"],
         "attention": given["attention"],
     }
