@@ -63,7 +63,6 @@ class DemonstrationsDescription(DataDescription):
         found: dict[str, int | tuple[str, ...] | list[int]] = {
             "action_dim": self.action_dim,
             "chunk": self.chunk,
-            "action_horizon": self.chunk,
         }
         if self.observations:
             found["state_dim"] = self.state_dim

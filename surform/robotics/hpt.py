@@ -46,14 +46,14 @@ class HPT(nn.Module):
 
     Args:
         action_dim: numbers in an action.
-        action_horizon: actions in a chunk.
+        chunk: actions in a chunk.
         features: width of each modality's features, in the order of their tokens.
             "prev_actions" are actions in the robot's units.
         tokens: how many tokens each modality becomes; one number, or one for each.
         dim: width of the trunk; depth, heads: of its blocks.
         drop_path: share of the samples that skip the last block in training.
-        observation_horizon: how many of the last observations are seen.
-        random_horizon: in training, see fewer of them at random.
+        history: how many of the last observations are seen.
+        random_history: in training, see fewer of them at random.
         pooling: "mean", "max" or "last" of the trunk's tokens; "action_token": one learned
             token for each action; "none": all tokens, for the decoder.
         normalize_state: whether "state" is brought into [-1, 1] by its limits.
@@ -74,15 +74,15 @@ class HPT(nn.Module):
     def __init__(
         self,
         action_dim: int,
-        action_horizon: int,
+        chunk: int,
         features: Mapping[str, int],
         tokens: int | Mapping[str, int] = 16,
         dim: int = 128,
         depth: int = 16,
         heads: int = 8,
         drop_path: float = 0.1,
-        observation_horizon: int = 4,
-        random_horizon: bool = True,
+        history: int = 4,
+        random_history: bool = True,
         pooling: Literal["mean", "max", "last", "action_token", "none"] = "mean",
         normalize_state: bool = True,
         stem_hidden: Sequence[int] | Mapping[str, Sequence[int]] = (128,),
@@ -105,8 +105,8 @@ class HPT(nn.Module):
         sampling_steps: int | None = None,
     ) -> None:
         super().__init__()
-        at_least(1, action_dim=action_dim, action_horizon=action_horizon)
-        at_least(1, observation_horizon=observation_horizon)
+        at_least(1, action_dim=action_dim, chunk=chunk)
+        at_least(1, history=history)
         fraction(stem_dropout=stem_dropout)
         one_of("pooling", pooling, _POOLINGS)
         one_of("head", head, list(_FITTING))
@@ -116,8 +116,8 @@ class HPT(nn.Module):
             )
         counts = _for_each("tokens", tokens, features)
         hidden = _for_each("stem_hidden", stem_hidden, features)
-        self.action_dim, self.action_horizon, self.pooling = action_dim, action_horizon, pooling
-        self.observation_horizon, self.random_horizon = observation_horizon, random_horizon
+        self.action_dim, self.chunk, self.pooling = action_dim, chunk, pooling
+        self.history, self.random_history = history, random_history
         attention = (stem_heads, stem_head_dim, stem_dropout)
         self.stems = nn.ModuleDict(
             {n: Stem(w, counts[n], dim, hidden[n], *attention) for n, w in features.items()}
@@ -130,16 +130,16 @@ class HPT(nn.Module):
         self.trunk = Trunk(dim, depth, heads, drop_path)
         self.action_tokens: nn.Parameter | None = None
         if pooling == "action_token":
-            self.action_tokens = nn.Parameter(torch.randn(action_horizon, dim) * 0.02)
+            self.action_tokens = nn.Parameter(torch.randn(chunk, dim) * 0.02)
         self.head: MLPHead | DecoderHead | DiffusionHead
         if head == "mlp":
-            out = action_dim * (1 if pooling == "action_token" else action_horizon)
+            out = action_dim * (1 if pooling == "action_token" else chunk)
             self.head = MLPHead(dim, out, head_hidden, head_tanh, head_dropout, head_norm)
         elif head == "decoder":
             self.head = DecoderHead(
                 dim,
                 action_dim,
-                action_horizon,
+                chunk,
                 stem_heads if decoder_heads is None else decoder_heads,
                 stem_head_dim if decoder_head_dim is None else decoder_head_dim,
                 stem_dropout if decoder_dropout is None else decoder_dropout,
@@ -149,7 +149,7 @@ class HPT(nn.Module):
                 action_dim, dim, unet_channels, unet_kernel, unet_groups, unet_time_dim
             )
             steps = diffusion_steps if sampling_steps is None else sampling_steps
-            shape = (action_horizon, action_dim)
+            shape = (chunk, action_dim)
             self.head = DiffusionHead(net, Diffusion(diffusion_steps), shape, steps)
 
     def forward(
@@ -168,7 +168,7 @@ class HPT(nn.Module):
         else:
             found = self.head(features)
         return self.limits["action"].denormalize(  # type: ignore[operator]
-            found.reshape(found.shape[0], self.action_horizon, self.action_dim)
+            found.reshape(found.shape[0], self.chunk, self.action_dim)
         )
 
     def loss(
@@ -186,10 +186,10 @@ class HPT(nn.Module):
         Raises:
             ValueError: as `forward`; actions of another shape.
         """
-        if actions.ndim != 3 or actions.shape[1:] != (self.action_horizon, self.action_dim):
+        if actions.ndim != 3 or actions.shape[1:] != (self.chunk, self.action_dim):
             raise ValueError(
                 f"actions have shape {tuple(actions.shape)}, but must be (batch, "
-                f"{self.action_horizon}, {self.action_dim})"
+                f"{self.chunk}, {self.action_dim})"
             )
         target = self.limits["action"].normalize(actions)  # type: ignore[operator]
         features = self.encode(observation)
@@ -228,16 +228,6 @@ class HPT(nn.Module):
         step = ("head.net.forward",) if isinstance(self.head, DiffusionHead) else ()
         return ("trunk.forward", *step)
 
-    @property
-    def chunk(self) -> int:
-        """Actions in a chunk."""
-        return self.action_horizon
-
-    @property
-    def history(self) -> int:
-        """Observations that it sees."""
-        return self.observation_horizon
-
     def fit_limits(self, action: Tensor, state: Tensor) -> None:
         """Take the limits of actions, (n, action_dim), and of states in the robot's units."""
         self.limits["action"].fit(action)  # type: ignore[operator]
@@ -259,7 +249,7 @@ class HPT(nn.Module):
         return {
             name: seen[name][:, None]
             if name.startswith(_NO_HISTORY)
-            else seen[name][:, -self.observation_horizon :]
+            else seen[name][:, -self.history :]
             for name in self.stems
             if name in seen  # `_seen` says what lacks
         }
@@ -271,7 +261,7 @@ class HPT(nn.Module):
         return {
             name: observation[name][:, None]
             if name.startswith(_NO_HISTORY)
-            else remembered(memory.get(name), observation[name], self.observation_horizon)
+            else remembered(memory.get(name), observation[name], self.history)
             for name in self.stems
             if name in observation  # `_seen` says what lacks
         }
@@ -301,7 +291,7 @@ class HPT(nn.Module):
             )
         if not x.is_floating_point():
             raise ValueError(f"{name} is {x.dtype}, but must be floats: features, or a state")
-        if self.training and self.random_horizon and not name.startswith(_NO_HISTORY):
+        if self.training and self.random_history and not name.startswith(_NO_HISTORY):
             x = x[:, -int(torch.randint(1, x.shape[1] + 1, ())) :]
         limits = _LIMITS.get(name)
         return self.limits[limits].normalize(x) if limits in self.limits else x  # type: ignore[operator]
@@ -313,7 +303,7 @@ class HPT(nn.Module):
             return x.amax(1)
         if self.pooling == "last":
             return x[:, -1]
-        return x[:, -self.action_horizon :] if self.pooling == "action_token" else x
+        return x[:, -self.chunk :] if self.pooling == "action_token" else x
 
     def share_trunk(self, trunk: nn.Module) -> None:
         """Use the trunk of another policy, or one that was read from a file.

@@ -219,7 +219,7 @@ def test_a_description_survives_being_saved(demos):
     again = DemonstrationsDescription.from_dict(about.to_dict())
     assert again == about
     assert again.sizes() == {
-        "action_dim": 2, "chunk": 3, "action_horizon": 3, "state_dim": 4, "language_dim": 64,
+        "action_dim": 2, "chunk": 3, "state_dim": 4, "language_dim": 64,
         "instruction_dim": 64,
     }  # fmt: skip
     assert about.fps == 10

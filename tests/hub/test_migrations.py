@@ -66,6 +66,10 @@ EXPECTED_2 = [
 ROWS = {"vocab": (5, 3), "multi_vocab": (4,)}
 ROWS_NOW = {"vocab_sizes": (5, 3), "multi_vocab_sizes": (4,)}
 WORDS = {"vocabulary": 9, "length": 8, "num_classes": 2}
+SHORT = {"action_dim": 2, "features": {"state": 3}}
+ROBOT = SHORT | {"action_horizon": 4, "observation_horizon": 2, "random_horizon": False}
+ROBOT_NOW = SHORT | {"chunk": 4, "history": 2, "random_history": False}
+ROBOTS = {"embodiments": {"arm": ROBOT, "disc": ROBOT}, "dim": 16, "depth": 1, "heads": 2}
 # For each network, arguments as models of format 2 hold them, and the renamed ones as they are now.
 FORMER = [
     ("factformer2d", {"dim": 8, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
@@ -77,6 +81,8 @@ FORMER = [
     ("folded_hiformer", {"hiformer": ROWS}, {"hiformer": ROWS_NOW}),
     *((name, WORDS, {"vocab_size": 9}) for name in ("text_cct", "text_cvt", "text_vit_lite")),
     ("sequence_encoder", WORDS, {"vocab_size": 9}),
+    ("hpt", ROBOT, ROBOT_NOW),
+    ("hpt_embodiments", ROBOTS, {"embodiments": {"arm": ROBOT_NOW, "disc": ROBOT_NOW}}),
     (
         "adapted",
         {"base": "sequence_encoder", "options": WORDS},

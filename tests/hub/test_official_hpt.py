@@ -190,7 +190,7 @@ def test_schedulers_that_are_refused(option, value):
 
 @pytest.mark.fault
 def test_policies_that_the_official_code_cannot_have():
-    small = {"action_dim": 2, "action_horizon": 2, "features": {"state": 3}, "depth": 1}
+    small = {"action_dim": 2, "chunk": 2, "features": {"state": 3}, "depth": 1}
     net = create_model("hpt", **small, head="decoder", pooling="none")
     with pytest.raises(ValueError, match="action_dim = dim only, not 2 and 128"):
         SYSTEM.describe(net)

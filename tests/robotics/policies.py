@@ -50,8 +50,8 @@ NETS: dict[str, tuple[str, dict[str, Any], int]] = {
     "hpt": (
         "hpt",
         {
-            "action_horizon": CHUNK, "features": {"state": 4, "language": LANGUAGE}, "tokens": 2,
-            "dim": 16, "depth": 1, "heads": 2, "observation_horizon": 3, "stem_hidden": (8,),
+            "chunk": CHUNK, "features": {"state": 4, "language": LANGUAGE}, "tokens": 2,
+            "dim": 16, "depth": 1, "heads": 2, "history": 3, "stem_hidden": (8,),
             "stem_heads": 2, "stem_head_dim": 4, "head_hidden": (16, 16),
         },
         3,

@@ -23,10 +23,10 @@ from tests.data.demonstration_files import write_demonstrations
 from tests.training.toy import trainer
 
 ROBOTS = {
-    "point": {"action_dim": 2, "action_horizon": 4, "features": {"state": 4},
-              "observation_horizon": 2},
-    "reach": {"action_dim": 2, "action_horizon": 3, "features": {"state": 8, "language": 16},
-              "observation_horizon": 1},
+    "point": {"action_dim": 2, "chunk": 4, "features": {"state": 4},
+              "history": 2},
+    "reach": {"action_dim": 2, "chunk": 3, "features": {"state": 8, "language": 16},
+              "history": 1},
 }  # fmt: skip
 SMALL = {"tokens": 2, "stem_hidden": (8,), "stem_heads": 2, "stem_head_dim": 4,
          "head_hidden": (16, 16), "stem_dropout": 0.0, "head_dropout": 0.0}  # fmt: skip

@@ -19,8 +19,8 @@ from tests.robotics.literal_hpt import literal_features, literal_mlp_head, liter
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "hpt"
 SMALL = {
-    "action_dim": 3, "action_horizon": 4, "features": {"image": 6, "state": 5}, "tokens": 2,
-    "dim": 16, "depth": 2, "heads": 4, "observation_horizon": 3, "stem_hidden": (8,),
+    "action_dim": 3, "chunk": 4, "features": {"image": 6, "state": 5}, "tokens": 2,
+    "dim": 16, "depth": 2, "heads": 4, "history": 3, "stem_hidden": (8,),
     "stem_heads": 2, "stem_head_dim": 4, "head_hidden": (12, 8), "unet_channels": (8, 16),
 }  # fmt: skip
 HEADS = {
@@ -105,7 +105,7 @@ def test_the_mlp_head_is_the_literal_formula(hidden, dropout, norm, tanh):
 )
 def test_the_unet_is_the_literal_formula(channels, groups, kernel, count):
     options = {"unet_channels": channels, "unet_groups": groups, "unet_kernel": kernel}
-    net = policy(head="diffusion", action_horizon=count, unet_time_dim=6, **options).double()
+    net = policy(head="diffusion", chunk=count, unet_time_dim=6, **options).double()
     x = torch.randn(2, count, 3).double().requires_grad_()
     known, time = torch.randn(2, 16).double().requires_grad_(), torch.tensor([0, 77])
     theirs = literal_unet(official(net), x, time, known, groups)
@@ -201,7 +201,7 @@ def test_fewer_observations_at_random_in_training_only():
     assert torch.equal(net(seen), net(seen))
     net.train()
     assert len({round(net(seen).sum().item(), 5) for _ in range(20)}) > 1
-    net.random_horizon = False
+    net.random_history = False
     torch.testing.assert_close(net(seen), net.eval()(seen))
 
 
@@ -259,7 +259,7 @@ def test_unets_of_every_depth(channels, count):
         ({"stem_hidden": ()}, "stem_hidden is empty"),
         ({"stem_hidden": {"image": (3,)}}, "stem_hidden names image, but features names image, st"),
         ({"features": {"prev_actions": 4}}, "prev_actions has the width 4, but actions 3"),
-        ({"head": "diffusion", "action_horizon": 3}, "chunks have 3 actions, but the U-Net"),
+        ({"head": "diffusion", "chunk": 3}, "chunks have 3 actions, but the U-Net"),
         ({"head_hidden": ()}, "head_hidden is empty"),
         ({"head": "diffusion", "unet_channels": (9,)}, "must be multiples of groups = 8"),
         ({"head": "diffusion", "sampling_steps": 101}, "there are 100 steps in training"),

@@ -49,7 +49,7 @@ def test_what_there_is() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_valid_and_names_its_source(name: str) -> None:
     config = read_config(name)
-    config = filled(config, {"action_dim": 4, "chunk": 8, "action_horizon": 8, "state_dim": 39})
+    config = filled(config, {"action_dim": 4, "chunk": 8, "state_dim": 39})
     check_names(config)
     SurformCLI(config, build=False)
     text = find_recipe(name).read_text()

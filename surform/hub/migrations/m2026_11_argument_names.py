@@ -13,6 +13,8 @@ SOURCE = 2
 Arguments = dict[str, Any]
 _TABLES = {"vocab": "vocab_sizes", "multi_vocab": "multi_vocab_sizes"}
 _COUNT = {"vocabulary": "vocab_size"}
+_HPT = {"action_horizon": "chunk", "observation_horizon": "history"}
+_HPT |= {"random_horizon": "random_history"}
 # registered name -> former name of an argument -> its present name
 _MODELS: dict[str, dict[str, str]] = {
     "factformer2d": {"dim_head": "head_dim"},
@@ -29,6 +31,7 @@ _MODELS: dict[str, dict[str, str]] = {
     "text_cvt": _COUNT,
     "text_vit_lite": _COUNT,
     "sequence_encoder": _COUNT,
+    "hpt": _HPT,
 }
 
 
@@ -92,6 +95,12 @@ def _arguments(name: Any, given: Arguments) -> Arguments:
         given["options"] = _arguments(given["base"], given["options"])
     if isinstance(given.get("hiformer"), dict):
         given["hiformer"] = _arguments("hiformer", given["hiformer"])
+    robots = given.get("embodiments")
+    if isinstance(robots, dict) and name == "hpt_embodiments":
+        given["embodiments"] = {
+            robot: _arguments("hpt", own) if isinstance(own, dict) else own
+            for robot, own in robots.items()
+        }
     return given
 
 

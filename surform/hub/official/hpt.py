@@ -72,15 +72,15 @@ def _arguments(
         "depth": policy.get("num_blocks", 24),
         "heads": policy.get("num_heads", 16),
         "drop_path": policy.get("drop_path", 0.0),
-        "observation_horizon": policy.get("observation_horizon", 4),
-        "random_horizon": stem.get("random_horizon_masking", False),
+        "history": policy.get("observation_horizon", 4),
+        "random_history": stem.get("random_horizon_masking", False),
         "normalize_state": stem.get("normalize_state", True),
         "pooling": _POOLINGS[pooling],
         "stem_hidden": widths[names[0]] if alike else widths,
         "stem_heads": stem["crossattn_heads"],
         "stem_head_dim": stem["crossattn_dim_head"],
         "stem_dropout": stem.get("crossattn_modality_dropout", 0.1),
-        "action_horizon": horizon,
+        "chunk": horizon,
     }
     return "hpt", ours | _head(head, horizon, ours["pooling"])
 
@@ -155,8 +155,8 @@ def _describe(net: nn.Module) -> Arguments | None:
         "modality_embed_dim": given["dim"],
         "normalize_state": given["normalize_state"],
         "cross_attention": True,
-        "random_horizon_masking": given["random_horizon"],
-        "observation_horizon": given["observation_horizon"],
+        "random_horizon_masking": given["random_history"],
+        "observation_horizon": given["history"],
         "crossattn_heads": given["stem_heads"],
         "crossattn_dim_head": given["stem_head_dim"],
         "crossattn_modality_dropout": given["stem_dropout"],
@@ -174,15 +174,15 @@ def _describe(net: nn.Module) -> Arguments | None:
         "num_blocks": given["depth"],
         "num_heads": given["heads"],
         "drop_path": given["drop_path"],
-        "observation_horizon": given["observation_horizon"],
-        "action_horizon": given["action_horizon"],
+        "observation_horizon": given["history"],
+        "action_horizon": given["chunk"],
         "token_postprocessing": back[given["pooling"]],
     }
     return {"policy": policy, "stem": stem, "head": _described_head(given), "domain": "robot"}
 
 
 def _described_head(given: Arguments) -> Arguments:
-    kind, horizon, actions = given["head"], given["action_horizon"], given["action_dim"]
+    kind, horizon, actions = given["head"], given["chunk"], given["action_dim"]
     head: Arguments = {"_target_": _HEADS[kind], "action_horizon": horizon, "output_dim": actions}
     if kind == "mlp":
         if given["head_dropout"] not in (0.0, 0.1):
@@ -316,7 +316,7 @@ def _policy(fixture: Fixture, dtype: torch.dtype) -> Replay:
     outputs = {"action": actions.reshape(expected), "features": features}
     loss: Tensor | None = None
     if "action" in inputs:
-        target = inputs["action"].reshape(len(features), model.action_horizon, model.action_dim)
+        target = inputs["action"].reshape(len(features), model.chunk, model.action_dim)
         outputs["loss"] = loss = model.loss(observation, target, **drawn)
     cotangent = fixture.cotangent("action", dtype)
     if cotangent is not None:
