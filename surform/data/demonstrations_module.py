@@ -65,7 +65,7 @@ class DemonstrationsData(OrderedData):
         cache: "memory" holds all steps, "files" reads each window from the files, "auto" decides by
             size (1 GiB), numbers before images. What is stored packed (JPEG, PNG, video, Parquet)
             and does not fit is unpacked once, in the size that the network sees.
-        frames: folder for what is unpacked; null: beside the data.
+        unpacked: folder for what is unpacked; null: beside the data.
         seed: of shuffling.
     """
 
@@ -91,7 +91,7 @@ class DemonstrationsData(OrderedData):
         drop_last: bool = True,
         workers: int = 0,
         cache: Literal["auto", "memory", "files"] = "auto",
-        frames: str | None = None,
+        unpacked: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class DemonstrationsData(OrderedData):
         self.action_limits = action_limits
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.drop_last, self.workers, self.cache = drop_last, workers, cache
-        self.frames, self.seed = frames, seed
+        self.unpacked, self.seed = unpacked, seed
         self._opened: _Opened | None = None
         self._statistics: dict[str, dict[str, list[float]]] | None = None
 
@@ -236,7 +236,7 @@ class DemonstrationsData(OrderedData):
                 {name: self._image_size(source, name) for name in self.cameras},
                 (self.language, self.language_dim),
                 {"memory": float("inf"), "files": 0.0}.get(self.cache, float(_MEMORY_LIMIT)),
-                Path(self.frames or f"{source.files()[0]}.frames"),
+                Path(self.unpacked or f"{source.files()[0]}.frames"),
                 {int(number) for own in parts.values() for number in own},
             )
             self._opened = _Opened(source, parts, vectors, recorded, held)

@@ -24,7 +24,7 @@ def text_to_parquet(
     out: str | PathLike[str],
     layout: str | None = None,
     delimiter: str | None = None,
-    header: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a text file of any size as Parquet, all or nothing; returns the path.
@@ -36,7 +36,7 @@ def text_to_parquet(
         out: a file .parquet.
         layout: "criteo" or "avazu": names and types of the columns of these published logs.
         delimiter: between the fields; default: found.
-        header: names of the columns of a file that has no line of names.
+        columns: names of the columns of a file that has no line of names.
         types: column -> "text", "whole" or "number"; those of others are told by the first block.
 
     Raises:
@@ -53,7 +53,7 @@ def text_to_parquet(
     check_output(target, [source])
     refuse_unreadable(source)
     known = Layout({}) if layout is None else layout_of(layout, source)[1]
-    blocks = read_blocks(source, text_format(known, delimiter, header, types))
+    blocks = read_blocks(source, text_format(known, delimiter, columns, types))
     with replacing(target) as partial:
         writer = None
         try:

@@ -80,7 +80,7 @@ class InteractionsData(OrderedData):
             needed; "auto" decides by size (1 GiB).
         shuffle_buffer: with "files", rows of a process that are shuffled together.
         delimiter: between the fields of a text file; null finds it.
-        header: names of the columns of text files that have no line of names.
+        columns: names of the columns of text files that have no line of names.
         seed: of shuffling.
     """
 
@@ -116,7 +116,7 @@ class InteractionsData(OrderedData):
         cache: Literal["auto", "memory", "files"] = "auto",
         shuffle_buffer: int = 2**18,
         delimiter: str | None = None,
-        header: list[str] | None = None,
+        columns: list[str] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class InteractionsData(OrderedData):
             "multivalued": multivalued, "dense": dense, "ignore": ignore, "separator": separator,
             "time": time, "group": group, "min_count": min_count, "hashed": hashed,
             "transforms": transforms, "missing": missing, "types": {}, "delimiter": delimiter,
-            "header": header,
+            "columns": columns,
         }  # fmt: skip
         if schema is not None:
             self._take_schema(schema)

@@ -20,20 +20,20 @@ def open_table(
     source: Any,
     layout: str | None = None,
     delimiter: str | None = None,
-    header: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
 ) -> tuple[InteractionsLog, Mapping[str, Any]]:
     """The files, with the columns that a published layout computes, and what it says of columns.
 
     Args:
         source: as `InteractionsData` takes it, of one split.
-        layout, delimiter, header: as `InteractionsData` takes them.
+        layout, delimiter, columns: as `InteractionsData` takes them.
         types: of columns of text files: "text", "whole" or "number"; others are found.
     """
     known = Layout({})
     if layout is not None:
         source, known = layout_of(layout, source)
-    log = open_log(source, text_format(known, delimiter, header, types))
+    log = open_log(source, text_format(known, delimiter, columns, types))
     if known.derived:
         log = InteractionsLog([DerivedFile(file, known.derived) for file in log.files])
     return log, known.roles
@@ -62,7 +62,7 @@ def text_types(texts: Iterable[str], several: Iterable[str], separator: str) -> 
 def text_format(
     layout: Layout,
     delimiter: str | None = None,
-    header: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     types: Mapping[str, str] | None = None,
 ) -> TextFormat:
     """How the text files of a table are read; what is given goes before what the layout says.
@@ -79,4 +79,4 @@ def text_format(
             raise ValueError(f"column {name!r} has the type {kind!r}: choose {', '.join(kinds)}")
     given = {name: kinds[kind] for name, kind in (types or {}).items()}
     text = replace(layout.text, delimiter=delimiter, types={**layout.text.types, **given})
-    return replace(text, names=tuple(header), optional=0) if header else text
+    return replace(text, names=tuple(columns), optional=0) if columns else text

@@ -173,7 +173,7 @@ def _opened(
         types = text_types(texts, several, options["separator"])
     else:
         types = trained_types(trained)
-    reading = {name: options[name] for name in ("layout", "delimiter", "header")}
+    reading = {name: options[name] for name in ("layout", "delimiter", "columns")}
     log, roles = open_table(path, **reading, types=types | options["types"])
     return {**options, **{n: v for n, v in roles.items() if options[n] is None}}, log
 

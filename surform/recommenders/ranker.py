@@ -39,7 +39,7 @@ class Ranker(Pretrained):
         "batch_size",
         "layout",
         "delimiter",
-        "header",
+        "columns",
     )
     ragged: ClassVar[dict[str, str]] = {"values": "values"}
     description: InteractionsDescription | None

@@ -38,7 +38,7 @@ def predict_file(
     batch_size: int = 8192,
     layout: str | None = None,
     delimiter: str | None = None,
-    header: list[str] | None = None,
+    columns: list[str] | None = None,
 ) -> Path:
     """Write a row for each row of `source`, in its order, all or nothing; returns the path.
 
@@ -53,7 +53,7 @@ def predict_file(
         batch_size: rows in one call of the network.
         layout: of published logs, as `InteractionsData` takes it.
         delimiter: between the fields of text files; default: found.
-        header: names of the columns of text files that have no line of names.
+        columns: names of the columns of text files that have no line of names.
 
     Raises:
         ValueError: a model that does not know its table, or a table that lacks a column.
@@ -67,7 +67,7 @@ def predict_file(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     refuse_folder(path, "--out")
     check_output(path, [source])
-    log, _ = open_table(source, layout, delimiter, header, trained_types(about))
+    log, _ = open_table(source, layout, delimiter, columns, trained_types(about))
     kept = _kept(keep, log, about.group)
     features = (*about.categorical, *about.multivalued, *about.dense)
     log.require([*features, *kept])
@@ -82,11 +82,11 @@ def predict_file(
         progress_bar(f"scoring {log.name}") as progress,
     ):
         for first, batch, chances in _scored(ranker, log, features, kept, batch_size):
-            columns: dict[str, Any] = {n: batch.column(n).cast(k) for n, k in kinds.items()}
+            found: dict[str, Any] = {n: batch.column(n).cast(k) for n, k in kinds.items()}
             if not kept:
-                columns["row"] = np.arange(first, first + batch.num_rows)
-            columns |= {name: chances[:, task] for task, name in enumerate(names)}
-            writer.write(columns)
+                found["row"] = np.arange(first, first + batch.num_rows)
+            found |= {name: chances[:, task] for task, name in enumerate(names)}
+            writer.write(found)
             progress((first + batch.num_rows) / log.rows)
     return path
 

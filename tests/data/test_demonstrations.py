@@ -60,7 +60,7 @@ def test_images_come_with_their_steps_in_any_size(demos, tmp_path):
     streamed = DemonstrationsData(demos, cameras=["front"], history=2, split=MASKS, cache="files")
     small = {"image_size": [8, 12], "split": MASKS, "cameras": ["front"]}
     held = DemonstrationsData(demos, **small)
-    mapped = DemonstrationsData(demos, **small, cache="files", frames=str(tmp_path / "frames"))
+    mapped = DemonstrationsData(demos, **small, cache="files", unpacked=str(tmp_path / "frames"))
     windows = [0, 5, 17, 18]
     a, b = (data.samples("train")[windows].images["front"] for data in (whole, streamed))
     assert a.shape == (4, 2, 16, 16, 3)
@@ -72,7 +72,7 @@ def test_images_come_with_their_steps_in_any_size(demos, tmp_path):
     assert whole.description().cameras == {"front": [16, 16, 3]}
     assert held.description().cameras == {"front": [8, 12, 3]}
     made = list((tmp_path / "frames").iterdir())
-    again = DemonstrationsData(demos, **small, cache="files", frames=str(tmp_path / "frames"))
+    again = DemonstrationsData(demos, **small, cache="files", unpacked=str(tmp_path / "frames"))
     before = made[0].stat().st_mtime_ns
     again.samples("train")
     assert list((tmp_path / "frames").iterdir()) == made

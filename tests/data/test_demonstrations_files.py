@@ -171,7 +171,7 @@ def test_lerobots_videos_are_decoded_once(tmp_path):
         for x, y in zip(a, b, strict=True):
             places = [np.argwhere(image[..., 0] > 110).mean(0) for image in (x, y)]
             assert np.abs(places[0] - places[1]).max() < 1
-    small = {"cameras": ["front"], "image_size": 16, "frames": str(tmp_path / "frames")}
+    small = {"cameras": ["front"], "image_size": 16, "unpacked": str(tmp_path / "frames")}
     data = DemonstrationsData(str(folder), cache="files", **small)
     assert data.samples("train")[[0, 5]].images["front"].shape == (2, 1, 16, 16, 3)
     for video in folder.rglob("*.mp4"):

@@ -38,7 +38,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
     path = Path(write(tmp_path / "log.csv", log()))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     for header in (None, list(log(1))):
-        data = InteractionsData(str(path), **COLUMNS, header=header)
+        data = InteractionsData(str(path), **COLUMNS, columns=header)
         assert len(data.split_rows()["train"]) == 160
 
 
@@ -153,7 +153,7 @@ def test_text_files_that_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     refused("cannot read .*plain.csv.gz: ", tmp_path / "plain.csv.gz")
     (tmp_path / "bare.csv").write_text(content.partition("\n")[2])
     refused("longest line has 6 fields, but 7 names are given", tmp_path / "bare.csv",
-            header=[*log(1), "more"])  # fmt: skip
+            columns=[*log(1), "more"])  # fmt: skip
     (tmp_path / "na.csv").write_text("click,price\n" + "1,NA\n0,2.5\n" * 9)
     refused(r"'price' of .*na.csv holds text, but dense must hold numbers \(in text files an empty",
             tmp_path / "na.csv", categorical=[], multivalued=[])  # fmt: skip
