@@ -1,7 +1,7 @@
 """IFactFormer in the published channel configuration: ours against its formulas taken literally.
 
 One sample of 32 x 33 x 16 points, 10 iterations, float32, one thread, same weights. Ours, with each
-setting of `checkpoint`, the literal path and one 2048^3 float32 matrix product (the unit of cost)
+setting of `recompute`, the literal path and one 2048^3 float32 matrix product (the unit of cost)
 take turns in one process, in CPU seconds; memory is measured in fresh processes. The literal path
 is `tests/operators/literal_ifactformer.py`.
 
@@ -40,8 +40,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def rows(case: str, repeats: int) -> Iterator[dict[str, Any]]:
-    """A row for the forward pass, and one per setting of `checkpoint` for a training step."""
-    nets = {name: _build(case, checkpoint=name) for name in CHECKPOINTS}
+    """A row for the forward pass, and one per setting of `recompute` for a training step."""
+    nets = {name: _build(case, recompute=name) for name in CHECKPOINTS}
     (u, x), literal = _example(), nets["none"]
     runs: dict[str, Callable[[], object]] = {"unit": gemm()}
     runs["forward"] = _quiet(nets["values"], lambda: nets["values"](u, x))
@@ -54,7 +54,7 @@ def rows(case: str, repeats: int) -> Iterator[dict[str, Any]]:
     yield {
         "case": case,
         "pass": "forward",
-        "checkpoint": "",
+        "recompute": "",
         **_times(seconds, "forward", "literal forward"),
         **_sizes(_memory(case, "none", training=False), _memory(case, "literal", training=False)),
     }
@@ -64,7 +64,7 @@ def rows(case: str, repeats: int) -> Iterator[dict[str, Any]]:
         yield {
             "case": case,
             "pass": "forward+backward",
-            "checkpoint": name,
+            "recompute": name,
             **_times(seconds, name, "literal"),
             **_sizes(peak, literal_mb),
             "mb_per_iteration": round(growth, 1),
@@ -118,7 +118,7 @@ def _training(net: IFactFormer, path: Callable[[], Tensor]) -> Callable[[], obje
 def _memory(case: str, path: str, training: bool = True, iterations: int = MANY) -> float:
     """Peak MB of one call in a process of its own; a small one first loads what loads only once."""
     literal = path == "literal"
-    options = CASES[case] | {"iterations": iterations, "checkpoint": "none" if literal else path}
+    options = CASES[case] | {"iterations": iterations, "recompute": "none" if literal else path}
     call = "literal_forward(net, u, x)" if literal else "net(u, x)"
     body = f"    {call}.square().mean().backward()\n"
     if not training:

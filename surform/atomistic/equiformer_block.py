@@ -42,7 +42,7 @@ class Sizes:
     basis: int
     elements: int
     shared: bool
-    alpha_drop: float
+    attention_dropout: float
     recompute: bool
 
     def radial(self, out_channels: int) -> RadialNet:
@@ -63,7 +63,7 @@ class Sizes:
             activation=self.activation,
             share_radial=self.share_radial,
             renorm=self.renorm,
-            alpha_drop=self.alpha_drop,
+            attention_dropout=self.attention_dropout,
             vector=vector,
         )
         return made.with_radial(self.radial(made.radial_width))
@@ -85,13 +85,13 @@ class Sizes:
 class Block(nn.Module):
     """Attention, then a feed-forward map, both residual and after a norm."""
 
-    def __init__(self, sizes: Sizes, drop_path: float, proj_drop: float) -> None:
+    def __init__(self, sizes: Sizes, drop_path: float, dropout: float) -> None:
         super().__init__()
         self.norm1 = EquivariantNorm(sizes.layout, sizes.channels, sizes.norm)
         self.attention = sizes.attention(sizes.channels)
         self.norm2 = EquivariantNorm(sizes.layout, sizes.channels, sizes.norm)
         self.feed_forward = sizes.feed_forward_map(sizes.channels)
-        self.drop_path, self.proj_drop = drop_path, proj_drop
+        self.drop_path, self.dropout = drop_path, dropout
 
     def forward(self, x: Tensor, edges: Edges, batch: Tensor, structures: int) -> Tensor:
         """(N, (lmax + 1)^2, C) -> the same; batch: the structure of each node."""
@@ -103,8 +103,8 @@ class Block(nn.Module):
         """Channels of nodes, all orders together, then the branch of whole structures."""
         if not self.training:
             return out
-        if self.proj_drop:
-            out = out * F.dropout(out.new_ones(out.shape[0], 1, out.shape[2]), self.proj_drop)
+        if self.dropout:
+            out = out * F.dropout(out.new_ones(out.shape[0], 1, out.shape[2]), self.dropout)
         if self.drop_path:
             kept = out.new_empty(structures, 1, 1).bernoulli_(1 - self.drop_path)
             out = out * torch.index_select(kept / (1 - self.drop_path), 0, batch)

@@ -85,8 +85,9 @@ class EquiformerV2(nn.Module):
             (official: use_source_target_embedding), as in the OMat24 networks; "none".
         envelope: exponent p of a polynomial that takes edges out smoothly at the cutoff (ours);
             None: they end abruptly, as published.
-        alpha_drop, drop_path, proj_drop: dropout of attention weights, of whole branches per
-            structure, of channels per atom.
+        attention_dropout: of attention weights (official: alpha_drop).
+        drop_path: of whole branches, per structure.
+        dropout: of whole channels of a branch, per atom (official: proj_drop).
         weight_init: "uniform" or "normal", as published for the larger and the first networks.
         recompute: what lies inside of blocks is made again in the backward pass.
     """
@@ -124,9 +125,9 @@ class EquiformerV2(nn.Module):
         forces: Forces = "direct",
         stress: Stress = "none",
         envelope: int | None = None,
-        alpha_drop: float = 0.0,
+        attention_dropout: float = 0.0,
         drop_path: float = 0.0,
-        proj_drop: float = 0.0,
+        dropout: float = 0.0,
         weight_init: WeightInit = "uniform",
         recompute: bool = False,
     ) -> None:
@@ -148,7 +149,7 @@ class EquiformerV2(nn.Module):
             why = "conservative forces come with the virial" if lmax > 1 else f"lmax is {lmax}"
             raise ValueError(f"stress is {stress!r}, but {why}: choose none")
         one_of("weight_init", weight_init, ("uniform", "normal"))
-        fraction(alpha_drop=alpha_drop, drop_path=drop_path, proj_drop=proj_drop)
+        fraction(attention_dropout=attention_dropout, drop_path=drop_path, dropout=dropout)
         if grid_mlp and inner == "gate":
             raise ValueError(
                 "grid_mlp needs feed_forward_activation separable_s2 or s2, not gate: its maps act "
@@ -186,7 +187,7 @@ class EquiformerV2(nn.Module):
             basis=basis,
             elements=elements if atom_edge_embedding and not share_atom_edge_embedding else 0,
             shared=atom_edge_embedding and share_atom_edge_embedding,
-            alpha_drop=alpha_drop,
+            attention_dropout=attention_dropout,
             recompute=recompute,
         )
         self.wigner, self.gaussians = Wigner(layout), Gaussians(cutoff, basis)
@@ -196,7 +197,7 @@ class EquiformerV2(nn.Module):
         self.pair = ElementPair(elements, edge_channels) if sizes.shared else None
         radial = sizes.radial((lmax + 1) * dim)
         self.edge_degree = EdgeDegree(layout, dim, radial, average_degree)
-        self.blocks = nn.ModuleList(Block(sizes, drop_path, proj_drop) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(sizes, drop_path, dropout) for _ in range(depth))
         self.norm = EquivariantNorm(layout, dim, norm)
         self.energy_head = sizes.feed_forward_map(1)
         self.force_head = sizes.attention(1, vector=True) if forces == "direct" else None

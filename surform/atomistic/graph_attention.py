@@ -54,7 +54,7 @@ class GraphAttention(nn.Module):
         activation: "separable_s2", "s2" or "gate", between the convolutions.
         radial: factors of messages; share_radial: the same for all orders, given before messages
             are turned.
-        renorm: layer norm of what scores are made of. alpha_drop: dropout of attention weights.
+        renorm: layer norm of what scores are made of. attention_dropout: of attention weights.
         vector: only degree 1 of the result is asked for, and only what it needs is computed.
     """
 
@@ -72,14 +72,14 @@ class GraphAttention(nn.Module):
         activation: str,
         share_radial: bool,
         renorm: bool,
-        alpha_drop: float,
+        attention_dropout: float,
         vector: bool = False,
     ) -> None:
         super().__init__()
         self.layout, self.grid, self.vector = layout, grid, vector
         self.heads, self.alphas, self.values = heads, alphas, values
         self.activation, self.share_radial = activation, share_radial
-        self.alpha_drop = alpha_drop
+        self.attention_dropout = attention_dropout
         gates = {"gate": layout.lmax * hidden, "separable_s2": hidden, "s2": 0}[activation]
         self.convolution1 = SO2Convolution(layout, 2 * channels, hidden, heads * alphas + gates)
         self.convolution2 = SO2Convolution(layout, hidden, heads * values)
@@ -138,7 +138,7 @@ class GraphAttention(nn.Module):
             edges.nodes,
             frames=frames,
             envelope=edges.envelope,
-            dropout_p=self.alpha_drop if self.training else 0.0,
+            dropout_p=self.attention_dropout if self.training else 0.0,
         )
         return out.flatten(2)
 

@@ -26,16 +26,16 @@ class DLinear(nn.Module):
     Args:
         lookback: steps given (L).
         horizon: steps forecast (H).
-        kernel: width of the moving average, in steps.
+        kernel_size: width of the moving average, in steps.
     """
 
     covariates: ClassVar[tuple[str, ...]] = ("known", "static")
 
     @record_arguments
-    def __init__(self, *, lookback: int, horizon: int, kernel: int = 25) -> None:
+    def __init__(self, *, lookback: int, horizon: int, kernel_size: int = 25) -> None:
         super().__init__()
-        at_least(1, lookback=lookback, horizon=horizon, kernel=kernel)
-        self.kernel = kernel
+        at_least(1, lookback=lookback, horizon=horizon, kernel_size=kernel_size)
+        self.kernel_size = kernel_size
         self.trend = nn.Linear(lookback, horizon)
         self.remainder = nn.Linear(lookback, horizon)
 
@@ -48,7 +48,7 @@ class DLinear(nn.Module):
     ) -> Float[Tensor, "b h v"]:
         """The forecast, in the units of `history`."""
         series = history.transpose(1, 2)
-        trend = moving_average(series, self.kernel)
+        trend = moving_average(series, self.kernel_size)
         return (self.trend(trend) + self.remainder(series - trend)).transpose(1, 2)
 
 

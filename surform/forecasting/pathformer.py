@@ -42,7 +42,7 @@ class Pathformer(nn.Module):
         batch_norm: batch norms in the experts.
         restore_order: put the inter-patch attention's output back in the order of its input; the
             published code and its weights scramble it.
-        dropout: of embeddings, attention outputs and sums; hidden_dropout: in feed-forward blocks.
+        dropout: of embeddings, attention outputs and sums; ffn_dropout: in feed-forward blocks.
     """
 
     covariates: ClassVar[tuple[str, ...]] = ()
@@ -64,12 +64,12 @@ class Pathformer(nn.Module):
         batch_norm: bool = False,
         restore_order: bool = False,
         dropout: float = 0.1,
-        hidden_dropout: float = 0.2,
+        ffn_dropout: float = 0.2,
     ) -> None:
         super().__init__()
         at_least(1, lookback=lookback, horizon=horizon, variates=variates, top_k=top_k)
         at_least(2, dim=dim)
-        fraction(dropout=dropout, hidden_dropout=hidden_dropout)
+        fraction(dropout=dropout, ffn_dropout=ffn_dropout)
         hidden = round(dim * mlp_ratio)
         if dim % 2:
             raise ValueError(f"dim = {dim} must be even: attention inside patches has two heads")
@@ -93,7 +93,7 @@ class Pathformer(nn.Module):
                 batch_norm=batch_norm,
                 restore_order=restore_order,
                 dropout=dropout,
-                hidden_dropout=hidden_dropout,
+                ffn_dropout=ffn_dropout,
             )
             for sizes in patch_sizes
         )

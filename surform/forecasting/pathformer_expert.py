@@ -23,7 +23,7 @@ class Expert(nn.Module):
     Args:
         hidden: width of the feed-forward block.
         batch_norm: normalise the d channels before and after the feed-forward block.
-        dropout: of attention embeddings, outputs and the sum; hidden_dropout: inside the block.
+        dropout: of attention embeddings, outputs and the sum; ffn_dropout: inside the block.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Expert(nn.Module):
         batch_norm: bool,
         restore_order: bool,
         dropout: float,
-        hidden_dropout: float,
+        ffn_dropout: float,
     ) -> None:
         super().__init__()
         patches = lookback // patch_size
-        self.patch_size, self.dropout, self.hidden_dropout = patch_size, dropout, hidden_dropout
+        self.patch_size, self.dropout, self.ffn_dropout = patch_size, dropout, ffn_dropout
         self.intra = IntraPatch(lookback, patches)
         self.inter = InterPatch(
             dim, patch_size, patches, restore_order=restore_order, dropout=dropout
@@ -62,6 +62,6 @@ class Expert(nn.Module):
         if self.training and self.dropout:
             x = dropout(x, self.dropout)
         up, down = (self.up.weight, self.up.bias), (self.down.weight, self.down.bias)
-        rate = self.hidden_dropout if self.training else 0.0
+        rate = self.ffn_dropout if self.training else 0.0
         x = feed_forward(x.flatten(1), up, down, rate).view(u.shape)
         return x if self.norm_out is None else self.norm_out(x, taken)

@@ -41,7 +41,7 @@ class AdaptiveMultiScale(nn.Module):
         batch_norm: bool,
         restore_order: bool,
         dropout: float,
-        hidden_dropout: float,
+        ffn_dropout: float,
     ) -> None:
         super().__init__()
         self.residual = residual
@@ -56,7 +56,7 @@ class AdaptiveMultiScale(nn.Module):
                 batch_norm=batch_norm,
                 restore_order=restore_order,
                 dropout=dropout,
-                hidden_dropout=hidden_dropout,
+                ffn_dropout=ffn_dropout,
             )
             for patch_size in patch_sizes
         )

@@ -37,12 +37,12 @@ class SAMformer(nn.Module):
 
     Args:
         lookback, horizon: steps given and steps forecast.
-        variates: their number; needed with `revin`, which learns a scale and a shift for each. In
-            configurations None stands for what the data give.
+        variates: their number; needed with `normalize`, which learns a scale and a shift for each.
+            In configurations None stands for what the data give.
         dim: width of queries and keys.
         value_dim: width of the values, in the TensorFlow version `dim`; None for the look-back's
             length.
-        revin: normalise every history by its own mean and deviation.
+        normalize: normalise every history by its own mean and deviation (RevIN).
     """
 
     covariates: ClassVar[tuple[str, ...]] = ()
@@ -57,7 +57,7 @@ class SAMformer(nn.Module):
         *,
         dim: int = 16,
         value_dim: int | None = None,
-        revin: bool = True,
+        normalize: bool = True,
     ) -> None:
         super().__init__()
         at_least(1, lookback=lookback, horizon=horizon, dim=dim)
@@ -65,12 +65,12 @@ class SAMformer(nn.Module):
             at_least(1, value_dim=value_dim)
         if variates is not None:
             at_least(1, variates=variates)
-        elif revin:
+        elif normalize:
             raise ValueError(
-                "variates is None, but must be their number: revin learns a scale for each"
+                "variates is None, but must be their number: normalize learns a scale for each"
             )
         self.lookback, self.horizon, self.variates, self.dim = lookback, horizon, variates, dim
-        self.revin = RevIN(variates) if revin else None
+        self.revin = RevIN(variates) if normalize else None
         self.query = nn.Linear(lookback, dim)
         self.key = nn.Linear(lookback, dim)
         self.value = nn.Linear(lookback, value_dim or lookback)

@@ -21,7 +21,7 @@ __all__ = ["IFactFormer", "IteratedLayer"]
 
 Mixing = Literal["parallel", "chained"]
 Release = Literal["head", "first"]
-Checkpoint = Literal["none", "values", "iterations"]
+Recompute = Literal["none", "values", "iterations"]
 
 
 class IFactFormer(nn.Module):
@@ -50,7 +50,7 @@ class IFactFormer(nn.Module):
         periodic: which axes are evenly spaced and close on themselves, their end points not
             repeated: positions enter there through whole waves per period only (ours; none as
             published).
-        checkpoint: what training makes again in the backward pass instead of keeping it: "none";
+        recompute: what training makes again in the backward pass instead of keeping it: "none";
             "values", all that has the width of the heads; "iterations", all but the field between
             two steps.
     """
@@ -76,7 +76,7 @@ class IFactFormer(nn.Module):
         encoding_scale: float = 8.0,
         rank: int = 3,
         periodic: Sequence[bool] | None = None,
-        checkpoint: Checkpoint = "values",
+        recompute: Recompute = "values",
     ) -> None:
         super().__init__()
         at_least(1, in_channels=in_channels, out_channels=out_channels, input_steps=input_steps)
@@ -84,7 +84,7 @@ class IFactFormer(nn.Module):
         at_least(2, rank=rank)
         one_of("mixing", mixing, ("parallel", "chained"))
         one_of("release", release, ("head", "first"))
-        one_of("checkpoint", checkpoint, ("none", "values", "iterations"))
+        one_of("recompute", recompute, ("none", "values", "iterations"))
         self.in_channels, self.input_steps, self.rank = in_channels, input_steps, rank
         self.periodic = _circles(periodic, rank)
         self.lift = WindowLift(in_channels, input_steps, dim)
@@ -101,11 +101,11 @@ class IFactFormer(nn.Module):
                     parallel=parallel,
                     out_norm="row_instance" if first else "channel_instance",
                     second_mlp=first and parallel,
-                    recompute=checkpoint == "values",
+                    recompute=recompute == "values",
                 ),
                 FourierEncoding(rank, dim, encoding_scale, self.periodic),
                 iterations,
-                recompute=checkpoint == "iterations",
+                recompute=recompute == "iterations",
             )
             for _ in range(depth)
         )

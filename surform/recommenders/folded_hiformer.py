@@ -108,10 +108,10 @@ class FoldedHiformer(nn.Module):
             dim,
             round(dim * given["mlp_ratio"]),
             norm=given["norm"],
-            eps=given["eps"],
+            norm_eps=given["norm_eps"],
             dropout=0.0,
         )
-        self.final_norm = nn.LayerNorm(dim, given["eps"]) if pre else None
+        self.final_norm = nn.LayerNorm(dim, given["norm_eps"]) if pre else None
         self.head = TaskHeads(tasks, dim, given["tower"])
         flat = features.count * dim
         self.deep = deep_tower(flat, given["deep"], tasks, 0.0) if given["deep"] else None

@@ -53,7 +53,7 @@ class Hiformer(FeatureNetwork):
         deep: widths of a perceptron beside the Transformer, on all features' tokens; its logits
             are added. () = none.
         dropout: of attention weights and branches, and in `deep`.
-        eps: of the norms.
+        norm_eps: of the norms.
         embedding_std: of the tables' first values.
         sparse_tables: give the tables sparse gradients, for `RowwiseAdagrad` or torch's SparseAdam.
         table_dtype: "bfloat16" keeps the tables in half the memory, whatever the network's own
@@ -85,7 +85,7 @@ class Hiformer(FeatureNetwork):
         tower: tuple[int, ...] = (),
         deep: tuple[int, ...] = (),
         dropout: float = 0.0,
-        eps: float = 1e-6,
+        norm_eps: float = 1e-6,
         embedding_std: float = 0.01,
         sparse_tables: bool = False,
         table_dtype: TrainedDtype = "float32",
@@ -127,12 +127,12 @@ class Hiformer(FeatureNetwork):
                 value_rank=value_rank,
                 queries=tasks if prune_last and i == depth - 1 else None,
                 norm=norm,
-                eps=eps,
+                norm_eps=norm_eps,
                 dropout=dropout,
             )
             for i in range(depth)
         )
-        self.final_norm = nn.LayerNorm(dim, eps) if norm == "pre" else None
+        self.final_norm = nn.LayerNorm(dim, norm_eps) if norm == "pre" else None
         self.head = TaskHeads(tasks, dim, tower)
         flat = self.features.count * dim
         self.deep = deep_tower(flat, deep, tasks, dropout) if deep else None

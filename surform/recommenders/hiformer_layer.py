@@ -37,7 +37,7 @@ class AfterAttention(nn.Module):
         hidden: int,
         *,
         norm: Norm,
-        eps: float,
+        norm_eps: float,
         dropout: float,
     ) -> None:
         super().__init__()
@@ -48,8 +48,8 @@ class AfterAttention(nn.Module):
         else:
             self.out = TokenMaps(tokens, inputs, dim)
             self.feed_forward = TokenFeedForward(tokens, dim, hidden)
-        self.norm1 = None if norm == "none" else nn.LayerNorm(dim, eps)
-        self.norm2 = None if norm == "none" else nn.LayerNorm(dim, eps)
+        self.norm1 = None if norm == "none" else nn.LayerNorm(dim, norm_eps)
+        self.norm2 = None if norm == "none" else nn.LayerNorm(dim, norm_eps)
         self.dropout = Dropout(dropout)
 
     def given(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
@@ -94,7 +94,7 @@ class HiformerLayer(nn.Module):
         value_rank: int,
         queries: int | None,
         norm: Norm,
-        eps: float,
+        norm_eps: float,
         dropout: float,
     ) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class HiformerLayer(nn.Module):
             dim,
             hidden,
             norm=norm,
-            eps=eps,
+            norm_eps=norm_eps,
             dropout=dropout,
         )
 

@@ -41,7 +41,8 @@ class UNetPolicy(FrameHistory, nn.Module):
         language_dim: width of the instruction's embedding; None: not told.
         language_as: "film" or "token", as for `DiTPolicy`.
         dim: width of the tokens.
-        unet_channels: of each resolution; kernel, groups, time_dim: as for `ActionUNet`.
+        unet_channels: of each resolution; unet_kernel, unet_groups, unet_time_dim: as for
+            `ActionUNet`.
         diffusion_steps: in training.
         sampling_steps: when acting.
     """
@@ -67,9 +68,9 @@ class UNetPolicy(FrameHistory, nn.Module):
         language_as: Literal["film", "token"] = "film",
         dim: int = 256,
         unet_channels: Sequence[int] = (128, 256),
-        kernel: int = 5,
-        groups: int = 8,
-        time_dim: int = 128,
+        unet_kernel: int = 5,
+        unet_groups: int = 8,
+        unet_time_dim: int = 128,
         diffusion_steps: int = 100,
         sampling_steps: int = 8,
     ) -> None:
@@ -97,7 +98,9 @@ class UNetPolicy(FrameHistory, nn.Module):
             norm="none",
             dropout=0.0,
         )
-        self.net = ActionUNet(action_dim, dim, unet_channels, kernel, groups, time_dim)
+        self.net = ActionUNet(
+            action_dim, dim, unet_channels, unet_kernel, unet_groups, unet_time_dim
+        )
 
     def forward(
         self, observation: Observation, actions: Float[Tensor, "b c a"], time: Tensor

@@ -81,7 +81,7 @@ SMALL = {
 
 def small() -> list[str]:
     words = [w for n, v in SMALL.items() for w in (f"--model.net.{n}", str(v))]
-    return [*words, "--model.net.alpha_drop", "0", "--trainer.accelerator", "cpu"]
+    return [*words, "--model.net.attention_dropout", "0", "--trainer.accelerator", "cpu"]
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def test_a_run_resumes_to_the_same_bits_with_averages_and_accumulated_gradients(
         return module
 
     def made() -> AtomsTask:
-        return task(small_net(depth=1, alpha_drop=0.1, drop_path=0.1), ema_decay=0.9)
+        return task(small_net(depth=1, attention_dropout=0.1, drop_path=0.1), ema_decay=0.9)
 
     whole = run(made())
     with pytest.raises(Killed):

@@ -24,7 +24,7 @@ def test_paths_are_dropped_for_whole_structures():
 
 
 def test_channels_are_dropped_for_all_orders_of_an_atom():
-    out = dropped(proj_drop=0.2)
+    out = dropped(dropout=0.2)
     assert all(torch.equal(out[:, 0], out[:, row]) for row in range(1, 4))
     assert not torch.equal(out[:, 0, 0], out[:, 0, 1])
     assert not torch.equal(out[0::2], out[1::2])
@@ -32,7 +32,7 @@ def test_channels_are_dropped_for_all_orders_of_an_atom():
 
 
 def test_weights_of_edges_are_dropped_without_a_bias():
-    net = network(0.05, depth=1, lmax=1, mmax=1, forces="none", alpha_drop=0.3)
+    net = network(0.05, depth=1, lmax=1, mmax=1, forces="none", attention_dropout=0.3)
     edges = neighbor_list(ETHANOL, net.cutoff).edge_index
     held = []
     net.blocks[0].attention.register_forward_hook(lambda *each: held.append(each[2].detach()))

@@ -212,7 +212,7 @@ def test_float32_networks_cast_to_float64_have_all_digits():
         ({"cutoff": 0.0}, "cutoff is 0.0, but must be positive"),
         ({"forces": "autograd"}, "forces is 'autograd'"),
         ({"max_neighbors": 0}, "max_neighbors is 0"),
-        ({"alpha_drop": 1.0}, "alpha_drop is 1.0"),
+        ({"attention_dropout": 1.0}, "attention_dropout is 1.0"),
         ({"grid_resolution": 0}, "grid_resolution is 0"),
     ],
 )

@@ -18,7 +18,7 @@ RECIPE = """
 model:
   class_path: series
   init_args:
-    net: {class_path: dlinear, init_args: {lookback: 12, horizon: 3, kernel: 5}}
+    net: {class_path: dlinear, init_args: {lookback: 12, horizon: 3, kernel_size: 5}}
     optimizer: {class_path: Adam, init_args: {lr: 1e-2}}
 data:
   class_path: series

@@ -98,7 +98,7 @@ def literal_expert(expert: Any, weights: Any, e: int, u: Tensor) -> Tensor:
     rate = expert.dropout if expert.training else 0.0
     x = _norm(expert.norm_in, x)
     x = F.dropout(x, rate)
-    hidden = F.dropout(F.gelu(expert.up(x)), expert.hidden_dropout if expert.training else 0.0)
+    hidden = F.dropout(F.gelu(expert.up(x)), expert.ffn_dropout if expert.training else 0.0)
     return _norm(expert.norm_out, expert.down(hidden) + x)
 
 

@@ -339,7 +339,7 @@ def test_a_finished_run_is_not_asked_for_what_it_was_not(finished, tmp_path, tab
         (["--data.marks", "true"], "trained with marks none, "),
         (["--data.horizon", "6"], "trained with horizon 12, "),
         (["--data.path", str(narrow)], "trained with variates a, b, "),
-        (["--model.net.kernel", "7"], "model.net.kernel is 25 in the run but 7 on"),
+        (["--model.net.kernel_size", "7"], "model.net.kernel_size is 25 in the run but 7 on"),
         (["--model.loss", "mae"], "as it is: leave it out, or add --refit"),
         (["--trainer.max_epochs", "9"], "trainer.max_epochs is 2 in the run but 9 on"),
         (["--data.split", "{train: 0.8, validation: 0.1, test: 0.1}"], "data.split is {'train': 6"),
@@ -354,7 +354,14 @@ def test_a_finished_run_is_not_asked_for_what_it_was_not(finished, tmp_path, tab
 
 
 def test_what_was_so_in_the_run_may_be_said_again(finished, table):
-    words = ["--trainer.max_epochs", "2", "--data.path", str(table), "--model.net.kernel", "25"]
+    words = [
+        "--trainer.max_epochs",
+        "2",
+        "--data.path",
+        str(table),
+        "--model.net.kernel_size",
+        "25",
+    ]
     code, error = finished(*words, "--data.eval_batch_size", "8", "--folds", "1", "--stride", "40")
     assert code == 0, error
 
@@ -386,7 +393,7 @@ def test_a_saved_model_needs_data_that_suit_it(finished, tmp_path):
     for words, sentence in (
         ((), "without the data of its training: give --config"),
         ((*data, "--refit"), "and no --refit"),
-        ((*data, "--model.net.kernel", "7"), "--model: run/model is backtested as it is"),
+        ((*data, "--model.net.kernel_size", "7"), "--model: run/model is backtested as it is"),
         ((*data, "--data.horizon", "6"), "trained with horizon 12, "),
         ((*data, "--data.normalize", "series"), "trained with data.normalize: train, "),
     ):

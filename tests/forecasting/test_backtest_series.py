@@ -214,7 +214,7 @@ seed_everything: 1
 model:
   class_path: series
   init_args:
-    net: {class_path: dlinear, init_args: {lookback: 24, horizon: 6, kernel: 5}}
+    net: {class_path: dlinear, init_args: {lookback: 24, horizon: 6, kernel_size: 5}}
     optimizer: {class_path: Adam, init_args: {lr: 1e-2}}
 data:
   class_path: series

@@ -53,7 +53,7 @@ def test_the_moving_average_repeats_the_ends():
 
 def test_dlinear_is_two_linear_maps():
     torch.manual_seed(0)
-    net = DLinear(lookback=8, horizon=3, kernel=3)
+    net = DLinear(lookback=8, horizon=3, kernel_size=3)
     history = torch.randn(2, 8, 4)
     trend = moving_average(history.transpose(1, 2), 3)
     expected = net.trend(trend) + net.remainder(history.transpose(1, 2) - trend)
@@ -87,5 +87,5 @@ def test_wrong_arguments_are_named():
         Ridge(lookback=3, horizon=1, penalty=0)
     with pytest.raises(ValueError, match="no windows"):
         Ridge(lookback=3, horizon=1).fit([])
-    with pytest.raises(ValueError, match="kernel is 0"):
-        DLinear(lookback=3, horizon=1, kernel=0)
+    with pytest.raises(ValueError, match="kernel_size is 0"):
+        DLinear(lookback=3, horizon=1, kernel_size=0)

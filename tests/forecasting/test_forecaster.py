@@ -103,7 +103,7 @@ def test_a_penalty_belongs_to_training_only() -> None:
 
 def test_a_saved_forecaster_comes_back_bit_for_bit(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = Forecaster(surform.create_model("dlinear", lookback=6, horizon=4, kernel=3))
+    model = Forecaster(surform.create_model("dlinear", lookback=6, horizon=4, kernel_size=3))
     model.fit_to(about(targets=("b", "c")), statistics())
     model.metrics = {"validation/mse": 0.25}
     loaded = surform.load_model(model.save_pretrained(tmp_path / "m"))
@@ -115,7 +115,7 @@ def test_a_saved_forecaster_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_the_card_tells_variates_units_windows_and_how_to_forecast(tmp_path: Path) -> None:
-    model = Forecaster(surform.create_model("dlinear", lookback=6, horizon=4, kernel=3))
+    model = Forecaster(surform.create_model("dlinear", lookback=6, horizon=4, kernel_size=3))
     model.fit_to(about(targets=("a",)), statistics())
     card = (model.save_pretrained(tmp_path / "m") / "README.md").read_text()
     for text in (

@@ -17,7 +17,7 @@ from tests.forecasting.literal_pathformer import literal_forward
 
 SMALL = {"lookback": 24, "horizon": 8, "variates": 4, "dim": 4}
 SMALL |= {"patch_sizes": ((8, 6, 4), (3, 2, 12))}
-QUIET = {"dropout": 0.0, "hidden_dropout": 0.0}
+QUIET = {"dropout": 0.0, "ffn_dropout": 0.0}
 
 
 def small(**options) -> Pathformer:
@@ -90,7 +90,7 @@ def test_float32_is_close_to_float64():
 
 
 def test_dropout_rates_reach_every_place():
-    for options in ({"hidden_dropout": 0.0}, {"dropout": 0.0}):
+    for options in ({"ffn_dropout": 0.0}, {"dropout": 0.0}):
         model = small(**options).double().train()
         noise = [torch.zeros(5, 3, dtype=torch.float64)] * 2
         draws = [model.forecast_and_penalty(history(), gate_noise=noise)[0] for _ in range(2)]
@@ -295,7 +295,7 @@ def test_arguments_are_recorded_and_rebuild_the_model():
         ({"variates": 0}, "variates"),
         ({"horizon": 1.5}, "horizon"),
         ({"dropout": 1.0}, "dropout"),
-        ({"hidden_dropout": -0.1}, "hidden_dropout"),
+        ({"ffn_dropout": -0.1}, "ffn_dropout"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

@@ -25,7 +25,7 @@ def trained(table: Any, net: torch.nn.Module | None = None, **options: Any) -> F
     """A forecaster with the statistics of a table and weights that nobody trained."""
     torch.manual_seed(0)
     data = SeriesData(table, LOOKBACK, HORIZON, **options)
-    model = Forecaster(net or DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel=5))
+    model = Forecaster(net or DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel_size=5))
     model.fit_to(data.description(), *data.normalizers())
     return model.eval()
 
@@ -249,7 +249,7 @@ def test_known_covariates_reach_beyond_the_last_row() -> None:
 def test_the_step_of_a_short_table_is_that_of_training() -> None:
     table = frame(60).assign(date=pd.bdate_range("2024-01-01", periods=60))  # from a Monday on
     for lookback in (5, 1):
-        model = Forecaster(DLinear(lookback=lookback, horizon=3, kernel=1))
+        model = Forecaster(DLinear(lookback=lookback, horizon=3, kernel_size=1))
         data = SeriesData(table, lookback, 3)
         model.fit_to(data.description(), *data.normalizers())
         found = model.predict(table.iloc[50 : 50 + lookback])["date"].tolist()

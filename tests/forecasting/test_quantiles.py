@@ -91,7 +91,12 @@ def test_the_loss_is_the_pinball_loss_and_its_minimum_the_quantile() -> None:
 def forecaster() -> Forecaster:
     torch.manual_seed(0)
     net = surform.create_model(
-        "quantiles", lookback=6, horizon=4, base="dlinear", options={"kernel": 3}, levels=LEVELS
+        "quantiles",
+        lookback=6,
+        horizon=4,
+        base="dlinear",
+        options={"kernel_size": 3},
+        levels=LEVELS,
     )
     model = Forecaster(net)
     model.fit_to(about(targets=("c", "a")), statistics())
@@ -124,7 +129,7 @@ def test_training_gives_quantiles_that_cover_and_a_table_with_them(tmp_path: Pat
     torch.manual_seed(0)
     table = frame(900)
     data = SeriesData(table, 24, 6, batch_size=64)
-    net = Quantiles(24, 6, base="dlinear", options={"kernel": 5}, levels=LEVELS)
+    net = Quantiles(24, 6, base="dlinear", options={"kernel_size": 5}, levels=LEVELS)
     task = ForecastTask(
         net, loss=QuantileLoss(), optimizer=lambda params: torch.optim.Adam(params, lr=1e-2)
     )

@@ -52,7 +52,7 @@ def test_official_numbers(case: Path, dtype: torch.dtype):
 @pytest.mark.parametrize("sizes", SIZES)
 def test_it_is_the_literal_formula(sizes: tuple[int, ...], revin: bool):
     *shape, batch = sizes
-    net = model(*shape, revin=revin).double()
+    net = model(*shape, normalize=revin).double()
     x = history(batch, shape[0], shape[2]).double().requires_grad_()
     ours, theirs = net(x), literal_forward(net, x)
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-11)
@@ -116,21 +116,21 @@ def test_windows_do_not_see_each_other():
 
 
 def test_without_revin_any_number_of_variates_goes():
-    net = SAMformer(24, 3, dim=4, revin=False)
+    net = SAMformer(24, 3, dim=4, normalize=False)
     assert net(torch.randn(2, 24, 1)).shape == (2, 3, 1)
     assert net(torch.randn(2, 24, 9)).shape == (2, 3, 9)
 
 
 @pytest.mark.parametrize("revin", [True, False])
 def test_narrow_values_are_full_ones_of_their_rank(revin: bool):
-    narrow = model(value_dim=4, revin=revin).double()
+    narrow = model(value_dim=4, normalize=revin).double()
     for layer in (narrow.query, narrow.value, narrow.out, narrow.head):
         torch.nn.init.normal_(layer.bias)
     state = narrow.state_dict()
     out, shift = state.pop("out.weight"), state.pop("out.bias")
     state["value.bias"] = out @ state["value.bias"] + shift
     state["value.weight"] = out @ state["value.weight"]
-    full = model(revin=revin).double()
+    full = model(normalize=revin).double()
     full.load_state_dict(state)
     torch.testing.assert_close(narrow(x := history().double()), full(x))
 
@@ -192,7 +192,7 @@ def test_an_exported_program_takes_batches_of_every_size():
 
 
 def test_arguments_are_recorded_and_rebuild_the_model():
-    net = model(revin=True)
+    net = model(normalize=True)
     twin = create_model("samformer", **net.arguments)
     twin.load_state_dict(net.state_dict())
     torch.testing.assert_close(twin(x := history()), net(x))
@@ -206,7 +206,7 @@ def test_arguments_are_recorded_and_rebuild_the_model():
         ({"variates": 0}, "variates is 0"),
         ({"dim": -1}, "dim is -1"),
         ({"value_dim": 0}, "value_dim is 0"),
-        ({"variates": None}, "variates is None, but must be their number: revin"),
+        ({"variates": None}, "variates is None, but must be their number: normalize"),
     ],
 )
 def test_wrong_arguments_are_named(options: dict, message: str):
@@ -220,4 +220,4 @@ def test_wrong_histories_are_named(shape: tuple[int, ...]):
     with pytest.raises(ValueError, match=r"must be \(b, 24, 5\): time before variates"):
         model()(torch.randn(shape))
     with pytest.raises(ValueError, match=r"must be \(b, 24, v\)"):
-        SAMformer(24, 3, revin=False)(torch.randn(2, 23, 5))
+        SAMformer(24, 3, normalize=False)(torch.randn(2, 23, 5))

@@ -53,7 +53,7 @@ def test_a_recipe_is_valid_and_as_published(name: str) -> None:
 @pytest.mark.parametrize("name", RECIPES[:1])
 def test_its_options_are_valid(name: str) -> None:
     config = SurformCLI(read_config(name), build=False).resolved()
-    assert config["model"]["init_args"]["net"]["init_args"]["revin"] is True
+    assert config["model"]["init_args"]["net"]["init_args"]["normalize"] is True
     assert config["model"]["init_args"]["schedule"]["init_args"] == {"period": 5, "floor": 1e-6}
 
 

@@ -39,7 +39,7 @@ def shops(rows: int = 600) -> pd.DataFrame:
 
 def trained(folder: Path, normalize: str) -> ForecastTask:
     torch.manual_seed(0)
-    net = DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel=5)
+    net = DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel_size=5)
     task = ForecastTask(net, optimizer=lambda p: Adam(p, lr=1e-2), schedule=Constant())
     data = SeriesData(shops(), LOOKBACK, HORIZON, id="shop", normalize=normalize, dtype="float64")
     trainer(folder, max_epochs=3, precision="64-true").fit(task, data)
@@ -126,7 +126,7 @@ def test_all_members_of_a_saved_ensemble_know_their_data(tmp_path: Path) -> None
     members = []
     for seed in range(2):
         torch.manual_seed(seed)
-        members.append(Forecaster(DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel=5)))
+        members.append(Forecaster(DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel_size=5)))
         members[-1].fit_to(data.description(), *data.normalizers())
     DeepEnsemble(members).save_pretrained(tmp_path / "both")
     found = load_model(tmp_path / "both").predict(table)["a"]

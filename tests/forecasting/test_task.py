@@ -44,7 +44,9 @@ def data(**options: Any) -> SeriesData:
 def task(net: torch.nn.Module | None = None, **options: Any) -> ForecastTask:
     torch.manual_seed(0)
     options = {"optimizer": lambda params: Adam(params, lr=1e-2), "schedule": Constant()} | options
-    return ForecastTask(net or DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel=5), **options)
+    return ForecastTask(
+        net or DLinear(lookback=LOOKBACK, horizon=HORIZON, kernel_size=5), **options
+    )
 
 
 def fit(

@@ -70,13 +70,34 @@ SHORT = {"action_dim": 2, "features": {"state": 3}}
 ROBOT = SHORT | {"action_horizon": 4, "observation_horizon": 2, "random_horizon": False}
 ROBOT_NOW = SHORT | {"chunk": 4, "history": 2, "random_history": False}
 ROBOTS = {"embodiments": {"arm": ROBOT, "disc": ROBOT}, "dim": 16, "depth": 1, "heads": 2}
+SMALL_UNET = {"action_dim": 2, "chunk": 4, "state_dim": 3, "unet_channels": (8, 16), "dim": 16}
+SMALL_UNET |= {"kernel": 3, "groups": 4, "time_dim": 8}
 # For each network, arguments as models of format 2 hold them, and the renamed ones as they are now.
 FORMER = [
     ("factformer2d", {"dim": 8, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
     ("factformer2d_steady", {"dim": 8, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
     ("factformer3d", {"dim": 16, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
-    ("ifactformer", {"dim": 12, "heads": 2, "dim_head": 4}, {"head_dim": 4}),
-    *((name, ROWS, ROWS_NOW) for name in ("hiformer", "autoint", "dcn_v2", "dlrm")),
+    (
+        "ifactformer",
+        {"dim": 12, "heads": 2, "dim_head": 4, "checkpoint": "none"},
+        {"head_dim": 4, "recompute": "none"},
+    ),
+    ("samformer", {"variates": 3, "revin": False}, {"normalize": False}),
+    ("pathformer", {"variates": 3, "hidden_dropout": 0.3}, {"ffn_dropout": 0.3}),
+    ("dlinear", {"lookback": 9, "horizon": 2, "kernel": 5}, {"kernel_size": 5}),
+    (
+        "quantiles",
+        {"lookback": 9, "horizon": 2, "base": "dlinear", "options": {"kernel": 5}},
+        {"options": {"kernel_size": 5}},
+    ),
+    (
+        "equiformer_v2",
+        {"dim": 8, "depth": 1, "alpha_drop": 0.1, "proj_drop": 0.2},
+        {"attention_dropout": 0.1, "dropout": 0.2},
+    ),
+    ("unet_policy", SMALL_UNET, {"unet_kernel": 3, "unet_groups": 4, "unet_time_dim": 8}),
+    ("hiformer", ROWS | {"eps": 1e-5}, ROWS_NOW | {"norm_eps": 1e-5}),
+    *((name, ROWS, ROWS_NOW) for name in ("autoint", "dcn_v2", "dlrm")),
     *((name, ROWS, ROWS_NOW) for name in ("logistic_regression", "popularity")),
     ("folded_hiformer", {"hiformer": ROWS}, {"hiformer": ROWS_NOW}),
     *((name, WORDS, {"vocab_size": 9}) for name in ("text_cct", "text_cvt", "text_vit_lite")),
@@ -137,3 +158,24 @@ def test_migrations_do_not_change_their_input(version):
 def test_descriptions_of_sequences_count_their_vocabulary_by_its_present_name():
     values = {"net": {}, "description": {"tokens": "bytes", "vocabulary": 257}}
     assert migrate_config(values, 2)["description"] == {"tokens": "bytes", "vocab_size": 257}
+
+
+@pytest.mark.parametrize(
+    ("class_path", "former", "present"),
+    [
+        (
+            "surform.data.interactions_module.InteractionsData",
+            {"path": "log.csv", "header": ["click"]},
+            {"path": "log.csv", "columns": ["click"]},
+        ),
+        (
+            "surform.data.embodiments_module.EmbodimentsData",
+            {"path": {"arm": "a.h5"}, "embodiments": {"arm": {"frames": "unpacked"}}},
+            {"path": {"arm": "a.h5"}, "embodiments": {"arm": {"unpacked": "unpacked"}}},
+        ),
+    ],
+)
+def test_the_data_of_a_run_are_renamed_too(class_path, former, present):
+    data = {"class_path": class_path, "init_args": former}
+    found = m2026_11_argument_names.run({"config": {"data": data}})
+    assert found["config"]["data"]["init_args"] == present

@@ -84,12 +84,12 @@ def test_a_checkpoint_converts_with_every_key_accounted_for():
     assert accounting.complete
     assert set(accounting.used) | set(accounting.dropped) == set(state)
     assert any("never uses" in reason for reason in accounting.dropped.values())
-    assert net.arguments["hidden_dropout"] == 0.2
+    assert net.arguments["ffn_dropout"] == 0.2
 
 
 def recorded(mode, **changes):
     """A case of the literal formulas, with all that the official code writes down."""
-    model, constructor = build({"dropout": 0.0, "hidden_dropout": 0.0}, **changes)
+    model, constructor = build({"dropout": 0.0, "ffn_dropout": 0.0}, **changes)
     model.train(mode == "train")
     torch.manual_seed(2)
     x = torch.randn(5, 12, 3, dtype=torch.float64)

@@ -74,7 +74,7 @@ def test_arguments_are_read_off_the_weights_with_the_official_defaults():
     ):
         SYSTEM.infer(official_state() | began)
     bare = {k: v for k, v in CONSTRUCTOR.items() if k != "hid_dim"}
-    expected = {"lookback": 10, "horizon": 6, "variates": 4, "dim": 16, "revin": True}
+    expected = {"lookback": 10, "horizon": 6, "variates": 4, "dim": 16, "normalize": True}
     assert SYSTEM.arguments(bare) == ("samformer", expected)
     with pytest.raises(ValueError, match="choose model or sam_steps"):
         SYSTEM.arguments(bare, kind="demo")

@@ -110,7 +110,7 @@ def test_first_release_ends_with_a_second_mlp_in_parallel(mixing, release):
 def test_checkpointing_changes_memory_only(mixing, release, backend):
     found = []
     for checkpoint in CHECKPOINTS:
-        net = model(mixing=mixing, release=release, checkpoint=checkpoint, depth=2).double()
+        net = model(mixing=mixing, release=release, recompute=checkpoint, depth=2).double()
         u, x = example(net, dtype=torch.float64)
         if backend == "reference":
             with attention.use("reference"):
@@ -151,7 +151,7 @@ def test_kept_fields_per_iteration(mixing, backend):
     """In units of one field of dim channels: one with "iterations", a few with "values"."""
     growth = {}
     for checkpoint in CHECKPOINTS:
-        options = {"mixing": mixing, "checkpoint": checkpoint, "dim": 12, "heads": 4}
+        options = {"mixing": mixing, "recompute": checkpoint, "dim": 12, "heads": 4}
         few, many = (model(iterations=n, **options).double() for n in (2, 6))
         u, x = example(few, (12, 12, 12), batch=1, dtype=torch.float64)
         counts = [kept_numbers(net, u, x, backend) for net in (few, many)]
@@ -164,7 +164,7 @@ def test_kept_fields_per_iteration(mixing, backend):
 _PROGRAM = """
 import torch; torch.set_num_threads(1)
 from surform.operators.ifactformer import IFactFormer
-net = IFactFormer(iterations={iterations}, checkpoint={checkpoint!r})
+net = IFactFormer(iterations={iterations}, recompute={checkpoint!r})
 def step(*grid):
     x = [torch.linspace(0, 1, n) for n in grid]
     net(torch.randn(1, 1, *grid, 3), x).square().mean().backward()
@@ -265,7 +265,7 @@ def test_a_shift_by_one_period_changes_nothing_on_periodic_axes():
 @forms
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_second_derivatives_exist_and_are_right(mixing, release, checkpoint):
-    net = model(mixing=mixing, release=release, checkpoint=checkpoint, iterations=2).double()
+    net = model(mixing=mixing, release=release, recompute=checkpoint, iterations=2).double()
     u, x = example(net, (4, 3, 3), batch=1, dtype=torch.float64)
     u.requires_grad_()
     direction = torch.randn_like(u)
@@ -323,7 +323,7 @@ CORNERS = [("parallel", "first", "iterations"), ("chained", "head", "values")]
 )
 def test_compiles_without_graph_break(mixing, release, checkpoint):
     torch._dynamo.reset()
-    net = model(mixing=mixing, release=release, checkpoint=checkpoint, iterations=1)
+    net = model(mixing=mixing, release=release, recompute=checkpoint, iterations=1)
     u, x = example(net, batch=1)
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
     y, plain = compiled(u, x), net(u, x)
@@ -333,7 +333,7 @@ def test_compiles_without_graph_break(mixing, release, checkpoint):
 
 @pytest.mark.parametrize(("mixing", "release", "checkpoint"), CORNERS)
 def test_exports_to_plain_operations(mixing, release, checkpoint):
-    net = model(mixing=mixing, release=release, checkpoint=checkpoint, iterations=2).eval()
+    net = model(mixing=mixing, release=release, recompute=checkpoint, iterations=2).eval()
     u, x = example(net, batch=1)
     program = torch.export.export(net, (u, tuple(x)))
     assert not [n for n in program.graph.nodes if "surform" in str(n.target)]
@@ -341,7 +341,7 @@ def test_exports_to_plain_operations(mixing, release, checkpoint):
 
 
 def test_arguments_are_recorded_and_rebuild_the_model():
-    net = model(release="first", input_steps=2, periodic=[True, False, True], checkpoint="none")
+    net = model(release="first", input_steps=2, periodic=[True, False, True], recompute="none")
     twin = IFactFormer(**net.arguments)
     twin.load_state_dict(net.state_dict())
     u, x = example(net)
@@ -387,7 +387,7 @@ def test_training_goes_on_from_its_own_predictions():
 @forms
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS)
 def test_native_kernels_equal_the_literal_formulas(mixing, release, checkpoint):
-    options = {"dim": 96, "head_dim": 32, "iterations": 2, "checkpoint": checkpoint}
+    options = {"dim": 96, "head_dim": 32, "iterations": 2, "recompute": checkpoint}
     net = model(mixing=mixing, release=release, **options)
     u, x = example(net, (9, 7, 5))
     y, exact = net(u, x), copy.deepcopy(net).double()
@@ -410,7 +410,7 @@ def test_the_block_alone_equals_the_literal_formulas():
     [
         ({"mixing": "modified"}, "mixing is 'modified', but must be one of"),
         ({"release": "heads"}, "did you mean 'head'"),
-        ({"checkpoint": True}, "checkpoint is True, but must be one of"),
+        ({"recompute": True}, "recompute is True, but must be one of"),
         ({"iterations": 0}, "iterations is 0"),
         ({"input_steps": 0}, "input_steps is 0"),
         ({"depth": 1.5}, "depth is 1.5"),

@@ -42,7 +42,7 @@ NETS: dict[str, tuple[str, dict[str, Any], int]] = {
         "unet_policy",
         {
             "chunk": CHUNK, "state_dim": 4, "state_frames": 2, "language_dim": LANGUAGE,
-            "language_as": "token", "dim": 16, "unet_channels": (8, 16), "time_dim": 8,
+            "language_as": "token", "dim": 16, "unet_channels": (8, 16), "unet_time_dim": 8,
             "sampling_steps": 4,
         },
         2,

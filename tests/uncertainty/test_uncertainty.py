@@ -237,7 +237,7 @@ def test_errors_are_measured_in_the_unit_that_samples_bring(tmp_path):
         noise = torch.randn(count, 10, 3, generator=generator) * size[:, None]
         return SeriesBatch(noise[:, :6], noise[:, 6:], scale=size)
 
-    model = Forecaster(surform.create_model("dlinear", lookback=6, horizon=4, kernel=3))
+    model = Forecaster(surform.create_model("dlinear", lookback=6, horizon=4, kernel_size=3))
     model.net = Naive(lookback=6, horizon=4)
     model.fit_to(about(), statistics())
     wrapped = Conformal(model.eval()).calibrate([windows(600, 0), windows(600, 1)])
@@ -248,7 +248,7 @@ def test_errors_are_measured_in_the_unit_that_samples_bring(tmp_path):
     for part in (inside[::2], inside[1::2]):  # small and large series alike
         assert part.mean().item() == pytest.approx(0.9, abs=0.02)
     torch.testing.assert_close((upper - lower)[1], 1000 * (upper - lower)[0], rtol=1e-3, atol=0)
-    model.net = surform.create_model("dlinear", lookback=6, horizon=4, kernel=3)
+    model.net = surform.create_model("dlinear", lookback=6, horizon=4, kernel_size=3)
     again = surform.load_model(wrapped.save_pretrained(tmp_path / "m"))
     assert again.relative
     new.scale = None

@@ -1,4 +1,4 @@
-"""2026-11, format 2 -> 3: one word for one thing in the constructor arguments of all networks."""
+"""2026-11, format 2 -> 3: one word for one thing in the arguments of networks and data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ _TABLES = {"vocab": "vocab_sizes", "multi_vocab": "multi_vocab_sizes"}
 _COUNT = {"vocabulary": "vocab_size"}
 _HPT = {"action_horizon": "chunk", "observation_horizon": "history"}
 _HPT |= {"random_horizon": "random_history"}
-# registered name -> former name of an argument -> its present name
-_MODELS: dict[str, dict[str, str]] = {
+# registered name (no network has that of a data module) -> former argument -> present one
+_RENAMED: dict[str, dict[str, str]] = {
     "factformer2d": {"dim_head": "head_dim"},
     "factformer2d_steady": {"dim_head": "head_dim"},
     "factformer3d": {"dim_head": "head_dim"},
-    "ifactformer": {"dim_head": "head_dim"},
-    "hiformer": _TABLES,
+    "ifactformer": {"dim_head": "head_dim", "checkpoint": "recompute"},
+    "samformer": {"revin": "normalize"},
+    "pathformer": {"hidden_dropout": "ffn_dropout"},
+    "dlinear": {"kernel": "kernel_size"},
+    "equiformer_v2": {"alpha_drop": "attention_dropout", "proj_drop": "dropout"},
+    "hiformer": _TABLES | {"eps": "norm_eps"},
     "autoint": _TABLES,
     "dcn_v2": _TABLES,
     "dlrm": _TABLES,
@@ -32,7 +36,12 @@ _MODELS: dict[str, dict[str, str]] = {
     "text_vit_lite": _COUNT,
     "sequence_encoder": _COUNT,
     "hpt": _HPT,
+    "unet_policy": {n: f"unet_{n}" for n in ("kernel", "groups", "time_dim")},
+    "demonstrations": {"frames": "unpacked"},
+    "interactions": {"header": "columns"},
 }
+# what takes the arguments of others by the names of robots
+_ROBOTS = {"hpt_embodiments": "hpt", "embodiments": "demonstrations"}
 
 
 def config(values: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +68,7 @@ def run(values: dict[str, Any]) -> dict[str, Any]:
 
 def present_name(class_path: str, argument: str) -> str | None:
     """What a former argument of a class is called now; None where it never was one."""
-    return _MODELS.get(_name_of(class_path) or "", {}).get(argument)
+    return _RENAMED.get(_name_of(class_path) or "", {}).get(argument)
 
 
 def _recorded(net: Any) -> Any:
@@ -88,17 +97,17 @@ def _configured(node: Any) -> Any:
 
 
 def _arguments(name: Any, given: Arguments) -> Arguments:
-    """The arguments of a model, and of the networks that it is told to build inside."""
-    table = _MODELS.get(name, {}) if isinstance(name, str) else {}
+    """The arguments of a class, and of the networks that it is told to build inside."""
+    table = _RENAMED.get(name, {}) if isinstance(name, str) else {}
     given = _keys(given, table)
     if isinstance(given.get("base"), str) and isinstance(given.get("options"), dict):
         given["options"] = _arguments(given["base"], given["options"])
     if isinstance(given.get("hiformer"), dict):
         given["hiformer"] = _arguments("hiformer", given["hiformer"])
     robots = given.get("embodiments")
-    if isinstance(robots, dict) and name == "hpt_embodiments":
+    if isinstance(robots, dict) and name in _ROBOTS:
         given["embodiments"] = {
-            robot: _arguments("hpt", own) if isinstance(own, dict) else own
+            robot: _arguments(_ROBOTS[name], own) if isinstance(own, dict) else own
             for robot, own in robots.items()
         }
     return given
@@ -113,5 +122,5 @@ def _name_of(class_path: Any) -> str | None:
     if not isinstance(class_path, str):
         return None
     dotted = class_path.replace(":", ".")
-    found = (name for name, path in names("models").items() if path.replace(":", ".") == dotted)
-    return next(found, None)
+    entries = (names("models") | names("data")).items()
+    return next((name for name, path in entries if path.replace(":", ".") == dotted), None)

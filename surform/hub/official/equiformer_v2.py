@@ -56,9 +56,9 @@ _SAME = {
     "max_num_elements": ("elements", 90),
     "max_radius": ("cutoff", 5.0),
     "max_neighbors": ("max_neighbors", 500),
-    "alpha_drop": ("alpha_drop", 0.1),
+    "alpha_drop": ("attention_dropout", 0.1),
     "drop_path_rate": ("drop_path", 0.05),
-    "proj_drop": ("proj_drop", 0.0),
+    "proj_drop": ("dropout", 0.0),
     "weight_init": ("weight_init", "normal"),
     "avg_num_nodes": ("average_atoms", 77.81317),
     "avg_degree": ("average_degree", 23.395238876342773),
@@ -248,5 +248,5 @@ SYSTEM = System(
     complete=complete,
     settings=settings,
     adopt=adopt,
-    noise=("alpha_drop", "drop_path", "proj_drop"),
+    noise=("attention_dropout", "drop_path", "dropout"),
 )

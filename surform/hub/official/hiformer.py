@@ -36,7 +36,7 @@ _OTHERS: dict[str, tuple[str, Any]] = {
     "rank_v": ("value_rank", 1),
     "prune_last": ("prune_last", True),
     "norm": ("norm", "post"),
-    "eps": ("eps", 1e-6),
+    "eps": ("norm_eps", 1e-6),
     "pos_embed": ("positions", False),
     "dropout": ("dropout", 0.0),
 }

@@ -188,5 +188,5 @@ SYSTEM = System(
     dropped=DROPPED,
     infer=_infer,
     surrogate="series",
-    noise=("dropout", "hidden_dropout"),
+    noise=("dropout", "ffn_dropout"),
 )

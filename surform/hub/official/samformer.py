@@ -43,7 +43,7 @@ def _arguments(
         "horizon": constructor["pred_horizon"],
         "variates": constructor["num_channels"],
         "dim": constructor.get("hid_dim", 16),  # what the official trainer builds
-        "revin": constructor.get("use_revin", True),
+        "normalize": constructor.get("use_revin", True),
     }
 
 
