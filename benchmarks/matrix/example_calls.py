@@ -50,8 +50,8 @@ class _EachRobot(nn.Module):
 
 def _hpt_embodiments() -> Call:
     small = {"stem_hidden": (16,), "stem_heads": 2, "stem_head_dim": 8, "head_hidden": (16, 16)}
-    arm = {"action_dim": 4, "action_horizon": 8, "features": {"state": 39, "language": 16}}
-    disc = {"action_dim": 2, "action_horizon": 16, "features": {"state": 5}}
+    arm = {"action_dim": 4, "chunk": 8, "features": {"state": 39, "language": 16}}
+    disc = {"action_dim": 2, "chunk": 16, "features": {"state": 5}}
     robots = {"arm": arm | small | {"tokens": 1}, "disc": disc | small | {"tokens": 2}}
     net = create_model("hpt_embodiments", embodiments=robots, dim=16, depth=2, heads=2).eval()
     seen = {
@@ -70,7 +70,12 @@ def _ranker(name: str, **own: Any) -> Callable[[], Call]:
     """Features of every kind; some samples have no value of a multi-valued one."""
 
     def call() -> Call:
-        features = {"vocab": (5, 3), "multi_vocab": (4, 6), "dense_features": 3, "tasks": 2}
+        features = {
+            "vocab_sizes": (5, 3),
+            "multi_vocab_sizes": (4, 6),
+            "dense_features": 3,
+            "tasks": 2,
+        }
         lengths = torch.tensor([[0, 0], [2, 1], [0, 3], [1, 2]])
         single = torch.stack([torch.randint(count, (4,)) for count in (5, 3)], 1)
         # all values of one sample after those of another, feature by feature
@@ -101,7 +106,7 @@ def _fixed_jetformer() -> Call:
 
 
 def _sequence_encoder() -> Call:
-    sizes = {"vocabulary": 17, "length": 40, "num_classes": 5, "dim": 16, "depth": 2, "heads": 2}
+    sizes = {"vocab_size": 17, "length": 40, "num_classes": 5, "dim": 16, "depth": 2, "heads": 2}
     tokens = torch.randint(1, 17, (3, 33))
     tokens[1, 20:] = 0  # padding
     return _call("sequence_encoder", sizes, tokens)
