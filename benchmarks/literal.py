@@ -113,7 +113,7 @@ def _cvt() -> Runs:
 
 
 def _hpt() -> Runs:
-    sizes = {"action_dim": 7, "action_horizon": 8, "features": {"image": 512, "state": 7}}
+    sizes = {"action_dim": 7, "chunk": 8, "features": {"image": 512, "state": 7}}
     net: Any = create_model("hpt", **sizes)
     seen = {"image": torch.randn(2, 4, 1, 49, 512), "state": torch.randn(2, 4, 7)}
     given = dict(net.named_parameters()) | dict(net.named_buffers())
@@ -151,7 +151,7 @@ def _pyformer() -> Runs:
 
 def _autoint() -> Runs:
     vocab = (12, 2000, 24, 4, 20, 300)
-    net = create_model("autoint", vocab=vocab, dense_features=2, dense_tokens=1)
+    net = create_model("autoint", vocab_sizes=vocab, dense_features=2, dense_tokens=1)
     ids = torch.stack([torch.randint(count, (1024,)) for count in vocab], 1)
     numbers = torch.randn(1024, 2)
     return _written_out(net, lambda: net(ids, numbers))
@@ -164,7 +164,7 @@ def _fastformer() -> Runs:
 
 def _sequence_encoder() -> Runs:
     net = create_model(
-        "sequence_encoder", vocabulary=17, length=1024, num_classes=10, dim=128, depth=2, heads=4
+        "sequence_encoder", vocab_size=17, length=1024, num_classes=10, dim=128, depth=2, heads=4
     )
     tokens = torch.randint(1, 17, (1, 1024))
     return _written_out(net, lambda: net(tokens))
