@@ -12,6 +12,7 @@ import yaml
 
 from benchmarks.matrix.gains import against_literal
 from benchmarks.matrix.peers import against_peer
+from benchmarks.matrix.pretrained import shipped
 from benchmarks.matrix.recorded_calls import GOLDEN, cases_of_models
 from surform.hub.official.fixture import Fixture
 from surform.hub.verify import find_cases, verify_case
@@ -55,7 +56,7 @@ def rows(*, replay: bool = True) -> list[dict[str, str]]:
             "golden cases": passed.get(official or "", "no official code"),
             "official weights": official or "no official code",
             "recipe: reached": _reached(recipes.get(name, [])),
-            "pretrained": ", ".join(index.get(name, [])) or "none yet",
+            "pretrained": shipped(name, index.get(name, [])),
             "after training": "; ".join(_AFTER.get(t, "") for t in tasks) or "part of others",
         }
         row |= {"against literal": against_literal(name), "against peer": against_peer(name)}
@@ -122,7 +123,7 @@ def _reached(recipes: list[dict[str, str]]) -> str:
         words = recipe["reached"]
         if re.search(r"\d", words) and not re.match(_UNTRAINED, words):
             return f"{recipe['name']}: {words}"
-    return f"{recipes[0]['name']}: not trained yet"
+    return f"{recipes[0]['name']}: not trained here"
 
 
 def _index() -> dict[str, list[str]]:
