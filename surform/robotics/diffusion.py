@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from surform.layers.checks import at_least
+from surform.layers.checks import at_least, one_of
 
-__all__ = ["Diffusion", "StepTable"]
+__all__ = ["Diffusion", "Predicts", "StepTable"]
+
+Predicts = Literal["noise", "actions"]
 
 _MOST_BETA = 0.999
 _OFFSET = 0.008  # keeps the first betas from vanishing
@@ -26,17 +29,20 @@ StepTable = tuple[tuple[float, float, float, float], ...]
 
 
 class Diffusion:
-    """Noise is predicted; clean actions lie in [-1, 1] and are clipped to it in every step.
+    """Clean actions lie in [-1, 1] and are clipped to it in every step.
 
     The schedule is held in float32, in which published policies were trained.
 
     Args:
         steps: of training; time 0 is the least noisy one.
+        predicts: what networks estimate: the noise, or the clean actions (Salimans and Ho,
+            2022, arXiv 2202.00512, section 4).
     """
 
-    def __init__(self, steps: int = 100) -> None:
+    def __init__(self, steps: int = 100, predicts: Predicts = "noise") -> None:
         at_least(1, diffusion_steps=steps)
-        self.steps = steps
+        one_of("predicts", predicts, ("noise", "actions"))
+        self.steps, self.predicts = steps, predicts
         betas = [
             min(1 - _signal((i + 1) / steps) / _signal(i / steps), _MOST_BETA) for i in range(steps)
         ]
@@ -70,6 +76,12 @@ class Diffusion:
         kept = self.alphas_cumprod.to(actions.device, actions.dtype)[time][:, None, None]
         return kept.sqrt() * actions + (1 - kept).sqrt() * noise
 
+    def target(
+        self, actions: Float[Tensor, "b c a"], noise: Float[Tensor, "b c a"]
+    ) -> Float[Tensor, "b c a"]:
+        """What the network is to say of the actions with this noise."""
+        return noise if self.predicts == "noise" else actions
+
     def times(self, count: int) -> list[int]:
         """The times of so many sampling steps, evenly spaced, noisiest first, down to 0.
 
@@ -93,22 +105,25 @@ class Diffusion:
 
     def sample(
         self,
-        noise_of: Callable[[Tensor, int], Tensor],
+        estimate: Callable[[Tensor, int], Tensor],
         start: Float[Tensor, "b c a"],
         count: int,
     ) -> Float[Tensor, "b c a"]:
         """Actions from pure noise, without further randomness.
 
         Args:
-            noise_of: (noisy actions, number of the step) -> the noise in them.
+            estimate: (noisy actions, number of the step) -> the noise in them, or the clean ones.
             start: standard normal numbers.
             count: how many steps.
         """
         x = start
         for step, (noisy, signal, signal_after, noisy_after) in enumerate(self.table(count)):
-            noise = noise_of(x, step)
-            clean = ((x - noisy * noise) / signal).clamp(-1.0, 1.0)
-            x = signal_after * clean + noisy_after * noise
+            found = estimate(x, step)
+            if self.predicts == "noise":
+                noise, clean = found, (x - noisy * found) / signal
+            else:
+                noise, clean = (x - signal * found) / noisy, found
+            x = signal_after * clean.clamp(-1.0, 1.0) + noisy_after * noise
         return x
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
 from surform.layers.checks import at_least
-from surform.robotics.diffusion import Diffusion
+from surform.robotics.diffusion import Diffusion, Predicts
 from surform.robotics.dit_noise_net import DiTNoiseNet
 from surform.robotics.frame_history import FrameHistory
 from surform.robotics.observation_tokens import Observation, ObservationTokens
@@ -60,6 +60,8 @@ class DiTPolicy(FrameHistory, nn.Module):
         activation: "gelu" (the approximation by tanh) or "relu".
         diffusion_steps: in training.
         sampling_steps: when acting.
+        predicts: what the network estimates, the "noise", as in the paper, or the clean "actions",
+            from which few demonstrations are learnt in far fewer steps.
     """
 
     images: ClassVar[Literal["floats", "bytes"]] = "floats"
@@ -97,9 +99,10 @@ class DiTPolicy(FrameHistory, nn.Module):
         activation: Literal["gelu", "relu"] = "gelu",
         diffusion_steps: int = 100,
         sampling_steps: int = 8,
+        predicts: Predicts = "noise",
     ) -> None:
         super().__init__()
-        self.diffusion, self.sampling_steps = Diffusion(diffusion_steps), sampling_steps
+        self.diffusion, self.sampling_steps = Diffusion(diffusion_steps, predicts), sampling_steps
         self.diffusion.times(sampling_steps)  # says what is wrong with their number
         at_least(1, state_frames=state_frames)
         self.action_dim, self.chunk = action_dim, chunk
@@ -130,7 +133,7 @@ class DiTPolicy(FrameHistory, nn.Module):
     def forward(
         self, observation: Observation, actions: Float[Tensor, "b c a"], time: Int[Tensor, " b"]
     ) -> Float[Tensor, "b c a"]:
-        """The noise in noisy actions at diffusion times 0 .. diffusion_steps - 1.
+        """What `predicts` says of noisy actions at diffusion times 0 .. diffusion_steps - 1.
 
         Raises:
             ValueError: an observation is missing, or anything has another shape.
@@ -146,7 +149,7 @@ class DiTPolicy(FrameHistory, nn.Module):
         noise: Float[Tensor, "b c a"] | None = None,
         time: Int[Tensor, " b"] | None = None,
     ) -> Float[Tensor, ""]:
-        """The masked error of the noise (`masked_chunk_loss`).
+        """The masked error of what is predicted (`masked_chunk_loss`).
 
         Args:
             mask: True = an action of the episode, False = padding beyond its end.
@@ -162,7 +165,8 @@ class DiTPolicy(FrameHistory, nn.Module):
         if time is None:
             time = torch.randint(self.diffusion.steps, (len(actions),), device=actions.device)
         noisy = self.diffusion.add_noise(actions, noise, time)
-        return masked_chunk_loss(self(observation, noisy, time), noise, mask)
+        found = self(observation, noisy, time)
+        return masked_chunk_loss(found, self.diffusion.target(actions, noise), mask)
 
     def sample(
         self,

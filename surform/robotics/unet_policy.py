@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from surform.layers.arguments import record_arguments
 from surform.robotics.action_unet import ActionUNet
-from surform.robotics.diffusion import Diffusion
+from surform.robotics.diffusion import Diffusion, Predicts
 from surform.robotics.frame_history import FrameHistory
 from surform.robotics.observation_tokens import Observation, ObservationTokens
 from surform.robotics.policy_net import Window
@@ -45,6 +45,8 @@ class UNetPolicy(FrameHistory, nn.Module):
             `ActionUNet`.
         diffusion_steps: in training.
         sampling_steps: when acting.
+        predicts: what the network estimates, the "noise", as in the paper, or the clean "actions",
+            from which few demonstrations are learnt in far fewer steps.
     """
 
     images: ClassVar[Literal["floats", "bytes"]] = "floats"
@@ -73,9 +75,10 @@ class UNetPolicy(FrameHistory, nn.Module):
         unet_time_dim: int = 128,
         diffusion_steps: int = 100,
         sampling_steps: int = 8,
+        predicts: Predicts = "noise",
     ) -> None:
         super().__init__()
-        self.diffusion, self.sampling_steps = Diffusion(diffusion_steps), sampling_steps
+        self.diffusion, self.sampling_steps = Diffusion(diffusion_steps, predicts), sampling_steps
         self.diffusion.times(sampling_steps)  # says what is wrong with their number
         self.action_dim, self.chunk = action_dim, chunk
         self.cameras, self.frames, self.state_frames = tuple(cameras), frames, state_frames
@@ -105,16 +108,17 @@ class UNetPolicy(FrameHistory, nn.Module):
     def forward(
         self, observation: Observation, actions: Float[Tensor, "b c a"], time: Tensor
     ) -> Float[Tensor, "b c a"]:
-        """The noise in noisy actions at diffusion times."""
+        """What `predicts` says of noisy actions at diffusion times."""
         return self.net(actions, time, self.tokens(observation).mean(1))
 
     def learn(self, window: Window) -> Float[Tensor, ""]:
-        """The mean squared error of the noise in the actions that count."""
+        """The mean squared error of what is predicted, in the actions that count."""
         actions = window.actions
         noise = torch.randn_like(actions)
         time = torch.randint(self.diffusion.steps, (len(actions),), device=actions.device)
         noisy = self.diffusion.add_noise(actions, noise, time)
-        errors = (self(self.at_once(window.observation), noisy, time) - noise).square()
+        found = self(self.at_once(window.observation), noisy, time)
+        errors = (found - self.diffusion.target(actions, noise)).square()
         weight = window.mask[..., None].to(errors.dtype)
         return (errors * weight).sum() / (weight.sum() * self.action_dim).clamp(min=1)
 
@@ -132,11 +136,11 @@ class UNetPolicy(FrameHistory, nn.Module):
         drawn = told.new_empty(told.shape[0], self.chunk, self.action_dim).normal_()
         times = self.diffusion.times(self.sampling_steps)
 
-        def noise_of(x: Tensor, step: int) -> Tensor:
+        def estimate(x: Tensor, step: int) -> Tensor:
             return self.net(x, torch.full((x.shape[0],), times[step], device=x.device), told)
 
         return self.diffusion.sample(
-            noise_of, drawn if start is None else start, self.sampling_steps
+            estimate, drawn if start is None else start, self.sampling_steps
         )
 
     @torch.no_grad()

@@ -93,6 +93,45 @@ def test_exact_noise_gives_the_clean_actions_back():
     )
 
 
+def test_exact_actions_come_back_from_any_noise():
+    diffusion = Diffusion(100, "actions")
+    clean = torch.rand(2, 4, 3) * 2 - 1
+    start = 5 * torch.randn(2, 4, 3)
+    for count in (1, 8, 100):
+        assert torch.equal(diffusion.sample(lambda x, step: clean, start, count), clean)
+
+
+@pytest.mark.parametrize("count", [1, 8, 50])
+def test_noise_and_actions_are_two_words_for_one_estimate(count):
+    """x = signal * actions + noise_share * noise: either says the other."""
+    noisy = Diffusion(100)
+    shares = noisy.table(count)
+
+    def actions(x: torch.Tensor, step: int) -> torch.Tensor:
+        return 0.9 * torch.tanh(x.flip(1) + step)  # inside [-1, 1]: nothing is clipped
+
+    def noise(x: torch.Tensor, step: int) -> torch.Tensor:
+        return (x - shares[step][1] * actions(x, step)) / shares[step][0]
+
+    torch.manual_seed(0)
+    start = torch.randn(2, 4, 3).double()
+    torch.testing.assert_close(
+        Diffusion(100, "actions").sample(actions, start, count), noisy.sample(noise, start, count)
+    )
+
+
+def test_the_loss_asks_for_what_is_predicted():
+    seen, noise = observation(), torch.randn(2, 4, 3)
+    actions, time = torch.rand(2, 4, 3) * 2 - 1, torch.tensor([3, 90])
+    for predicts, target in (("noise", noise), ("actions", actions)):
+        net = policy(predicts=predicts)
+        found = net(seen, net.diffusion.add_noise(actions, noise, time), time)
+        loss = net.loss(seen, actions, noise=noise, time=time)
+        torch.testing.assert_close(loss, (found - target).square().sum(1).mean())
+    with pytest.raises(ValueError, match=r"predicts is 'action', but must be one of .*'actions'"):
+        policy(predicts="action")
+
+
 def test_untrained_networks_say_nothing():
     net = DiTPolicy(**SMALL, state_dim=5)
     out = net(observation(), torch.randn(2, 4, 3), torch.tensor([1, 2]))
