@@ -12,14 +12,20 @@ from surform.data.environments.seen import facts_of, named
 
 __all__ = ["attempt"]
 
-_HELD = 5  # steps of success after which an episode that does not end is cut
 _MOST_STEPS = 1000
 
 _open: dict[str, Any] = {}  # the last environment, by all that makes it
 
 
-def attempt(seed: int, which: tuple[EnvironmentSource, int]) -> dict[str, np.ndarray] | None:
-    """One episode, a function of the seed, the task and its number alone; None where it failed.
+def attempt(
+    seed: int, hold: int, which: tuple[EnvironmentSource, int]
+) -> dict[str, np.ndarray] | None:
+    """One episode, a function of the arguments alone; None where it failed.
+
+    Args:
+        seed: of all episodes together.
+        hold: steps of success after which an episode that does not end is cut.
+        which: the environment, and the number of the episode.
 
     Returns:
         actions (t, a), rewards (t), dones (t), obs/<name> (t, ...); the seed of the reset, the
@@ -44,7 +50,7 @@ def attempt(seed: int, which: tuple[EnvironmentSource, int]) -> dict[str, np.nda
         actions.append(action)
         rewards.append(float(reward))
         successes += bool(info.get("success"))
-        if ended or late or successes >= _HELD:
+        if ended or late or successes >= hold:
             break
     if not successes:
         return None

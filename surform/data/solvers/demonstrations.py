@@ -15,9 +15,10 @@ DEMONSTRATIONS = True
 
 @dataclass(frozen=True)
 class Demonstrated:
-    """What is to be demonstrated: an environment for each task."""
+    """What is to be demonstrated: an environment for each task, and how long success is held."""
 
     sources: tuple[EnvironmentSource, ...]
+    hold: int
 
 
 def demonstrations(
@@ -26,12 +27,13 @@ def demonstrations(
     task: str | None = None,
     image_size: int | None = None,
     camera: str | None = None,
+    hold: int = 5,
 ) -> Demonstrated:
     """Let the expert of an environment act, and keep the episodes that succeed.
 
     Meta-World brings its scripted policies; PushT's expert plans pushes in a copy of the physics;
-    that of point-reach goes straight. Recording goes on until success has been seen in five steps,
-    where the environment does not end with it. Every tenth episode of a task is in the mask
+    that of point-reach goes straight. Recording goes on until success has been seen in `hold`
+    steps, where the environment does not end with it. Every tenth episode of a task is in the mask
     "valid", the others are in "train".
 
     Args:
@@ -40,8 +42,12 @@ def demonstrations(
             environment has, of Meta-World none.
         image_size: side of pictures that are recorded beside the state [pixels].
         camera: of these pictures, where the environment has several.
+        hold: steps of success that are recorded. With more of them policies learn to come to rest
+            at the goal, not at the rim of what counts as success.
     """
+    if hold < 1:
+        raise ValueError(f"hold is {hold}, but must be at least 1: a step in which success is seen")
     options: dict[str, Any] = {"image_size": image_size, "camera": camera}
     given = {name: value for name, value in options.items() if value is not None}
     tasks = tasks_of(env, None if task is None else [task])
-    return Demonstrated(tuple(EnvironmentSource(env, each, given) for each in tasks))
+    return Demonstrated(tuple(EnvironmentSource(env, each, given) for each in tasks), hold)

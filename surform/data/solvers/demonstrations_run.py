@@ -50,7 +50,7 @@ def make_demonstrations(
     asked: Demonstrated = find_solver(request.solver)(**request.parameters)
     partial = _Partial(target, request, fresh)
     total = len(asked.sources) * request.samples
-    make = functools.partial(attempt, request.seed)
+    make = functools.partial(attempt, request.seed, asked.hold)
     # most rounds are one: what fails in it is made up for in the next
     while missing := _missing(partial, asked, request):
         made = in_processes(make, missing, min(workers, len(missing)), request.solver)

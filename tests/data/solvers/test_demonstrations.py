@@ -56,6 +56,15 @@ def test_episodes_hold_what_led_to_success(tmp_path):
     assert attempts_of(path) == {"red": (10, 10), "green": (10, 10), "blue": (10, 10)}
 
 
+def test_success_is_held_as_long_as_asked(tmp_path):
+    short = arrays(generate("demonstrations", tmp_path / "s.h5", 2, task="red"))
+    long = arrays(generate("demonstrations", tmp_path / "l.h5", 2, task="red", hold=12))
+    for demo in ("data/demo_0", "data/demo_1"):
+        few, many = short[f"{demo}/actions"], long[f"{demo}/actions"]
+        assert len(many) == len(few) + 7
+        np.testing.assert_array_equal(many[: len(few)], few)
+
+
 def test_the_same_seed_gives_the_same_file_whatever_the_number_of_processes(tmp_path):
     one = generate("demonstrations", tmp_path / "a.h5", 4, seed=3, task="red,blue")
     two = generate("demonstrations", tmp_path / "b.h5", 4, seed=3, task="red,blue", workers=2)
@@ -125,6 +134,7 @@ def test_what_cannot_be(tmp_path):
     refused("no task 'pink'", task="pink")
     refused("fifty tasks", env="metaworld")
     refused("CPU only", device="cuda")
+    refused("hold is 0, but must be at least 1", hold=0)
     generate("demonstrations", tmp_path / "e.h5", 1, task="red")
     refused("exists with task 'red', but task 'blue'", "e.h5", FileExistsError, task="blue")
 
