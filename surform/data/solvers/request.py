@@ -98,11 +98,14 @@ class Request:
         if self.shard[1] > 1:
             words += ["--shard", "/".join(map(str, self.shard))]
         words += ["--batch", str(self.batch), "--dtype", self.dtype]
-        defaults = solver_options(self.solver)
+        defaults = self._defaults()
         for name, value in self.parameters.items():
-            if value != defaults[name].default:
+            if value != defaults[name]:
                 words += [f"--{name.replace('_', '-')}", str(value)]
         return shlex.join(words)
+
+    def _defaults(self) -> dict[str, Any]:
+        return {name: option.default for name, option in solver_options(self.solver).items()}
 
     def check_same(self, path: Path, found: Mapping[str, Any], exact: bool) -> None:
         """Raise FileExistsError when `path`, whose attributes are given, answers another request.
@@ -119,7 +122,8 @@ class Request:
         keys = ["solver", "samples", "seed", "shard", "dtype", "format_version"]
         keys += ["batch", "surform_version"] if exact else []
         pairs = [(key, found.get(key), asked[key]) for key in keys]
-        stored = json.loads(found["parameters"])
+        # an option that is younger than the file: its default does what was done before
+        stored = self._defaults() | json.loads(found["parameters"])
         pairs += [(key, stored.get(key), value) for key, value in self.parameters.items()]
         for key, old, new in pairs:
             if old != new:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from surform.cli import main
+from surform.data.provision import provide
 from surform.data.solvers.demonstrations_run import attempts_of
 from surform.data.solvers.generate import generate
 from tests.data.environments.strange import STRANGE
@@ -63,6 +64,19 @@ def test_success_is_held_as_long_as_asked(tmp_path):
         few, many = short[f"{demo}/actions"], long[f"{demo}/actions"]
         assert len(many) == len(few) + 7
         np.testing.assert_array_equal(many[: len(few)], few)
+
+
+def test_files_that_are_older_than_an_option_are_those_of_its_default(tmp_path):
+    path = generate("demonstrations", tmp_path / "d.h5", 1, task="red")
+    with h5py.File(path, "r+") as file:
+        told = json.loads(str(file.attrs["parameters"]))
+        assert told.pop("hold") == 5
+        file.attrs["parameters"] = json.dumps(told)
+    asked = {"solver": "demonstrations", "samples": 1, "task": "red"}
+    assert generate("demonstrations", path, 1, task="red") == path
+    provide(str(path), asked)
+    with pytest.raises(FileExistsError, match="exists with hold 5, but hold 12 is asked for"):
+        provide(str(path), asked | {"hold": 12})
 
 
 def test_the_same_seed_gives_the_same_file_whatever_the_number_of_processes(tmp_path):
