@@ -135,4 +135,7 @@ def test_networks_that_the_official_code_cannot_have():
     net = create_model("dit_policy", action_dim=2, chunk=3, cameras=(), state_dim=4, dim=8)
     with pytest.raises(ValueError, match="no policy without cameras"):
         SYSTEM.describe(net)
+    net = create_model("dit_policy", action_dim=2, chunk=3, dim=8, predicts="actions", **seen)
+    with pytest.raises(ValueError, match="predict the noise, this network predicts the actions"):
+        SYSTEM.describe(net)
     assert SYSTEM.describe(torch.nn.Linear(1, 1)) is None

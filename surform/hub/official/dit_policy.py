@@ -118,6 +118,10 @@ def _describe(net: nn.Module) -> Arguments | None:
     for name in ("shared_features", "language_dim"):
         if given[name]:
             raise ValueError(f"the official code has no working counterpart of {name}")
+    if given["predicts"] != "noise":
+        raise ValueError(
+            f"official policies predict the noise, this network predicts the {given['predicts']}"
+        )
     if not given["cameras"]:
         raise ValueError("the official code has no policy without cameras")
     found = sizes | {
