@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surform.cli.fit_config import closest
-from surform.hub.migrations import present_name
+from surform.hub.migrations import former_names
 
 __all__ = ["check_class", "check_names", "explain", "import_class", "refusal"]
 
@@ -90,11 +90,11 @@ def check_class(where: str, node: dict[str, Any]) -> None:
     parameters = inspect.signature(cls).parameters
     valid = [name for name in parameters if name not in _GIVEN]
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, now in former_names(node["class_path"], arguments):
+        raise ValueError(f"{where} has no option {name!r}: it is called {now} now")
     for name, value in arguments.items():
         if name not in valid and not takes_any:
-            now = present_name(node["class_path"], name)
-            hint = f"it is called {now} now" if now else closest(name, valid)
-            raise ValueError(f"{where} has no option {name!r}: {hint}")
+            raise ValueError(f"{where} has no option {name!r}: {closest(name, valid)}")
         _check_value(f"{where}.{name}", value)
     for name in valid:
         required = parameters[name].default is inspect.Parameter.empty

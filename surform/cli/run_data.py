@@ -22,6 +22,7 @@ def data_of(source: str, otherwise: str = "") -> Any:
     from surform.cli.fit_check import import_class
     from surform.cli.fit_resume import check_classes
     from surform.data.faults import first_line, parsing
+    from surform.hub.migrations import m2026_11_argument_names
 
     file = Path(source) / "config.yaml"
     if not file.is_file():
@@ -34,5 +35,7 @@ def data_of(source: str, otherwise: str = "") -> Any:
     if not isinstance(node, dict) or not {"class_path", "init_args"} <= set(node):
         raise ValueError(f"{file} does not say with which class, and how, the data were opened")
     with parsing(file):
+        config = m2026_11_argument_names.run({"config": config})["config"]  # of an earlier run
+        node = config["data"]
         check_classes(config, [], file)
         return import_class("data", node["class_path"])(**node["init_args"])

@@ -231,10 +231,29 @@ def test_7_misspelt_options_are_refused_with_the_closest(
 
 
 @pytest.mark.fault
-def test_7_former_names_of_options_are_told_the_present_one(run: Run) -> None:
-    net = ("--model.net", "factformer2d_steady", "--model.net.dim_head", "8")
-    message = "model.net has no option 'dim_head': it is called head_dim now"
-    refused(run("fit", "-c", "toy.yaml", *net), message)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--model.net", "factformer2d_steady", "--model.net.dim_head", "8"),
+            "model.net has no option 'dim_head': it is called head_dim now",
+        ),
+        (
+            ("--model.net", "quantiles", "--model.net.base", "dlinear")
+            + ("--model.net.options", "{kernel: 5}"),
+            "model.net has no option 'options.kernel': it is called kernel_size now",
+        ),
+        (
+            ("--model.net", "hpt_embodiments")
+            + ("--model.net.embodiments", "{arm: {chunk: 4}, disc: {action_horizon: 4}}"),
+            "model.net has no option 'embodiments.disc.action_horizon': it is called chunk now",
+        ),
+    ],
+)
+def test_7_former_names_of_options_are_told_the_present_one(
+    run: Run, words: tuple[str, ...], message: str
+) -> None:
+    refused(run("fit", "-c", "toy.yaml", *words), message)
 
 
 @pytest.mark.fault

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from surform.cli.run_data import data_of
 from surform.hub import load_model
 from surform.hub.building import build_net
 from surform.hub.config import read_config
 from surform.hub.migrations import FORMAT_VERSION, m2026_11_argument_names, migrate_config
-from surform.registry import names
+from surform.registry import find, names
 
 FORMATS = Path(__file__).parent / "formats"
 
@@ -179,3 +181,20 @@ def test_the_data_of_a_run_are_renamed_too(class_path, former, present):
     data = {"class_path": class_path, "init_args": former}
     found = m2026_11_argument_names.run({"config": {"data": data}})
     assert found["config"]["data"]["init_args"] == present
+
+
+def test_the_data_of_a_run_folder_of_before_are_opened(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "data:\n"
+        "  class_path: surform.data.interactions_module.InteractionsData\n"
+        "  init_args: {path: log.csv, labels: [click], header: [click, item]}\n"
+    )
+    assert data_of(str(tmp_path)).options["columns"] == ["click", "item"]
+
+
+def test_no_former_name_is_a_present_one():
+    """So that what has no version, such as a run's config.yaml, may be renamed at any time."""
+    for name, table in m2026_11_argument_names._RENAMED.items():
+        taken = inspect.signature(find("models" if name in names("models") else "data", name))
+        assert not set(table) & set(taken.parameters), name
+        assert set(table.values()) <= set(taken.parameters), name

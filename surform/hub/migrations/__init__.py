@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from surform.hub.migrations import m2026_11_argument_names, m2026_11_metric_protocols
-from surform.hub.migrations.m2026_11_argument_names import present_name
+from surform.hub.migrations.m2026_11_argument_names import former_names
 
-__all__ = ["FORMAT_VERSION", "migrate_config", "migrate_state", "present_name"]
+__all__ = ["FORMAT_VERSION", "former_names", "migrate_config", "migrate_state"]
 
 _STEPS = (m2026_11_metric_protocols, m2026_11_argument_names)
 _CONFIG: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {

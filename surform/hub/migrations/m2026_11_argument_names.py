@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from surform.registry import names
 
-__all__ = ["SOURCE", "config", "present_name", "run", "state"]
+__all__ = ["SOURCE", "config", "former_names", "run", "state"]
 
 SOURCE = 2
 
@@ -66,9 +67,9 @@ def run(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def present_name(class_path: str, argument: str) -> str | None:
-    """What a former argument of a class is called now; None where it never was one."""
-    return _RENAMED.get(_name_of(class_path) or "", {}).get(argument)
+def former_names(class_path: str, arguments: Arguments) -> Iterator[tuple[str, str]]:
+    """Former arguments of a class, dotted where others take them, and what they are called now."""
+    return _former(_name_of(class_path), arguments)
 
 
 def _recorded(net: Any) -> Any:
@@ -98,19 +99,37 @@ def _configured(node: Any) -> Any:
 
 def _arguments(name: Any, given: Arguments) -> Arguments:
     """The arguments of a class, and of the networks that it is told to build inside."""
-    table = _RENAMED.get(name, {}) if isinstance(name, str) else {}
-    given = _keys(given, table)
-    if isinstance(given.get("base"), str) and isinstance(given.get("options"), dict):
-        given["options"] = _arguments(given["base"], given["options"])
-    if isinstance(given.get("hiformer"), dict):
-        given["hiformer"] = _arguments("hiformer", given["hiformer"])
-    robots = given.get("embodiments")
-    if isinstance(robots, dict) and name in _ROBOTS:
-        given["embodiments"] = {
-            robot: _arguments(_ROBOTS[name], own) if isinstance(own, dict) else own
-            for robot, own in robots.items()
-        }
+    given = _keys(given, _renamed(name))
+    for inner, (*outer, last), own in _inside(name, given):
+        holder = given
+        for key in outer:
+            holder[key] = holder = dict(holder[key])
+        holder[last] = _arguments(inner, own)
     return given
+
+
+def _former(name: Any, given: Arguments) -> Iterator[tuple[str, str]]:
+    yield from ((key, now) for key, now in _renamed(name).items() if key in given)
+    for inner, place, own in _inside(name, given):
+        yield from ((".".join((*place, key)), now) for key, now in _former(inner, own))
+
+
+def _renamed(name: Any) -> dict[str, str]:
+    return _RENAMED.get(name, {}) if isinstance(name, str) else {}
+
+
+def _inside(name: Any, given: Arguments) -> Iterator[tuple[str, tuple[str, ...], Arguments]]:
+    """The name, the place and the arguments of each network that another is told to build."""
+    robots = given.get("embodiments") if isinstance(name, str) and name in _ROBOTS else None
+    found: list[tuple[Any, tuple[str, ...], Any]] = [
+        (given.get("base"), ("options",), given.get("options")),
+        ("hiformer", ("hiformer",), given.get("hiformer")),
+    ]
+    if isinstance(robots, dict):
+        found += [(_ROBOTS[name], ("embodiments", robot), own) for robot, own in robots.items()]
+    for inner, place, own in found:
+        if isinstance(inner, str) and isinstance(own, dict):
+            yield inner, place, own
 
 
 def _keys(given: Arguments, table: dict[str, str]) -> Arguments:
