@@ -37,6 +37,8 @@ class ParquetTable:
         try:
             self._schema = file.schema_arrow
             self._rows = file.metadata.num_rows
+            groups = range(file.metadata.num_row_groups)
+            self._require_rows(sum(file.metadata.row_group(group).num_rows for group in groups))
             self._metadata = {
                 key.decode(): value.decode()
                 for key, value in (self._schema.metadata or {}).items()
@@ -72,16 +74,20 @@ class ParquetTable:
             raise _unreadable(self.name, error) from error
         finally:
             file.close()
-        if row != self._rows:  # the rest of the values would be whatever memory held
-            raise ValueError(
-                f"{self.name} is damaged: it promises {self._rows} rows, but holds {row}"
-            )
+        self._require_rows(row)  # the rest of the values would be whatever memory held
         found = {name: np.concatenate(parts) for name, parts in texts.items()}
         attributes = {k.removeprefix("surform:"): v for k, v in self._metadata.items()}
         zones = arrow_zones(self._schema)
         return RawTable(
             self.name, tuple(numbers), values, found, attributes=attributes, zones=zones
         )
+
+    def _require_rows(self, found: int) -> None:
+        """ValueError unless the footer says so many, before memory is taken for what it says."""
+        if found != self._rows:
+            raise ValueError(
+                f"{self.name} is damaged: it promises {self._rows} rows, but holds {found}"
+            )
 
     def _open(self) -> Any:
         parquet = require_extra("pyarrow.parquet", "tables", f"reading {self.name}")

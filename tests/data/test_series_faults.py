@@ -92,7 +92,8 @@ def test_truncated_parquet(tmp_path: Path) -> None:
     refused("has columns but no rows", lambda: prepare(tmp_path / "none.parquet"))
 
 
-def test_parquet_that_promises_more_rows_than_it_holds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("promised", [49, 47, 1, -1])
+def test_parquet_that_promises_other_rows_than_it_holds(tmp_path: Path, promised: int) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(
         {"date": pd.date_range("2020", periods=48, freq="h"), "a": np.arange(48.0)}
@@ -101,8 +102,9 @@ def test_parquet_that_promises_more_rows_than_it_holds(tmp_path: Path) -> None:
     told = bytes([0x16, 2 * 48, 0x19])  # the footer's rows: a number of its own, zigzag in Thrift
     whole = (tmp_path / "a.parquet").read_bytes()
     assert whole.count(told) == 1
-    (tmp_path / "a.parquet").write_bytes(whole.replace(told, bytes([0x16, 2 * 49, 0x19])))
-    refused("a.parquet is damaged: it promises 49 rows, but holds 48",
+    zigzag = 2 * promised if promised > 0 else -2 * promised - 1
+    (tmp_path / "a.parquet").write_bytes(whole.replace(told, bytes([0x16, zigzag, 0x19])))
+    refused(f"a.parquet is damaged: it promises {promised} rows, but holds 48",
             lambda: prepare(tmp_path / "a.parquet"))  # fmt: skip
 
 
