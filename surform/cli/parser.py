@@ -22,7 +22,8 @@ def run_first(argv: Sequence[str]) -> list[str]:
     Only the first word: others that stand alone are values of a recipe's options.
     """
     line = list(argv)
-    if line and not line[0].startswith("-") and "--ckpt_path" not in line:
+    given = any(word.partition("=")[0] == "--ckpt_path" for word in line)
+    if line and line[0] and not line[0].startswith("-") and not given:
         line.insert(0, "--ckpt_path")
     return line
 

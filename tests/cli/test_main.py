@@ -9,6 +9,7 @@ import time
 import pytest
 
 from surform.cli.main import COMMANDS, main
+from surform.cli.parser import run_first
 
 
 def test_help_needs_neither_torch_nor_lightning() -> None:
@@ -67,6 +68,19 @@ def test_errors_are_one_line_and_exit_code_two(
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert message in captured.err
+
+
+def test_a_run_may_stand_first() -> None:
+    assert run_first(["runs/a", "--out", "b"]) == ["--ckpt_path", "runs/a", "--out", "b"]
+    assert run_first(["--out", "b", "runs/a"]) == ["--out", "b", "runs/a"]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    "line", [["a", "--ckpt_path=b"], ["a", "--ckpt_path", "b"], ["", "--out", "b"], []]
+)
+def test_a_run_that_is_named_twice_or_not_at_all_is_left_to_be_refused(line: list[str]) -> None:
+    assert run_first(line) == line
 
 
 def test_traceback_shows_the_whole_error() -> None:
