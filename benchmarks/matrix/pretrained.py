@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["shipped"]
 
-_PART = "none: a part, or inside others"
+_PART = "none: a part or a variant of others"
 _BASELINE = "none: a baseline"
 _SERIES = "none: a forecaster belongs to its series, and its recipe takes minutes"
 _DATA = "none: not trained here"

@@ -57,7 +57,8 @@ def rows(*, replay: bool = True) -> list[dict[str, str]]:
             "official weights": official or "no official code",
             "recipe: reached": _reached(recipes.get(name, [])),
             "pretrained": shipped(name, index.get(name, [])),
-            "after training": "; ".join(_AFTER.get(t, "") for t in tasks) or "part of others",
+            "after training": "; ".join(_AFTER.get(t, "") for t in tasks)
+            or "part or variant of others",
         }
         row |= {"against literal": against_literal(name), "against peer": against_peer(name)}
         found.append(row)
@@ -118,7 +119,7 @@ def reaches(text: str) -> str:
 def _reached(recipes: list[dict[str, str]]) -> str:
     """The first recipe with a figure; or that none has been trained."""
     if not recipes:
-        return "no recipe: a part, or inside others"
+        return "no recipe: a part or a variant of others"
     for recipe in recipes:
         words = recipe["reached"]
         if re.search(r"\d", words) and not re.match(_UNTRAINED, words):
