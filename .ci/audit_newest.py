@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 
 
@@ -20,11 +20,12 @@ def faults(line: str) -> tuple[str, list[str]]:
     try:
         with urllib.request.urlopen(f"https://pypi.org/pypi/{name}/json", timeout=20) as answer:
             about = json.load(answer)
-    except (OSError, ValueError):
+        newest, listed = about["info"]["version"], about["vulnerabilities"]
+    except (OSError, HTTPException, ValueError, KeyError):  # an index may leave faults out
         return "unknown", []
-    if about["info"]["version"] != version:
+    if newest != version:
         return "older", []
-    found = [fault for fault in about["vulnerabilities"] if not fault.get("withdrawn")]
+    found = [fault for fault in listed if not fault.get("withdrawn")]
     mended = (", ".join(fault["fixed_in"]) or "no version" for fault in found)
     return "newest", [
         f"audit: {name} {version}: {fault['id']}, mended in {versions}"
