@@ -8,13 +8,17 @@ import pytest
 import torch
 from torch import nn
 
+from surform.hub.building import build_net
 from surform.hub.official.dit_policy import SYSTEM
 from surform.hub.official.fixture import Fixture
+from surform.hub.recorded import recorded
 from surform.hub.verify import find_cases, verify_case
+from surform.registry import create_model
 from surform.robotics.diffusion import Diffusion
 from surform.robotics.dit_noise_net import DiTNoiseNet
 from surform.robotics.dit_policy import DiTPolicy, masked_chunk_loss
 from surform.robotics.policy import Policy
+from surform.robotics.policy_net import Window
 from surform.robotics.resnet_tokens import PatchTokens, ResNetTokens
 from tests.robotics.literal_dit_policy import literal_noise, literal_sample, literal_schedule
 
@@ -354,3 +358,23 @@ def test_instructions_that_nobody_hears():
 def test_images_that_are_too_small():
     with pytest.raises(ValueError, match="a ResNet needs at least 32 x 32 pixels"):
         ResNetTokens(18)(torch.zeros(1, 3, 16, 64))
+
+
+@pytest.mark.parametrize("predicts", ["noise", "actions"])
+def test_the_u_net_is_asked_for_what_it_predicts_and_saved_with_it(predicts):
+    sizes = {"chunk": 4, "state_dim": 5, "dim": 8, "unet_channels": (8, 16), "unet_time_dim": 8}
+    net = randomly(create_model("unet_policy", action_dim=3, **sizes, predicts=predicts))
+    clean, all_count = torch.rand(2, 4, 3) * 2 - 1, torch.ones(2, 4, dtype=torch.bool)
+    seen = {"state": torch.randn(2, 1, 5)}
+    window = Window(seen, clean, all_count, clean[:, :0], all_count[:, :1])
+    torch.manual_seed(3)
+    loss = net.learn(window)
+    torch.manual_seed(3)
+    noise, time = torch.randn_like(clean), torch.randint(100, (2,))
+    found = net(net.at_once(seen), net.diffusion.add_noise(clean, noise, time), time)
+    target = {"noise": noise, "actions": clean}[predicts]
+    torch.testing.assert_close(loss, (found - target).square().mean())
+    again = build_net(recorded(net), "a saved model")
+    again.load_state_dict(net.state_dict())
+    start = torch.randn(2, 4, 3)
+    assert torch.equal(again.eval().answer(window, start), net.answer(window, start))
