@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from surform.cli.fit_config import SECTIONS
 from surform.cli.fit_resume import disagreements
 from surform.cli.tune_plan import Plan
+from surform.hub.migrations import m2026_11_argument_names
 
 __all__ = ["Row", "Study", "stored_plan"]
 
@@ -199,7 +200,15 @@ def stored_plan(folder: Path) -> dict[str, Any]:
         study = optuna.load_study(study_name=_NAME, storage=_storage(file))
     except KeyError:  # its process ended before it wrote the first line
         return {}
-    return yaml.safe_load(study.user_attrs.get("plan", "{}"))
+    plan = yaml.safe_load(study.user_attrs.get("plan", "{}"))
+    if plan:  # which may be of before
+        plan["checked"] = _present(plan["checked"])
+        plan["start"]["config"] = _present(plan["start"]["config"])
+    return plan
+
+
+def _present(config: dict[str, Any]) -> dict[str, Any]:
+    return m2026_11_argument_names.run({"config": config})["config"]
 
 
 def _storage(file: Path) -> JournalStorage:

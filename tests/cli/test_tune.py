@@ -287,6 +287,17 @@ def test_a_folder_keeps_its_search(plan: Plan, tmp_path: Path) -> None:
     assert stored_plan(tmp_path)["title"] == "toy"
 
 
+def test_a_search_of_before_goes_on_with_the_present_names_of_arguments(tmp_path: Path) -> None:
+    def named(argument: str) -> dict[str, Any]:
+        path = "surform.forecasting.dlinear.DLinear"
+        return {"model": {"class_path": path, "init_args": {argument: 5}}}
+
+    plan = Plan("old", Start(named("kernel"), []), {}, "validation/mse", named("kernel"), None)
+    Study(tmp_path, plan)
+    found = stored_plan(tmp_path)
+    assert found["checked"] == found["start"]["config"] == named("kernel_size")
+
+
 @pytest.mark.fault
 def test_a_run_is_no_folder_of_a_search(run: Run) -> None:
     Path("r/checkpoints").mkdir(parents=True)
