@@ -46,7 +46,7 @@ def test_the_python_of_the_models_runs(page: str, folder: Path) -> None:
 
 
 def test_every_recipe_is_known() -> None:
-    own = {"audio/quickstart", "audio/soft-moa", "audio/full-finetuning"}
+    own = {"audio/quickstart", "audio/passt-sounds", "audio/soft-moa", "audio/full-finetuning"}
     assert set(RECIPES) == own | set(PUBLISHED)
 
 

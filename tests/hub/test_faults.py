@@ -38,7 +38,7 @@ def test_corrupt_config(saved, text):
 
 def test_newer_format(edit_config):
     folder = edit_config(lambda c: c.update(format_version=99, surform_version="9.1"))
-    with pytest.raises(ValueError, match=r"has format 99, written by surform 9\.1.*1 to 2"):
+    with pytest.raises(ValueError, match=r"has format 99, written by surform 9\.1.*1 to 3"):
         load_model(folder)
 
 

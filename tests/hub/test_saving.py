@@ -74,7 +74,7 @@ def test_the_folder_holds_only_plain_files(saved):
         "model.safetensors",
     ]
     config = json.loads((saved / "config.json").read_text())
-    assert config["format_version"] == 2
+    assert config["format_version"] == 3
     assert config["net"]["name"] == "galerkin1d"
     assert config["net"]["arguments"]["modes"] == 3
 
