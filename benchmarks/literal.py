@@ -13,21 +13,17 @@ largest number.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks import RESULTS
 from benchmarks.informer import model_runs
+from benchmarks.side_by_side import run
 from surform import attention
-from surform.bench.measure import alternating, save
+from surform.bench.measure import alternating
 from surform.hub.official import dit_policy, hpt
 from surform.registry import create_model
 from surform.vision.published import published
@@ -204,23 +200,7 @@ def row(model: str, repeats: int) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print one table, write results/literal.json."""
-    parser = argparse.ArgumentParser(description="models beside their formulas taken literally")
-    parser.add_argument("--only", nargs="+", choices=CASES, metavar="MODEL", help="these alone")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    rows = [row(model, options.repeats) for model in options.only or CASES]
-    columns = ("forward_ms", "forward_gain", "training_ms", "training_gain", "largest_difference")
-    table = Table("model", "size", title="beside the literal formulas, one thread")
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
-    for found in rows:
-        table.add_row(found["model"], found["size"], *(str(found[column]) for column in columns))
-    Console(width=150).print(table)
-    path = RESULTS / "literal.json"
-    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    kept = {found["model"]: found for found in (*before, *rows)}
-    save(path, [kept[model] for model in CASES if model in kept])
+    run("beside the literal formulas", list(CASES), row, "literal", arguments)
 
 
 if __name__ == "__main__":

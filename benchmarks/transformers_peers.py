@@ -13,8 +13,6 @@ the library does not train. Times are CPU times of one thread, medians over the 
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,13 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
-from benchmarks import RESULTS
+from benchmarks.side_by_side import run
 from surform.audio.classifier import AudioClassifier
-from surform.bench.measure import alternating, save
+from surform.bench.measure import alternating
 from surform.hub.hugging_face import save_hugging_face
 from surform.hub.pretrained import Pretrained
 from surform.registry import create_model
@@ -160,23 +156,7 @@ def _training(net: nn.Module, path: Run) -> Callable[[], object]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print one table, write results/transformers.json."""
-    parser = argparse.ArgumentParser(description="networks of transformers beside ours")
-    parser.add_argument("--only", nargs="+", choices=CASES, metavar="MODEL", help="these alone")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    rows = [row(model, options.repeats) for model in options.only or CASES]
-    columns = ("forward_ms", "forward_gain", "training_ms", "training_gain", "largest_difference")
-    table = Table("model", "size", title="beside the transformers library, one thread")
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
-    for found in rows:
-        table.add_row(found["model"], found["size"], *(str(found.get(key, "")) for key in columns))
-    Console(width=130).print(table)
-    path = RESULTS / "transformers.json"
-    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    kept = {found["model"]: found for found in (*before, *rows)}
-    save(path, [kept[model] for model in CASES if model in kept])
+    run("beside the transformers library", list(CASES), row, "transformers", arguments)
 
 
 if __name__ == "__main__":
