@@ -157,13 +157,14 @@ def parse_value(text: str) -> Any:
         return text
 
 
-def closest(given: str, valid: Sequence[str], prefix: str = "") -> str:
+def closest(given: object, valid: Sequence[object], prefix: str = "") -> str:
     """ "did you mean ...?", or the list of what is valid."""
-    near = difflib.get_close_matches(given, list(valid), n=3, cutoff=0.5)
-    near += [name for name in valid if name.startswith(given) and name not in near]
+    given, names = str(given), [str(name) for name in valid]  # keys of YAML may be numbers
+    near = difflib.get_close_matches(given, names, n=3, cutoff=0.5)
+    near += [name for name in names if name.startswith(given) and name not in near]
     if near:
         return f"did you mean {', '.join(prefix + n for n in near)}?"
-    return f"valid are {', '.join(prefix + n for n in sorted(valid))}"
+    return f"valid are {', '.join(prefix + n for n in sorted(names))}"
 
 
 def load_mapping(path: Path) -> dict[str, Any]:

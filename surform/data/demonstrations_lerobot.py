@@ -214,7 +214,20 @@ def _info(folder: Path) -> dict[str, Any]:
         )
     if not float(info["fps"]) > 0:
         raise ValueError(f"{path} says fps = {info['fps']}, but it must be positive")
+    for name, feature in info["features"].items():
+        if not _is_feature(feature):
+            raise ValueError(
+                f"{path} describes the feature {name} as {feature}, but must say its dtype and its "
+                "shape, a list of sizes"
+            )
     return info
+
+
+def _is_feature(feature: Any) -> bool:
+    if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str):
+        return False
+    shape = feature.get("shape")
+    return isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
 
 
 def _episodes(folder: Path) -> list[dict[str, Any]]:

@@ -207,7 +207,7 @@ def _truth(
 def _box(values: Any, where: str) -> np.ndarray:
     try:
         box = np.array(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         box = np.zeros(0)
     if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] < 0).any():
         raise ValueError(
@@ -255,7 +255,7 @@ def _joints(
 def _triples(values: Any, count: int, key: str, where: str) -> np.ndarray:
     try:
         found = np.array([] if values is None else values, np.float64).ravel()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = np.zeros(0)
     if len(found) != 3 * count:
         raise ValueError(

@@ -75,7 +75,7 @@ def _checked(entry: Any, where: str, found_in: PoseFile) -> tuple[int, np.ndarra
         box = np.array(entry["bbox"], np.float64)
         score = float(entry["score"])
         image = int(entry["image_id"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{where} lacks an image_id, a bbox or a score that are numbers"
         ) from error

@@ -99,7 +99,7 @@ def _person(entry: Any, where: str) -> dict[str, np.ndarray]:
 def _numbers(entry: Mapping[str, Any], key: str, shape: tuple[int, ...], where: str) -> np.ndarray:
     try:
         found = np.array(entry.get(key), np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = np.zeros(0)
     if found.shape != shape or not np.isfinite(found).all():
         wanted = " x ".join(map(str, shape)) + " finite numbers" if shape else "a finite number"

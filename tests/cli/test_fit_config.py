@@ -115,6 +115,7 @@ def test_a_network_may_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("modle: {}", "unknown key 'modle': did you mean model?"),
+        (".inf: {}", "unknown key inf: valid are data, model, seed_everything, trainer"),
         ("- 1", "must hold a mapping"),
         ("model: {a: 1, a: 2}", "'a' is given twice"),
         ("model: [", "is not valid YAML"),

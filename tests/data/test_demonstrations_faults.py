@@ -204,6 +204,11 @@ def edit(folder, **values):
         ({"fps": None}, r"info\.json lacks fps"),
         ({"fps": 0}, "says fps = 0, but it must be positive"),
         ({"features": {}}, "lists no feature called action"),
+        ({"features": {"action": {"shape": [2]}}}, "feature action as .* must say its dtype"),
+        (
+            {"features": {"action": {"dtype": "float32", "shape": "2"}}},
+            "feature action as .* a list of sizes",
+        ),
     ],
 )
 def test_lerobots_info(lerobot, values, message):

@@ -52,6 +52,14 @@ def entry(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: entry(c).update(bbox=[1, 2, -3, 4]), "annotation 102 has the box [1, 2, -3, 4]"),
         (lambda c: entry(c).update(bbox=None), "has the box None, but must have left, top"),
         (
+            lambda c: entry(c).update(bbox=[1, 2, 10**400, 4]),
+            "annotation 102 has the box [1, 2, 1000",
+        ),
+        (
+            lambda c: entry(c)["keypoints"].__setitem__(3, 10**400),
+            "annotation 102 has 0 numbers in keypoints, but 17 joints need 51",
+        ),
+        (
             lambda c: entry(c)["keypoints"].pop(),
             "annotation 102 has 50 numbers in keypoints, but 17 joints need 51",
         ),
