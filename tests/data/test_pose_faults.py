@@ -53,7 +53,7 @@ def entry(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: entry(c).update(bbox=None), "has the box None, but must have left, top"),
         (
             lambda c: entry(c).update(bbox=[1, 2, 10**400, 4]),
-            "annotation 102 has the box [1, 2, 1000",
+            "the box [1, 2, 1000",
         ),
         (
             lambda c: entry(c)["keypoints"].__setitem__(3, 10**400),
