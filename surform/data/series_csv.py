@@ -64,8 +64,9 @@ class CsvTable:
             head = self._head(202)
         if not head:
             raise ValueError(f"{path} is empty: it has no line of column names")
-        self.delimiter = delimiter or _delimiter(head)
-        rows = [row for row in csv.reader(head, delimiter=self.delimiter) if row]
+        with parsing(path):  # a field may be longer than the module takes
+            self.delimiter = delimiter or _delimiter(head)
+            rows = [row for row in csv.reader(head, delimiter=self.delimiter) if row]
         self.decimal = decimal or _decimal(rows, path)
         first, *sample = rows
         self.header = not all(map(self._is_number, first)) if header is None else header

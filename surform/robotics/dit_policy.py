@@ -213,19 +213,19 @@ class DiTPolicy(FrameHistory, nn.Module):
 
 def masked_chunk_loss(
     estimate: Float[Tensor, "b c a"],
-    noise: Float[Tensor, "b c a"],
+    target: Float[Tensor, "b c a"],
     mask: Bool[Tensor, "b c"] | Bool[Tensor, "b c a"] | None = None,
 ) -> Float[Tensor, ""]:
     """Squared errors summed over the chunk's actions that count, then their mean over the rest.
 
     Raises:
-        ValueError: noise or a mask of another shape.
+        ValueError: a target or a mask of another shape.
     """
-    if noise.shape != estimate.shape:
+    if target.shape != estimate.shape:
         raise ValueError(
-            f"noise has shape {tuple(noise.shape)}, but must be {tuple(estimate.shape)}"
+            f"the target has shape {tuple(target.shape)}, but must be {tuple(estimate.shape)}"
         )
-    errors = (estimate - noise).square()
+    errors = (estimate - target).square()
     if mask is not None:
         errors = errors * _spread(mask, errors)
     return errors.sum(1).mean()

@@ -76,6 +76,12 @@ def test_names_twice_and_without(tmp_path: Path) -> None:
     refused("column 3 of 3 has no name", lambda: prepare(path))
 
 
+def test_a_field_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text("date,a\n2020-01-01," + "1" * 200_000 + "\n")
+    refused("long.csv.*field larger than field limit", lambda: prepare(path))
+
+
 def test_truncated_parquet(tmp_path: Path) -> None:
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(

@@ -330,7 +330,7 @@ def test_actions_that_are_refused():
         net.sample(seen, torch.zeros(3, 4, 3))
     with pytest.raises(ValueError, match=r"noise of shape \(1, 4, 3\)"):
         net.loss(seen, actions, noise=torch.zeros(1, 4, 3))
-    with pytest.raises(ValueError, match=r"noise has shape \(1, 4, 3\), but must be \(2, 4, 3\)"):
+    with pytest.raises(ValueError, match=r"target has shape \(1, 4, 3\), but must be \(2, 4, 3\)"):
         masked_chunk_loss(actions, torch.zeros(1, 4, 3))
     for time in (-1, 100):
         with pytest.raises(ValueError, match=f"a time is {time}, but must be 0 to 99"):
