@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,13 +84,22 @@ def _place(columns: dict[str, int], names: Sequence[str], path: Path) -> int:
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     delimiter = "," if path.suffix == ".csv" else "\t"
     quoting = csv.QUOTE_MINIMAL if path.suffix == ".csv" else csv.QUOTE_NONE
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # documents are longer than csv's limit
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with _long_fields(), path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
             yield from ((reader.line_num, row) for row in reader if row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a table of UTF-8 text: {error}") from error
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Documents are longer than csv's limit of a field, which holds for the whole process."""
+    usual = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(usual)
 
 
 def _filled(

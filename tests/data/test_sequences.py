@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ def test_tables_of_texts_and_of_pairs(tmp_path: Path) -> None:
     assert found.tokens == "pairs"
     assert {s: len(n) for s, n in found.parts.items()} == {"validation": 2, "test": 2, "train": 2}
     assert text(found, int(found.parts["test"][0])) == "test onetwo"
+
+
+def test_long_documents_leave_the_limit_of_the_process(tmp_path: Path) -> None:
+    usual = csv.field_size_limit(131_072)
+    try:
+        words = table(tmp_path / "t.tsv", [("label", "text"), ("a", "x" * 200_000), ("b", "y")])
+        assert open_sequences(str(words)).longest == 200_000
+        assert csv.field_size_limit() == 131_072
+    finally:
+        csv.field_size_limit(usual)
 
 
 def test_official_and_generated_listops_are_the_same_tokens(tmp_path: Path) -> None:
