@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -33,6 +35,13 @@ def test_a_recorded_call_is_put_through_each_check() -> None:
     assert cell(bf16, "galerkin1d", paths).startswith("yes")
     assert cell(compiled, "galerkin1d", paths) == "yes"
     assert cell(exported, "galerkin1d", paths) == "yes"
+
+
+def test_choices_that_rounding_changes_are_told_from_errors() -> None:
+    said = cell(bf16, "informer_stack", cases_of_models()["informer_stack"])
+    found = re.fullmatch(r"error (\S+): rounding changes .* with the same, (\S+)", said)
+    assert found is not None, said
+    assert float(found[1]) > 0.05 > float(found[2])
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

@@ -124,13 +124,13 @@ def _limit(room: int) -> Callable[[], None]:
 
 
 def _room(whole: Path, share: float, mounts: bool) -> int:
-    """A share of twice the bytes of all files, or, of a limit on the size of each, of the largest.
+    """A share of four times the bytes of all files; of a limit on the size of each, of the largest.
 
-    Twice: what is replaced stands beside its replacement for a moment.
+    Four times: what is replaced, and samples that a file is made of, stand beside it for a moment.
     """
     sizes = [file.stat().st_size for file in whole.rglob("*") if file.is_file()]
     pages = [-(-size // _PAGE) * _PAGE for size in sizes]
-    return int(share * (2 * sum(pages) if mounts else 1.05 * max(sizes)))
+    return int(share * (4 * sum(pages) if mounts else 1.05 * max(sizes)))
 
 
 @contextmanager
