@@ -104,6 +104,8 @@ def find_checkpoint(
         where: pattern of the folders of checkpoints below it.
         of_run: which one is meant where a run folder is named: to go on from, or to evaluate.
     """
+    if not which:  # a variable of the shell that is not set; Path("") would be this folder
+        raise ValueError("--ckpt_path is empty: give last, best, a checkpoint file or a run folder")
     if which not in ("last", "best"):
         path = Path(which)
         if path.is_dir():

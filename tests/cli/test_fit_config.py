@@ -173,6 +173,8 @@ def test_checkpoints_are_found_by_name_folder_and_file(tmp_path: Path) -> None:
         find_checkpoint("best", tmp_path)
     with pytest.raises(FileNotFoundError, match="there is no checkpoint nowhere"):
         find_checkpoint("nowhere", tmp_path)
+    with pytest.raises(ValueError, match="--ckpt_path is empty: give last, best, a checkpoint"):
+        find_checkpoint("", tmp_path)
 
 
 def test_dicts_that_are_no_classes_are_replaced() -> None:
