@@ -39,10 +39,9 @@ def delta_chunks(
     q, k, v = (_chunked(x, size) for x in (q * scale, k, v))  # (b, h, c, size, ...)
     beta = _chunked(beta[..., None], size)
     grown = None if decay is None else _chunked(decay[..., None], size).cumsum(3)
-    inside, left = (
-        _lower(q @ k.transpose(-2, -1), grown, 0),
-        _lower(beta * (k @ k.transpose(-2, -1)), grown, -1),
-    )
+    seen = q.new_ones(size, size).tril()
+    inside = _decayed(q @ k.transpose(-2, -1), grown) * seen
+    left = _decayed(beta * (k @ k.transpose(-2, -1)), grown)  # what is not below is not read
     read = k if grown is None else k * grown.exp()
     solved = torch.linalg.solve_triangular(
         left, torch.cat((beta * v, beta * read), -1), upper=False, unitriangular=True
@@ -51,14 +50,18 @@ def delta_chunks(
     asked = q if grown is None else q * grown.exp()
     if grown is not None:  # what is left of each token at the end of its chunk
         k = k * (grown[:, :, :, -1:] - grown).exp()
-    s = q.new_zeros(*q.shape[:2], k.shape[-1], width) if state is None else state.to(q.dtype)
+    s = None if state is None else state.to(q.dtype)
+    # Unbound at once: the gradient of an indexed chunk would be a tensor of all chunks.
+    chunks = zip(*(x.unbind(2) for x in (values, keys, asked, inside, k)), strict=True)
+    kept = [None] * q.shape[2] if grown is None else grown[:, :, :, -1:].exp().unbind(2)
     out = []
-    for c in range(q.shape[2]):
-        u = values[:, :, c] - keys[:, :, c] @ s
-        out.append(asked[:, :, c] @ s + inside[:, :, c] @ u)
-        if grown is not None:
-            s = s * grown[:, :, c, -1:].exp()
-        s = s + k[:, :, c].transpose(-2, -1) @ u
+    for (value, key, ask, among, write), left_over in zip(chunks, kept, strict=True):
+        u = value if s is None else value - key @ s
+        out.append(among @ u if s is None else ask @ s + among @ u)
+        if s is not None and left_over is not None:
+            s = s * left_over
+        written = write.transpose(-2, -1) @ u
+        s = written if s is None else s + written
     return torch.cat(out, 2)[:, :, :n].to(dtype), s
 
 
@@ -67,8 +70,9 @@ def _chunked(x: Tensor, size: int) -> Tensor:
     return F.pad(x, (0, 0, 0, -x.shape[2] % size)).unflatten(2, (-1, size))
 
 
-def _lower(products: Tensor, grown: Tensor | None, diagonal: int) -> Tensor:
-    """Entries on and below a diagonal, times what the decay leaves of j until t."""
-    if grown is not None:  # never above 1 below the diagonal; the rest might overflow
-        products = products * (grown - grown.transpose(-2, -1)).clamp(max=0).exp()
-    return products.tril(diagonal)
+def _decayed(products: Tensor, grown: Tensor | None) -> Tensor:
+    """Products of tokens t and j, times what the decay leaves of j until t."""
+    if grown is None:
+        return products
+    # never above 1 where j is before t; the rest, which nobody reads, might overflow
+    return products * (grown - grown.transpose(-2, -1)).clamp(max=0).exp()

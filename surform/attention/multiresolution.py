@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from surform.attention.checks import check_key_mask, check_tokens
-from surform.attention.dispatch import dispatch, kind, register
+from surform.attention.dispatch import Call, dispatch, kind, register
 from surform.attention.multiresolution_blocks import (
     EPS,
     HIDDEN,
@@ -169,3 +169,39 @@ def _rows(coarse: Coarse, block_size: int) -> Tensor:
 
 
 register("multiresolution", "blocks", priority=10)(multiresolution_blocks)
+
+
+def _needs_all_blocks(call: Call) -> str | None:
+    side = -(-call.shapes["q"][2] // call.options["block_size"])
+    chosen = call.options["num_blocks"]
+    return None if chosen >= side**2 else f"only {chosen} of {side**2} blocks are exact"
+
+
+@register("multiresolution", "dense", priority=20, supports=_needs_all_blocks)
+def _dense(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    num_blocks: int,
+    mode: Mode,
+    block_size: int,
+    priors: tuple[int, int],
+    scale: float,
+) -> Tensor:
+    """All blocks are exact, as in short sequences: softmax but for what stands beside its sum."""
+    dtype, n = q.dtype, q.shape[2]
+    if n == 0:
+        return v
+    q, k, v, keep = padded(q, k, v, mask, block_size)
+    scores = (q * scale) @ k.transpose(-2, -1)
+    shift = scores.detach().amax(-1, keepdim=True)
+    if mode == "full":
+        with torch.no_grad():
+            coarse = coarse_scores(q, k, None, keep, block_size, scale)
+            shift = torch.maximum(shift, _rows(coarse, block_size))
+    if keep is not None:
+        scores = scores.masked_fill(~keep[:, None, None], float("-inf"))
+    weights = (scores - shift).exp()
+    out = weights @ v / (weights.sum(-1, keepdim=True) + EPS)
+    return (out if keep is None else out * keep[:, None, :, None])[:, :, :n].to(dtype)
