@@ -13,6 +13,7 @@ import numpy as np
 from surform.data.extras import require_extra
 from surform.data.faults import closest, first_line
 from surform.data.scenes_cube import Cube
+from surform.data.scenes_matlab import is_level_5, level_5_arrays
 
 __all__ = ["ARRAYS", "Stored", "cube_in", "map_in", "named_arrays"]
 
@@ -105,17 +106,19 @@ def _matlab(path: Path) -> dict[str, Stored]:
     """Of any version; since 7.3 the files are HDF5, whose axes are the other way round."""
     import h5py
 
-    if h5py.is_hdf5(path):
-        with _readable(path):
-            file = h5py.File(path, "r")
-        return {name: _turned(item) for name, item in file.items() if _is_array(item)}
-    scipy = require_extra("scipy.io", "scenes", "reading .mat")
     with _readable(path):
+        if h5py.is_hdf5(path):
+            file = h5py.File(path, "r")
+            return {name: _turned(item) for name, item in file.items() if _is_array(item)}
+        if is_level_5(path):
+            return {name: _held(array) for name, array in level_5_arrays(path).items()}
+        scipy = require_extra("scipy.io", "scenes", "reading .mat of level 4")
         found = scipy.loadmat(path)
-    arrays = {
-        n: v for n, v in found.items() if isinstance(v, np.ndarray) and v.dtype.kind in "iufb"
+    return {
+        name: _held(array)
+        for name, array in found.items()
+        if isinstance(array, np.ndarray) and _is_array(array)
     }
-    return {name: _held(value) for name, value in arrays.items()}
 
 
 def _is_array(item: Any) -> bool:
