@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
 import xarray as xr
 
 from surform.data.faults import file_system, first_line, is_url
+from surform.data.heaps import require_sound_heaps
 from surform.data.netcdf import open_netcdf
 from surform.data.open_files import OpenFiles
 from surform.data.pdebench import is_pdebench, open_pdebench
@@ -44,6 +46,9 @@ def open_hdf5(path: str, files: OpenFiles) -> xr.Dataset | None:
         OSError: truncated, or no HDF5.
         ValueError: in no layout that is known.
     """
+    if not is_url(path):
+        with _one_sentence(path):
+            require_sound_heaps(path)
     file = files[path].file  # type: ignore[attr-defined]
     try:
         for accepts, reader in _LAYOUTS:
@@ -81,8 +86,15 @@ def remote_file(url: str) -> Any:
 
 def _open(path: str) -> Any:
     source: Any = remote_file(path) if is_url(path) else path
-    try:
+    with _one_sentence(path):
         return h5py.File(source, "r")
+
+
+@contextmanager
+def _one_sentence(path: str) -> Iterator[None]:
+    """Around what opens a file."""
+    try:
+        yield
     except OSError as error:
         text = str(error)
         if "truncated" in text:

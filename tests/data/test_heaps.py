@@ -1,0 +1,54 @@
+"""Global heaps of HDF5 that have no end are refused; HDF5 alone would read them for ever."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from surform.data.fields import open_stored
+from surform.data.heaps import require_sound_heaps
+
+
+def flow(path: Path, words: int = 3) -> Path:
+    """A field with many texts beside it, which lie in heaps."""
+    attrs = {f"word_{n}": "of no importance" for n in range(words)}
+    data = xr.Dataset({"u": (("sample", "x"), np.ones((2, 5)), attrs)}, {"x": np.arange(5.0)})
+    data.to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+def objects(content: bytes) -> list[int]:
+    """Where the objects of the first heap begin; the last is its free space."""
+    start = content.index(b"GCOL")
+    (size,), at, found = struct.unpack_from("<Q", content, start + 8), start + 16, []
+    while at < start + size:
+        number, length = struct.unpack_from("<H6xQ", content, at)
+        found.append(at)
+        at += length if number == 0 else 16 + length + -length % 8
+    return found
+
+
+@pytest.mark.parametrize("words", [3, 400])
+def test_sound_files_are_read(tmp_path: Path, words: int) -> None:
+    path = flow(tmp_path / "flow.nc", words)
+    heaps = path.read_bytes().count(b"GCOL\x01")
+    assert heaps == 1 if words == 3 else heaps > 1
+    require_sound_heaps(str(path))
+    assert len(open_stored(str(path))["u"].attrs) == words
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("size", [0, 8, 15])
+def test_free_space_that_leads_nowhere(tmp_path: Path, size: int) -> None:
+    path = flow(tmp_path / "flow.nc")
+    whole = path.read_bytes()
+    for at in objects(whole):
+        path.write_bytes(whole[:at] + struct.pack("<HHIQ", 0, 0, 0, size) + whole[at + 16 :])
+        with pytest.raises(OSError, match=r"flow\.nc: the global heap at byte \d+ is damaged") as e:
+            open_stored(str(path))
+        assert f"free space of {size} bytes" in str(e.value)
+        assert "\n" not in str(e.value)
