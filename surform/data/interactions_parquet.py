@@ -11,7 +11,8 @@ from surform.data.interactions_columns import family
 
 __all__ = ["ParquetLog"]
 
-_BUFFER = 1 << 18  # bytes that each column reads ahead
+_BUFFER = 1 << 18  # bytes that each column of a large row group reads ahead
+_WHOLE = 1 << 26  # bytes of a row group whose columns are read at once
 _SMALL = 1 << 17  # rows of a row group that is decoded at once
 
 
@@ -36,6 +37,9 @@ class ParquetLog:
                 plain = file.schema_arrow
             groups = range(self._metadata.num_row_groups)
             self.pieces = [self._metadata.row_group(n).num_rows for n in groups]
+            # with a buffer, Arrow makes room for whatever a page says of its size
+            sizes = [self._metadata.row_group(n).total_byte_size for n in groups]
+            self._buffer = _BUFFER if max(sizes, default=0) > _WHOLE else 0
             if max(self.pieces, default=0) <= _SMALL:
                 self._coded = _text_columns(plain, self._metadata)
             with self._open() as file:
@@ -53,10 +57,10 @@ class ParquetLog:
 
     def _open(self) -> Any:
         parquet = require_extra("pyarrow.parquet", "tables", f"reading {self.name}")
-        # row groups may be large: pages are read as they come
+        # pages of large row groups are read as they come
         return parquet.ParquetFile(
             self._file(), metadata=self._metadata, read_dictionary=self._coded,
-            pre_buffer=False, buffer_size=_BUFFER,
+            pre_buffer=False, buffer_size=self._buffer,
         )  # fmt: skip
 
     def _file(self) -> Any:

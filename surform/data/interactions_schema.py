@@ -35,7 +35,7 @@ def read_schema(schema: Any) -> dict[str, Any]:
         transforms, missing, types: those that the schema says something of.
 
     Raises:
-        ValueError: an unknown role or option.
+        ValueError: an unknown role or option, a column that is no text.
     """
     where = "schema"
     if isinstance(schema, str | os.PathLike):
@@ -44,6 +44,10 @@ def read_schema(schema: Any) -> dict[str, Any]:
         raise ValueError(f"{where} must map columns to their roles, such as {{click: label}}")
     found: dict[str, Any] = {}
     for column, given in schema.items():
+        if not isinstance(column, str):
+            raise ValueError(
+                f"{where}: {column!r} names no column, it is no text: put it in quotes"
+            )
         options = dict(given) if isinstance(given, Mapping) else {"role": given}
         role = options.pop("role", None)
         if role not in _ROLES:

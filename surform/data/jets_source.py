@@ -15,6 +15,7 @@ from surform.data.jets_file import JetFile
 __all__ = ["BLOCK", "JetSource"]
 
 BLOCK = 1024  # jets that are read together
+_LARGEST = float(np.finfo(np.float32).max)
 _KEPT = 512 * 2**20  # bytes of prepared blocks
 
 
@@ -132,12 +133,14 @@ def _labels(file: JetFile) -> np.ndarray:
 
 def _require_jets(values: np.ndarray, pt: np.ndarray, start: int, file: JetFile) -> None:
     every = np.concatenate([values, pt[..., None]], -1)
-    if not np.isfinite(every).all():
-        jet, particle, feature = np.argwhere(~np.isfinite(every))[0]
-        name = (*file.features, "pT")[feature]
+    wrong = ~(np.abs(every) <= _LARGEST)
+    if wrong.any():
+        jet, particle, feature = np.argwhere(wrong)[0]
+        name, value = (*file.features, "pT")[feature], every[jet, particle, feature]
+        due = f"of at most {_LARGEST:.3g} " if np.isfinite(value) else ""
         raise ValueError(
-            f"jet {start + jet} of {file.path} has {every[jet, particle, feature]} for the {name} "
-            f"of particle {particle}: numbers are due"
+            f"jet {start + jet} of {file.path} has {value} for the {name} of particle {particle}: "
+            f"numbers {due}are due"
         )
     for wrong, what in (
         ((pt < 0).any(1), "has a particle of negative pT"),

@@ -211,6 +211,26 @@ def test_a_damaged_row_group_is_named_when_it_is_read(tmp_path: Path) -> None:
         list(data.train_dataloader())
 
 
+def varint_end(content: bytes, at: int) -> int:
+    return next(n for n in range(at, len(content)) if content[n] < 0x80) + 1
+
+
+def test_a_page_that_claims_two_gibibytes_gets_no_such_room(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    table = pa.table(log(400))
+    pa.parquet.write_table(table, path, use_dictionary=False, compression="none")
+    content = path.read_bytes()
+    size = varint_end(content, 7) + 1  # after the kind of page and its size unpacked, in Thrift
+    assert content[4:7] == b"\x15\x00\x15"
+    assert content[size - 1] == 0x15
+    claim = b"\xc0\xff\xff\xff\x0f"  # 2,147,483,616 bytes
+    path.write_bytes(content[:size] + claim + content[varint_end(content, size) :])
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(OSError, match=r"log.parquet is not a Parquet file, or is damaged"):
+        InteractionsData(str(path), **COLUMNS).description()
+    assert pa.default_memory_pool().max_memory() < before + 2**28
+
+
 def trained() -> InteractionsDescription:
     return InteractionsData(pa.table(log(50)), **COLUMNS).description()
 
@@ -313,12 +333,16 @@ def test_schemas_that_cannot_be(tmp_path: Path) -> None:
         ),
         ({"a": {"role": "category", "type": "date"}}, "has the type 'date': choose text or whole"),
         ({"a": "time", "b": "time"}, "both 'a' and 'b' are the time"),
+        ({2020: {"role": "category", "type": "text"}}, "schema: 2020 names no column, .* quotes"),
     ):
         with pytest.raises(ValueError, match=words):
             read_schema(schema)
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(ValueError, match=r"bad.yaml is neither YAML nor JSON"):
         read_schema(str(tmp_path / "bad.yaml"))
+    (tmp_path / "numbers.yaml").write_text("click: label\n7: number\n")
+    with pytest.raises(ValueError, match=r"numbers.yaml: 7 names no column, it is no text"):
+        read_schema(str(tmp_path / "numbers.yaml"))
     with pytest.raises(ValueError, match="dense is given twice: in schema and beside it"):
         InteractionsData("log.csv", dense=["price"], schema={"price": "number"})
 

@@ -41,6 +41,13 @@ def test_numbers_that_are_none(tmp_path: Path, value: float) -> None:
         JetsData(str(path), split={"train": 1.0}).normalizers()
 
 
+def test_numbers_beyond_float32(tmp_path: Path) -> None:
+    path = spoiled(tmp_path / "a.h5", 3, -1e39)
+    message = r"jet 3 of .*a\.h5 has -1e\+39 for the etarel of particle 0: numbers of at most 3.4e"
+    with pytest.raises(ValueError, match=message):
+        JetsData(str(path), split={"train": 1.0}).normalizers()
+
+
 def test_a_negative_momentum(tmp_path: Path) -> None:
     path = spoiled(tmp_path / "a.h5", 4, -1.0, column=5)
     with pytest.raises(ValueError, match=r"jet 4 of .*a\.h5 has a particle of negative pT"):
