@@ -47,6 +47,12 @@ def test_a_seed_always_gives_the_same_bytes_and_another_gives_others(tmp_path: P
     assert read_tree(tmp_path / "again") == folders[0]
 
 
+def test_numbers_that_no_float_holds_are_changed_too() -> None:
+    tree = {"numbers.json": json.dumps({"a": 10**400, "b": [-(10**400)]}).encode()}
+    found = [mutated(tree, "numbers", seed) for seed in range(300)]
+    assert sum(each != tree for each in found) > 250
+
+
 def test_what_is_no_fault_is_counted(tmp_path: Path) -> None:
     def read(path: Path) -> None:
         try:

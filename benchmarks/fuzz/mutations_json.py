@@ -53,7 +53,8 @@ def _places(values: Any, depth: int = 1) -> Iterator[tuple[Any, Any, int]]:
 def _changed(value: Any, draw: Random) -> Any:
     """Another value; often of the same type, which gets past the first checks."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and draw.random() < 0.4:
-        return draw.choice((-value, value + 1, value * 1000, 0, value + 0.5))
+        more = value + 0.5 if abs(value) < 2**1000 else value  # what is larger is no float
+        return draw.choice((-value, value + 1, value * 1000, 0, more))
     if isinstance(value, list) and value and draw.random() < 0.4:
         return draw.choice((value[:-1], value * 2, [value], value[0]))
     return copy.deepcopy(draw.choice(_VALUES))
