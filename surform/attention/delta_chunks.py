@@ -62,6 +62,7 @@ def delta_chunks(
             s = s * left_over
         written = write.transpose(-2, -1) @ u
         s = written if s is None else s + written
+    assert s is not None  # there is a chunk
     return torch.cat(out, 2)[:, :, :n].to(dtype), s
 
 
