@@ -53,7 +53,7 @@ audit: $(STAMP)
 	.ci/audit $(BIN)/python $(VENV)-audit
 
 docs: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # with --quiet, strictness sees no warnings
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
