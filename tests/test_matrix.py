@@ -54,7 +54,7 @@ def test_each_call_of_our_own_is_the_same_every_time(name: str) -> None:
 
 def test_a_check_that_raises_is_a_reason_and_not_a_crash() -> None:
     def broken(call: object) -> str:
-        raise RuntimeError(f"no such kernel\nfor {type(call).__name__}")
+        raise RuntimeError(f"no such kernel\nfor {type(call).__name__} (at all). Try others.")
 
     paths = cases_of_models()["galerkin1d"]
     assert cell(broken, "galerkin1d", paths) == "RuntimeError: no such kernel for Call"

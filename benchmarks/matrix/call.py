@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-__all__ = ["Call", "tensors"]
+__all__ = ["Call", "reason", "tensors"]
 
 
 @dataclass
@@ -53,3 +54,9 @@ def tensors(found: Any) -> list[Tensor]:
     if not isinstance(found, list | tuple):
         return []
     return [leaf for part in found for leaf in tensors(part)]
+
+
+def reason(error: Exception) -> str:
+    """An error in a cell: its kind and its first sentence, without what stands in brackets."""
+    words = re.sub(r" ?\([^()]*\)", "", " ".join(str(error).split()))
+    return f"{type(error).__name__}: {re.split('[.;:] |[.]$', words, maxsplit=1)[0]}"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.matrix.call import Call
+from benchmarks.matrix.call import Call, reason
 from benchmarks.matrix.recorded_calls import first_call
 
 __all__ = ["gradients_of_two"]
@@ -51,7 +51,7 @@ def _checked(name: str, paths: list[Path], rank: int) -> str:
         both = DistributedDataParallel(call.model, find_unused_parameters=True)
         shared = _gradients(both, call, 1.0 + rank)
     except Exception as error:
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        return reason(error)
     largest = max(value.abs().max().item() for value in alone.values())
     error = max((shared[f"module.{k}"] - v).abs().max().item() for k, v in alone.items()) / largest
     return "yes" if error < 1e-4 else f"error {error:.0e}"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from benchmarks.matrix.call import Call, tensors
+from benchmarks.matrix.call import Call, reason, tensors
 from benchmarks.matrix.choices import Made, Repeated
 from benchmarks.matrix.distributed import gradients_of_two
 from benchmarks.matrix.recorded_calls import callable_models, first_call
@@ -140,7 +140,7 @@ def cell(check: Callable[[Call], str], name: str, paths: list[Path]) -> str:
     try:
         return check(call)
     except Exception as error:  # whatever it is, it is the cell's reason
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        return reason(error)
 
 
 def _error(found: Tensor, exact: Tensor) -> float:
