@@ -11,8 +11,9 @@ from typing import Any
 import xarray as xr
 from rich.console import Console
 
-from surform.cli.demo_checks import Check, check_rollout, figures
+from surform.cli.demo_checks import Check, check_rollout
 from surform.cli.fit_config import read_config
+from surform.rollout.drift import drifts
 
 __all__ = ["Demo"]
 
@@ -23,9 +24,10 @@ _STEPS, _TRAJECTORIES, _STARTS = 200, 8, 20
 # `--quick`: the same path with sizes that fit into a test.
 _QUICK_DATA = {"samples": 4, "frames": 24, "grid": 32, "stride": 1, "spin_up": 0.5}
 _QUICK_FIT = (
-    "--data.split {train: 2, validation: 1, test: 1} --data.batch_size 2 --trainer.max_steps 10 "
+    "--data.split {train: 2, validation: 1, test: 1} --data.batch_size 2 "
     "--model.net.dim 16 --model.net.depth 1 --model.net.heads 2 --model.net.head_dim 8"
 )
+_QUICK_STEPS = 10
 
 
 class Demo:
@@ -52,9 +54,10 @@ class Demo:
         report = self._stage("report", "pictures", lambda: self._report(prediction, checks))
         self.console.print()
         for check in checks:
-            self.console.print(check.line(), soft_wrap=True)
-        for name, value in self.figures.items():
-            self.console.print(f"{name}: {value:.4g}", soft_wrap=True)
+            self.console.print(check.line(judged=not self.quick), soft_wrap=True)
+        for drift in drifts(prediction):
+            told = f"{drift.name} over {self.steps} steps: [bold]{drift.mean()}[/bold]"
+            self.console.print(f"{told}[dim]; {drift.reach()}; not judged[/dim]", soft_wrap=True)
         total = time.monotonic() - began
         self.console.print(f"\n{total / 60:.1f} minutes in all. Open the report in a browser:")
         self.console.print(f"  {report.resolve()}", soft_wrap=True)
@@ -71,7 +74,7 @@ class Demo:
         self.console.print(f"[bold]{name}[/bold]: {what}")
         result = work()
         self.seconds[name] = time.monotonic() - began
-        self.console.print(f"  [dim]{self.seconds[name]:.0f} s[/dim]")
+        self.console.print(f"  [dim]{name}: {self.seconds[name]:.0f} s[/dim]")
         return result
 
     def _generate(self) -> None:
@@ -93,24 +96,23 @@ class Demo:
     def _fit(self) -> None:
         import torch
 
-        from surform.cli.demo_pace import pace
+        from surform.cli.demo_pace import BUDGET, pace
         from surform.cli.fit import run_raw
 
         run = self.folder / "run"
         if (run / "report.html").is_file():  # the last thing that a training writes
             self.console.print(f"  {run} is trained already; remove it to train anew")
             return
-        words = ["--config", _RECIPE, "--data.path", str(self.folder / "train.zarr")]
-        words += ["--data.generate", "null"]
-        threads = torch.get_num_threads()
-        if self.quick:
-            words += _words(_QUICK_FIT)
-        else:
+        threads, steps = torch.get_num_threads(), _QUICK_STEPS
+        if not self.quick:
             side = int(self.options["grid"]) // int(self.options.get("stride", 1))
             wanted = int(self.config["trainer"]["max_steps"])
             threads, steps = pace(self.config, (side, side), wanted)
-            words += ["--trainer.max_steps", str(steps)]
-            self.console.print(f"  {steps} steps fit (recipe: {wanted}), threads: {threads}")
+            self.console.print(
+                f"  {steps} training steps, as many as this machine does in about "
+                f"{BUDGET / 60:.0f} minutes (the recipe: {wanted}), on {threads} of its threads"
+            )
+        words = self._fit_words(steps)
         for which in ("best", "last"):  # of a demo that was interrupted; its own words hold
             if (run / "checkpoints" / f"{which}.ckpt").is_file():
                 words = ["--ckpt_path", which]
@@ -118,6 +120,12 @@ class Demo:
         code = run_raw("fit", [*words, "--out", str(run)])
         if code:
             raise ValueError(f"training ended with exit code {code}")
+
+    def _fit_words(self, steps: int) -> list[str]:
+        """What `surform fit` is told, apart from the run's folder."""
+        words = ["--config", _RECIPE, "--data.path", str(self.folder / "train.zarr")]
+        words += ["--data.generate", "null", "--trainer.max_steps", str(steps)]
+        return words + (_words(_QUICK_FIT) if self.quick else [])
 
     def _rollout(self) -> tuple[xr.Dataset, list[Check]]:
         from surform.data.fields import open_fields
@@ -146,7 +154,6 @@ class Demo:
             for s in starts
         ]
         joined = xr.concat(first_steps, "start", data_vars="all", join="override")
-        self.figures = figures(prediction, joined)
         return prediction, check_rollout(prediction, joined)
 
     def _report(self, prediction: xr.Dataset, checks: list[Check]) -> Path:
@@ -160,7 +167,13 @@ class Demo:
             **{f"seconds for {name}": round(value, 1) for name, value in self.seconds.items()},
         }
         return write_demo_report(
-            self.folder, _RECIPE, prediction, self.course.future(self.steps), checks, facts
+            self.folder,
+            self._fit_words(summary["steps"]),
+            prediction,
+            self.course.future(self.steps),
+            checks,
+            facts,
+            judged=not self.quick,
         )
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from surform.reports import Number, Page, curves, fields, label, player
 from surform.reports.panels import plane
+from surform.rollout.drift import drifts
 from surform.rollout.statistics_report import add_statistics
 from surform.rollout.summary import blow_ups, known_steps, sound, summarize, variables
 
@@ -64,8 +65,8 @@ def add_rollout(page: Page, prediction: xr.Dataset, truth: xr.Dataset | None = N
     if rows:
         caption = (
             "Means over the runs that had not blown up by then; the time until a correlation is "
-            "lost counts all runs, and ends where one blows up. Times are lead times. ∞: not "
-            "within the known frames."
+            "lost is that of the first frame below, counts all runs, and ends where one blows up. "
+            "Times are lead times. ∞: not within the known frames."
         )
         page.section("Figures").table(rows, caption)
     if prediction.attrs.get("blow_up", "none") != "none":
@@ -231,6 +232,7 @@ def _integrals(page: Page, prediction: xr.Dataset) -> None:
     if not found:
         return
     page.section("Integrals")
+    told = {drift.name: f" {drift.sentence()}" for drift in drifts(prediction)}
     for name in found:
         lines, bands = _over_time(prediction, name, {"_truth": _TRUTH, "": _MODEL})
         figure = curves(
@@ -240,7 +242,8 @@ def _integrals(page: Page, prediction: xr.Dataset) -> None:
             ylabel=label(prediction[name]),
             size=(9.6, 2.8),
         )
-        page.figure(figure, f"{label(prediction[name])}: mean over all runs and their range.")
+        caption = f"{label(prediction[name])}: mean over all runs and their range."
+        page.figure(figure, caption + told.get(name.replace("_", " "), ""))
 
 
 def _over_time(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from surform.rollout.drift import drifts
 from surform.rollout.statistics import PREFIX
 from surform.rollout.statistics_pool import statistics_of
-from surform.rollout.summary import sound
 
 __all__ = ["summarize_statistics", "variables_of"]
 
@@ -60,16 +60,9 @@ def _true_runs(prediction: xr.Dataset) -> Iterator[tuple[xr.Dataset, xr.Dataset]
 
 
 def _integrals(prediction: xr.Dataset) -> Iterator[dict[str, Any]]:
-    for name in ("kinetic_energy", "enstrophy"):
-        if f"{name}_truth" in prediction:
-            value = float(sound(prediction, prediction[name]).mean())
-            true = float(prediction[f"{name}_truth"].mean())
-            figure = "mean over time, relative error"
-            yield {
-                "variable": name.replace("_", " "),
-                "figure": figure,
-                "model": _over(value - true, true),
-            }
+    for drift in drifts(prediction):
+        figure = "mean over time, relative error"
+        yield {"variable": drift.name, "figure": figure, "model": drift.error}
 
 
 def variables_of(statistics: xr.Dataset) -> list[str]:

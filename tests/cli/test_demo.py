@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,6 +68,15 @@ def test_nan_never_passes():
     assert passed(rolled(3.0, 1.0), first(float("nan"), 0.2))[:2] == [False, False]
 
 
+def test_what_is_not_judged_gets_no_mark():
+    check = check_rollout(rolled(3.0, 1.0), first(0.051, 0.5))[0]
+    note = "repeating the last frame: 50.00%"
+    assert "✗" in check.line()
+    assert f"wanted at most 5%[dim]; {note}" in check.line()
+    unjudged = check.line(judged=False)
+    assert unjudged == f"one-step error (relative L2): [bold]5.10%[/bold][dim]; {note}[/dim]"
+
+
 @pytest.mark.slow
 def test_quick_demo_makes_everything(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -71,6 +84,8 @@ def test_quick_demo_makes_everything(tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "one-step error" in printed
     assert "report.html" in printed
+    assert re.search(r"kinetic energy over 20 steps: \d+% too (high|low); .*not judged", printed)
+    assert not re.search("[✓✗]", printed)
     page = (tmp_path / "demo-quick" / "report.html").read_text()
     for part in ("Vorticity in motion", "Training", "What was asked of it", "How it was made"):
         assert part in page
@@ -79,6 +94,18 @@ def test_quick_demo_makes_everything(tmp_path, capsys, monkeypatch):
     test = xr.open_zarr(tmp_path / "demo-quick" / "test.zarr", consolidated=False)
     train = xr.open_zarr(tmp_path / "demo-quick" / "train.zarr", consolidated=False)
     assert not np.allclose(test["vorticity"][0, 0], train["vorticity"][0, 0])
+    # The commands that the page ends with do the same again, beside what is there.
+    commands = html.unescape(re.findall("<pre>(.*?)</pre>", page, re.DOTALL)[-1])
+    for line in commands.replace("\\\n", " ").splitlines():
+        assert main(shlex.split(line)[1:]) == 0
+    again = tmp_path / "demo-quick" / "by-hand"
+    model = Path("run", "model", "model.safetensors")
+    assert (again / model).read_bytes() == (tmp_path / "demo-quick" / model).read_bytes()
+    xr.testing.assert_equal(
+        xr.open_zarr(again / "prediction.zarr")["vorticity"], prediction["vorticity"]
+    )
+    assert (again / "rollout.html").is_file()
+    capsys.readouterr()
     # A second call goes on: with nothing to train, then with the rest of an interrupted training.
     run = tmp_path / "demo-quick" / "run"
     weights = (run / "model" / "model.safetensors").read_bytes()
