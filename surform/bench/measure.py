@@ -125,17 +125,21 @@ def machine() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Of surform's own repository, "-dirty" when files differ from it; None where it is installed
-    without one."""
-    here = Path(__file__)
+    """Of surform's own repository, "-dirty" when its programs differ from it; None where it is
+    installed without one."""
     try:
-        for arguments in (["ls-files", "--error-unmatch", here.name], ["describe", "--always"]):
-            line = ["git", "-C", str(here.parent), *arguments]
-            line += ["--dirty", "--abbrev=40", "--exclude=*"] if arguments[0] == "describe" else []
-            done = subprocess.run(line, capture_output=True, text=True, check=True)
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        commit = _git("describe", "--always", "--abbrev=40", "--exclude=*")
+        # what was measured before this is written, too: results and pages do not count
+        changed = _git("status", "--porcelain", "--", ":/*.py", ":/*.yaml")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(*words: str) -> str:
+    line = ["git", "-C", str(Path(__file__).parent), *words]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _processor() -> str:
