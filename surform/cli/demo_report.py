@@ -38,12 +38,14 @@ def write_demo_report(
     checks: Sequence[Check],
     facts: Mapping[str, Any],
     judged: bool = True,
+    spans: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `folder/report.html`; returns its path.
 
     Args:
         fit_words: what `surform fit` was told, apart from the run's folder.
         judged: whether the page says which requirements are met.
+        spans: what the losses of training and validation are of, see `loss_curves`.
     """
     steps = prediction.sizes["time"]
     page = Page(
@@ -58,9 +60,8 @@ def write_demo_report(
     add_rollout(page, prediction, truth)
     metrics = folder / "run" / "metrics.csv"
     if metrics.is_file():
-        page.section("Training").figure(
-            loss_curves(read_metrics(metrics)), "Relative L2 over optimizer steps."
-        )
+        figure = loss_curves(read_metrics(metrics), ylabel="relative L2", spans=spans)
+        page.section("Training").figure(figure, "Relative L2 over optimizer steps.")
     rows = [{"requirement": c.name, "reached": c.value, "wanted": c.wanted} for c in checks]
     if judged:
         rows = [row | {"met": _yes(c.passed)} for row, c in zip(rows, checks, strict=True)]

@@ -174,6 +174,7 @@ class Demo:
             checks,
             facts,
             judged=not self.quick,
+            spans=summary.get("loss_spans"),
         )
 
 

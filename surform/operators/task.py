@@ -138,6 +138,19 @@ class FieldTask(Task):
         """The errors of single frames, where there is a time axis."""
         return {"frames": frame_errors(prediction, batch)} if batch.time_window else {}
 
+    def loss_spans(self) -> dict[str, str]:
+        """Training sees one call of the network, validation all target frames, always physical."""
+        own, other = [], []
+        about = self.surrogate.description
+        frames = about.target_steps if about is not None else None
+        if self.steps is not None and frames is not None and self.steps < frames:
+            own.append(f"{self.steps} frame{'s' * (self.steps > 1)}")
+            other.append(f"{frames} frames in a row")
+        if self.loss_on == "normalized":
+            own.append("normalized")
+            other.append("physical")
+        return {"training": ", ".join(own), "validation": ", ".join(other)} if own else {}
+
     def report_sections(
         self, batch: FieldBatch, prediction: Prediction, labels: dict[str, Any]
     ) -> list[Section]:

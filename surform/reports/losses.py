@@ -39,6 +39,7 @@ def loss_curves(
     keys: Mapping[str, str] | None = None,
     ylabel: str = "loss",
     logy: bool = True,
+    spans: Mapping[str, str] | None = None,
 ) -> Figure:
     """Training and validation losses over steps, on a logarithmic axis where they allow one.
 
@@ -46,6 +47,7 @@ def loss_curves(
         metrics: rows, or the path of a metrics.csv.
         keys: {legend: column}; by default every column whose name holds "loss", training first.
         logy: False keeps the axis linear even so.
+        spans: {curve: what its values are of}, for the legend, where the curves differ in that.
     """
     rows = read_metrics(metrics) if isinstance(metrics, str | os.PathLike) else metrics
     chosen = dict(keys or {_legend(key): key for key in _loss_columns(rows)})
@@ -53,6 +55,8 @@ def loss_curves(
     lines = {name: line for name, line in lines.items() if line[0]}
     if not lines:
         raise ValueError(f"the metrics table has none of the columns {sorted(chosen.values())}")
+    if spans:
+        lines = {f"{n}: {spans[n]}" if n in spans else n: line for n, line in lines.items()}
     positive = all(value > 0 for _, values in lines.values() for value in values)
     return curves(lines, xlabel="optimizer step", ylabel=ylabel, logy=logy and positive)
 

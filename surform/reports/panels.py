@@ -104,12 +104,24 @@ def _draw_images(shown: Sequence[xr.DataArray], known: Frames, titles: Sequence[
             if frame is not None:
                 images[limit] = _image(axes, frame, limit)
             covered.setdefault(limit, []).append(axes)
+    if len(rows) > 1:
+        for axes, frame, true in zip(panels[-1], shown, known, strict=True):
+            axes.set_xlabel(_apart(frame, true), color="#5b6472")
     for axes, title in zip(panels[0], titles, strict=True):
         axes.set_title(title, color="#5b6472")
     for limit, image in images.items():
         shrink = 0.7 if len(covered[limit]) > len(shown) else 0.9
         figure.colorbar(image, ax=covered[limit], shrink=shrink, aspect=22, label=label(shown[0]))
     return figure
+
+
+def _apart(frame: xr.DataArray, true: xr.DataArray | None) -> str:
+    """The size of a difference, which one color scale may leave too pale to see."""
+    if true is None:
+        return ""
+    error = float(np.linalg.norm(frame.values - true.values))
+    size = float(np.linalg.norm(true.values))
+    return f"relative L2 {error / size:.2g}" if size > 0 and math.isfinite(error / size) else ""
 
 
 def _size(shown: Sequence[xr.DataArray], rows: int) -> tuple[float, float]:

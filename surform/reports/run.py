@@ -27,6 +27,7 @@ def fit_report(
     environment: Mapping[str, Any] | None = None,
     config: str = "",
     monitor: tuple[str, str] | None = None,
+    spans: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `report.html` of a run: headline, loss curves, results, pictures, data, environment.
 
@@ -38,12 +39,15 @@ def fit_report(
         sections: the domain's own pictures and tables.
         data, environment: {name: value} tables (fingerprint, solver; versions, device, seconds).
         config: the resolved configuration as YAML; folded away.
+        spans: {"training" and "validation": what their losses are of}, where these differ.
         monitor: column of the metrics that is drawn beside the losses, and what it is called.
     """
     page = Page(title, subtitle).headline(headline).text(text)
     rows = read_metrics(metrics) if isinstance(metrics, str | os.PathLike) else list(metrics)
     if any("loss" in key for row in rows for key in row):
-        page.section("Training").figure(loss_curves(rows), "Loss over optimizer steps.")
+        page.section("Training").figure(
+            loss_curves(rows, spans=spans), "Loss over optimizer steps."
+        )
         if monitor is not None and sum(monitor[0] in row for row in rows) > 1:
             column, name = monitor
             figure = loss_curves(rows, {"validation": column}, ylabel=name, logy=False)

@@ -44,7 +44,8 @@ def add_statistics(page: Page, prediction: xr.Dataset) -> None:
         page.figure(multiples(spectra), "Energy by wavenumber along the periodic axes.")
     densities = list(_densities(flows, kept, prediction))
     if densities:
-        page.figure(multiples(densities), "How often a value occurs: probability density.")
+        caption = f"How often a value occurs: probability density. {_beyond(flows)}"
+        page.figure(multiples(densities), caption.rstrip())
     rows = summarize_statistics(prediction)
     if rows:
         page.table(
@@ -198,10 +199,31 @@ def _densities(
     for where, index in _places(first, kept, prediction).items():
         for name in (n for n in variables_of(first) if f"{n}_pdf" in first):
             value = f"{name}_value"
-            lines = {r: _positive(f[f"{name}_pdf"].isel(index), f[value]) for r, f in flows.items()}
+            # The outer bins are open: they hold all values beyond, and have no density.
+            closed = {**index, value: slice(1, -1)}
+            lines = {
+                role: _positive(flow[f"{name}_pdf"].isel(closed), flow[value][1:-1])
+                for role, flow in flows.items()
+            }
             units = str(first[value].attrs.get("units", "1"))
-            xlabel = name + (f" [{units}]" if units != "1" else "")
-            yield Panel(f"{name}{', ' * bool(where)}{where}", lines, xlabel, logy=True)
+            xlabel = name.replace("_", " ") + (f" [{units}]" if units != "1" else "")
+            title = f"{name}, {where}" if where else ""  # the axis says the name
+            yield Panel(title, lines, xlabel, "probability density", logy=True)
+
+
+def _beyond(flows: dict[str, xr.Dataset]) -> str:
+    """How much the open outer bins hold, which are not drawn."""
+    told = []
+    for role, flow in flows.items():
+        for name in (n for n in variables_of(flow) if f"{n}_pdf" in flow):
+            pdf, value = flow[f"{name}_pdf"], f"{name}_value"
+            width = float(flow[value][1] - flow[value][0])
+            share = float(pdf.isel({value: [0, -1]}).sum(value).mean()) * width
+            if share > 0:
+                told.append(
+                    f"{100 * share:.2g}% of the values of {name.replace('_', ' ')} ({role})"
+                )
+    return f"Beyond the axis lie {', '.join(told)}." if told else ""
 
 
 def _positive(values: xr.DataArray, x: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:

@@ -89,6 +89,8 @@ class RunFolder(Callback):
             "metrics": figures,
             "profiles": keeper.best_profiles if keeper else pl_module.profiles,
         } | peak_memory()
+        if spans := pl_module.loss_spans():  # type: ignore[operator]
+            summary["loss_spans"] = spans
         self._write("summary.json", _json(summary))
         self._export(pl_module, figures)
         if self.report:

@@ -74,6 +74,7 @@ def write_report(
         environment=environment() | {k: v for k, v in summary.items() if "memory" in k},
         config=yaml.safe_dump(task.config, sort_keys=False) if task.config else "",
         monitor=_monitored(task),
+        spans=task.loss_spans(),
     )
 
 

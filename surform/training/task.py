@@ -136,6 +136,10 @@ class Task(LightningModule):
         """
         return {}
 
+    def loss_spans(self) -> dict[str, str]:
+        """What the losses of "training" and "validation" are of, where these differ."""
+        return {}
+
     def new_evaluation(self) -> Evaluation:
         """How figures are averaged over a split: under "paper" as the domain's publications do."""
         return Evaluation(self.protocol)

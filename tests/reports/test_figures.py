@@ -53,6 +53,14 @@ def test_truth_may_end_before_the_prediction():
     assert len(images(figure)) == 3 + 2 + 2
 
 
+def test_a_difference_says_how_large_it_is():
+    truth = field(8, 6, time=2)
+    truth[1] = 0.0
+    figure = fields(1.01 * truth, truth, times=[0, 1])
+    below = [axes.get_xlabel() for axes in figure.axes if axes.get_images()]
+    assert below == ["", "", "", "", "relative L2 0.01", ""]
+
+
 def test_three_axes_are_shown_on_the_middle_plane():
     prediction = field(8, 6, 5, time=2)
     figure = fields(prediction, times=[1])
@@ -104,6 +112,14 @@ def test_metrics_tables_become_loss_curves(tmp_path):
     assert [list(line.get_ydata()) for line in axes.lines] == [[1.0, 0.5, 0.25], [0.7]]
     assert [line.get_label() for line in axes.lines] == ["training", "validation"]
     assert axes.get_yscale() == "log"
+
+
+def test_a_legend_says_what_the_losses_are_of():
+    rows = [{"step": 0.0, "train/loss": 1.0}, {"step": 1.0, "validation/loss/clean": 2.0}]
+    spans = {"training": "1 frame", "validation": "4 frames in a row"}
+    lines = loss_curves(rows, spans=spans).axes[0].lines
+    assert [line.get_label() for line in lines] == [f"{k}: {v}" for k, v in spans.items()]
+    assert lines[1].get_color() == loss_curves(rows).axes[0].lines[1].get_color()
 
 
 def test_missing_metrics_are_named(tmp_path):

@@ -208,6 +208,31 @@ def test_a_channel_is_reported_in_wall_units_beside_the_data(tmp_path, shown):
     assert len(shown[0][0].lines["prediction"][0]) == 7
 
 
+def test_values_beyond_the_histogram_are_told_but_not_drawn(tmp_path, shown, monkeypatch):
+    class Swelling(Shifting):
+        def forward(self, inputs, coordinates):
+            return super().forward(inputs, coordinates) * 1.2
+
+    captions: list[str] = []
+    draw = "surform.reports.page.Page.figure"
+    monkeypatch.setattr(draw, lambda self, *rest: captions.append(rest[1]) or self)
+    data = channel()
+    found = rollout_to(None, Swelling(data), data, 10, observers=[Statistics(bins=16)])
+    rollout_report(tmp_path / "r.html", found, title="t")
+    values = found["u_value"].values
+    panel = {panel.title: panel for panel in shown[-1]}["u, y = 1"]
+    assert panel.ylabel == "probability density"
+    for x, density in panel.lines.values():
+        assert set(x) <= set(values[1:-1])
+        assert (density > 0).all()
+    half = (values[1] - values[0]) / 2
+    beyond = (found["u"] <= values[0] + half) | (found["u"] > values[-1] - half)
+    assert float(beyond.mean()) > 0.1
+    assert (
+        f"Beyond the axis lie {float(beyond.mean()):.2g} of the values of u (pred" in captions[-1]
+    )
+
+
 def test_a_thousand_steps_in_constant_memory(flow, describe, tmp_path):
     data = flow(samples=1, n=64, m=64)
 

@@ -157,6 +157,19 @@ def test_the_report_is_drawn_with_predictions_and_curves(tmp_path: Path) -> None
     assert len(list((tmp_path / "plots").glob("*.png"))) == 2
 
 
+def test_the_loss_curves_of_a_run_say_what_they_are_of(tmp_path: Path) -> None:
+    for steps, loss_on, spans in (
+        (1, "physical", {"training": "1 frame", "validation": "3 frames in a row"}),
+        (None, "normalized", {"training": "normalized", "validation": "physical"}),
+        (None, "physical", None),
+    ):
+        task = FieldTask(net=Decay(), steps=steps, loss_on=loss_on)  # type: ignore[arg-type]
+        options = {"callbacks": [RunFolder(tmp_path, report=False)], "logger": MetricsLogger()}
+        trainer(tmp_path, max_epochs=1, **options).fit(task, ToyData(frames=3))
+        summary = json.loads((tmp_path / "summary.json").read_text())
+        assert summary.get("loss_spans") == spans
+
+
 @pytest.mark.fault
 def test_a_failed_write_leaves_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
