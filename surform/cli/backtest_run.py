@@ -183,8 +183,10 @@ def _configuration(
         layers: dict[str, Any] = {}
         for source in args.config:
             layers = merge(layers, read_config(source))
-        saved = None if args.ckpt_path is None else _saved(args.ckpt_path, overrides)
-        return resolve(layers, overrides), saved
+        if args.ckpt_path is None:
+            return resolve(layers, overrides), None
+        saved = _saved(args.ckpt_path, overrides)
+        return resolve(_with_windows(layers, saved), overrides), saved
     checkpoint = find_checkpoint(args.ckpt_path, Path("runs"), of_run="best")
     stored = read_checkpoint(checkpoint)["surform_config"]
     if not stored.get("config"):
@@ -206,6 +208,13 @@ def _saved(source: str, overrides: list[str]) -> Forecaster:
     if not isinstance(model.description, SeriesDescription):
         raise ValueError(f"{source} is no forecaster of described series: a backtest needs one")
     return _bare(model)
+
+
+def _with_windows(config: dict[str, Any], model: Forecaster) -> dict[str, Any]:
+    """The windows that a finished model takes: those of a recipe are for models to be trained."""
+    given = (config.get("data") or {}).get("init_args") or {}
+    sizes = {n: getattr(model.description, n) for n in ("lookback", "horizon") if n in given}
+    return merge(config, {"data": {"init_args": sizes}}) if sizes else config
 
 
 def _check_unchanged(stored: dict[str, Any], config: dict[str, Any], asked: set[str]) -> None:

@@ -58,7 +58,14 @@ class SeriesDescription(DataDescription):
         Raises:
             ValueError: other variates, covariates, windows or time step; `where` names the data.
         """
-        for role in ("variates", "targets", "marks", "known", "static", "lookback", "horizon"):
+        for role in ("lookback", "horizon"):  # of the options, not of the table
+            mine, theirs = getattr(self, role), getattr(found, role)
+            if mine != theirs:
+                raise ValueError(
+                    f"the model was trained with {role} {mine}, the option data.{role} has "
+                    f"{theirs}: give --data.lookback {self.lookback} --data.horizon {self.horizon}"
+                )
+        for role in ("variates", "targets", "marks", "known", "static"):
             mine, theirs = getattr(self, role), getattr(found, role)
             if mine != theirs:
                 raise ValueError(

@@ -387,6 +387,17 @@ def test_saved_models_and_ensembles_are_backtested_on_the_data_of_a_recipe(finis
     assert found["2 x DLinear"] != scores_of(tmp_path / "of-run")["DLinear"]
 
 
+def test_a_saved_model_takes_its_own_windows_not_those_of_the_recipe(finished, tmp_path):
+    few = ["--folds", "1", "--stride", "20", "--no-dlinear"]
+    own = (tmp_path / "own.yaml").read_text()
+    assert finished(*few, "--out", "of-run")[0] == 0
+    (tmp_path / "other.yaml").write_text(own.replace("lookback: 48", "lookback: 96"))
+    assert "lookback: 96" in (tmp_path / "other.yaml").read_text()
+    words = ["--ckpt_path", "run/model", "--config", "other.yaml", *few]
+    assert main(["backtest", *words, "--out", "of-model"]) == 0
+    assert scores_of(tmp_path / "of-model") == scores_of(tmp_path / "of-run")
+
+
 @pytest.mark.fault
 def test_a_saved_model_needs_data_that_suit_it(finished, tmp_path):
     data = ("--config", "own.yaml")
@@ -395,6 +406,7 @@ def test_a_saved_model_needs_data_that_suit_it(finished, tmp_path):
         ((*data, "--refit"), "and no --refit"),
         ((*data, "--model.net.kernel_size", "7"), "--model: run/model is backtested as it is"),
         ((*data, "--data.horizon", "6"), "trained with horizon 12, "),
+        ((*data, "--data.horizon", "6"), "data.horizon has 6: give --data.lookback 48 --data.h"),
         ((*data, "--data.normalize", "series"), "trained with data.normalize: train, "),
     ):
         code, error = finished("--ckpt_path", "run/model", *words)
