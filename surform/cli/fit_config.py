@@ -150,7 +150,12 @@ def _merge_option(key: str, old: Any, new: Any) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """The value that a command-line word stands for: number, boolean, null, list, dict, text."""
+    """The value that a command-line word stands for: number, boolean, null, list, dict, text.
+
+    An empty word is the empty text: nothing is `null`.
+    """
+    if not text:
+        return ""
     try:
         return yaml.load(text, _Loader)
     except yaml.YAMLError:

@@ -109,10 +109,18 @@ def find_checkpoint(
     if which not in ("last", "best"):
         path = Path(which)
         if path.is_dir():
+            if not any(path.glob("**/checkpoints/*.ckpt")):
+                raise FileNotFoundError(
+                    f"{which} holds no checkpoint: it is no run of surform fit, or one that ended "
+                    f"before its first; train first, with surform fit ... --out {which}"
+                )
             found = [*path.glob("**/checkpoints/best.ckpt")] if of_run == "best" else []
             return find_checkpoint("best" if found else "last", path)
         if not path.is_file():
-            raise FileNotFoundError(f"there is no checkpoint {which}; try --ckpt_path last")
+            raise FileNotFoundError(
+                f"there is no checkpoint {which}, and no run of that name: surform fit makes runs; "
+                "--ckpt_path last is the newest below runs"
+            )
         return path
     found = sorted(folder.glob(f"{where}/{which}.ckpt"), key=lambda p: p.stat().st_mtime)
     if not found:

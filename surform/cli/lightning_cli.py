@@ -35,6 +35,7 @@ from surform.cli.fit_resume import (
 from surform.cli.load import names_saved_model
 from surform.cli.predict import predict_file, predicts_files
 from surform.data.atomic import replacing, writer_lock
+from surform.data.writable import check_writable
 from surform.training.checkpoint import read_checkpoint
 from surform.training.checkpoints import Checkpoints
 from surform.training.logger import MetricsLogger
@@ -269,6 +270,7 @@ def _fit(
         raise ValueError(f"--out names the folder of a run, and {folder} is a file")
     if any((folder / name).is_file() for name in ("zarr.json", ".zgroup")):
         raise ValueError(f"{folder} holds data, not a run: choose another --out")
+    check_writable(folder, inside=True)
     own = checkpoint is not None and run_folder_of(checkpoint).resolve() == folder.resolve()
     # A run that was stopped before its first checkpoint is begun again.
     kept = {path.stem for path in (folder / "checkpoints").glob("*.ckpt")}
@@ -315,6 +317,8 @@ def _evaluate(
         cli.trainer.predict(cli.model, return_predictions=False, **start)
         print(f"predictions: {out}")
         return 0
+    place = (args.out or run_folder) / f"{command}.json"
+    check_writable(place)
     cli = SurformCLI(config)
     _read_as(cli, trained)
     start = {"datamodule": cli.datamodule, "ckpt_path": checkpoint, "weights_only": True}
@@ -323,7 +327,7 @@ def _evaluate(
         figures = found[0] | {"checkpoint": str(checkpoint)}
         if remark:
             figures["remark"] = remark
-        with replacing((args.out or run_folder) / f"{command}.json") as partial:
+        with replacing(place) as partial:
             partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         print(table(found[0]))
         if remark:
@@ -359,8 +363,7 @@ def _checkpoint(command: str, args: argparse.Namespace, name: str) -> Path | Non
     if args.ckpt_path is None:
         if command != "fit" and not args.print_config:
             raise ValueError(
-                f"surform {command} needs weights: surform {command} RUN, or --ckpt_path with best "
-                "or a file"
+                f"weights are needed: surform {command} RUN, or --ckpt_path with best or a file"
             )
         return None
     of_run = "last" if command == "fit" else "best"

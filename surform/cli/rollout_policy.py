@@ -115,6 +115,7 @@ def _policy(args: argparse.Namespace) -> Any:
 def _checked(args: argparse.Namespace) -> Path | None:
     """The folder of the results; what cannot be is refused before anything runs."""
     from surform.data.atomic import refuse_folder
+    from surform.data.writable import check_writable
 
     for name in _FIELDS:
         if getattr(args, name) is not None:
@@ -128,6 +129,7 @@ def _checked(args: argparse.Namespace) -> Path | None:
     folder = Path(args.out)
     if folder.is_file():
         raise FileExistsError(f"--out {folder} is an existing file; give the name of a folder")
+    check_writable(folder, "--out", inside=True)
     strange = [p.name for p in folder.iterdir() if p.name not in _OURS] if folder.is_dir() else []
     if strange:
         raise FileExistsError(

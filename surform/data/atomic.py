@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from surform.data.writable import check_writable, denied_error
+
 __all__ = [
     "disk_full_error",
     "publish",
@@ -37,11 +39,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         OSError: the disk is full (nothing was written under the final name).
+        PermissionError: the folder of `path` may not be written in.
         FileNotFoundError: the block ended without writing anything.
         FileExistsError: a file would replace a folder, or a folder a file.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(final)
     partial = final.with_name(f"{final.name}.partial-{os.getpid()}")
     _remove(partial)
     try:
@@ -51,10 +54,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         publish(partial, final)
     except BaseException as error:
         _remove(partial)
-        full = disk_full_error(error, final)
-        if full is not None:
-            raise full from error
+        told = disk_full_error(error, final) or denied_error(error, final)
+        if told is not None:
+            raise told from error
         raise
+
+
+def _make_parent(final: Path) -> None:
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise denied_error(error, final) or error from error
 
 
 def publish(partial: Path, final: Path) -> None:
@@ -94,9 +104,13 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def refuse_folder(path: str | os.PathLike[str], name: str) -> None:
-    """FileExistsError when a file is to be written where a folder is; `name` is the option's."""
+    """FileExistsError when a file is to be written where a folder is; `name` is the option's.
+
+    Raises, too, where nothing may be written: see `check_writable`.
+    """
     if Path(path).is_dir():
         raise FileExistsError(f"{name} {path} is an existing folder; give the name of a file")
+    check_writable(path, name)
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
@@ -174,11 +188,15 @@ def writer_lock(path: str | os.PathLike[str]) -> Iterator[None]:
 
     Raises:
         BlockingIOError: another writer, in this or another process, holds the lock.
+        PermissionError: the folder of `path` may not be written in.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(final)
     lock = final.with_name(f"{final.name}.lock")
-    descriptor = _acquire(lock, final)
+    try:
+        descriptor = _acquire(lock, final)
+    except OSError as error:
+        raise denied_error(error, final) or error from error
     try:
         remove_leftovers(final.parent, final.name)
         yield

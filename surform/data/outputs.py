@@ -11,18 +11,25 @@ import xarray as xr
 import zarr
 
 from surform.data.fields import expand_paths
+from surform.data.writable import check_writable
 
 __all__ = ["check_output", "check_store", "sources_of"]
 
 
 def check_output(path: str | os.PathLike[str], sources: Iterable[Any]) -> None:
-    """ValueError when `path` is, holds or lies in one of the data (paths, patterns, lists)."""
+    """Refuse to write `path` over data, or where nothing may be written.
+
+    Raises:
+        ValueError: it is, holds or lies in one of the data (paths, patterns, lists).
+        PermissionError, NotADirectoryError: see `check_writable`.
+    """
     out = Path(path).resolve()
     for source in [p for item in sources if item is not None for p in expand_paths(item)]:
         data = Path(source.removeprefix("file://")).resolve()
         nested = out in data.parents or data in out.parents
         if out == data or nested:
             raise ValueError(f"{path} would replace the data it is made from, {source}")
+    check_writable(path)
 
 
 def check_store(

@@ -68,7 +68,7 @@ def test_callbacks_are_found_by_their_short_names() -> None:
     [
         ("1e-3", 1e-3), ("5E4", 5e4), ("-1", -1), ("true", True), ("null", None),
         ("[1, 2]", [1, 2]), ("{train: 4}", {"train": 4}), ("gelu", "gelu"), ("1.5.2", "1.5.2"),
-        ("10:30", "10:30"), ("1:0.4", "1:0.4"), ("[10:00:00:00, 2]", ["10:00:00:00", 2]),
+        ("", ""), ("10:30", "10:30"), ("1:0.4", "1:0.4"), ("[10:00:00:00, 2]", ["10:00:00:00", 2]),
     ],
 )  # fmt: skip
 def test_words_become_values(text: str, value: Any) -> None:

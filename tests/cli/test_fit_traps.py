@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -349,7 +350,7 @@ def test_13_a_run_prints_only_our_lines(run: Run) -> None:
 
 
 def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, trained: Path) -> None:
-    refused(run("test", "-c", "toy.yaml"), "surform test needs weights: surform test RUN, or")
+    refused(run("test", "-c", "toy.yaml"), "surform test: weights are needed: surform test RUN, or")
     code, out, error = run("test", "--ckpt_path", "r", "-c", "toy.yaml")
     assert code == 0, error
     assert run("test", "r", "-c", "toy.yaml")[:2] == (0, out)  # the run alone says the same
@@ -358,6 +359,29 @@ def test_14_evaluation_needs_weights_and_prints_labelled_figures(run: Run, train
     assert {row[-1] for row in rows} == {"clean"}
     figures = json.loads((trained / "test.json").read_text())
     assert figures["checkpoint"] == "r/checkpoints/best.ckpt"  # of a run the best one
+
+
+@pytest.mark.fault
+def test_14_a_run_without_a_checkpoint_is_told_to_train_first(run: Run) -> None:
+    Path("begun").mkdir()
+    Path("begun/config.yaml").write_text("")
+    for command in ("predict", "test"):
+        refused(run(command, "begun"), "begun holds no checkpoint: it is no run of surform fit, or")
+    refused(run("predict", "runs/digits"), "there is no checkpoint runs/digits, and no run of that")
+
+
+@pytest.mark.fault
+def test_15_a_run_is_not_begun_where_it_may_not_write(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("locked").mkdir()
+    may = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "locked" not in str(path) and may(path, mode)
+    )
+    message = "surform fit: locked/run may not be written: there is no permission to write in"
+    refused(run("fit", "-c", "toy.yaml", "--out", "locked/run"), message)
+    assert not Path("locked/run").exists()
 
 
 @pytest.mark.fault

@@ -17,6 +17,8 @@ from surform.data.atomic import (
     replacing,
     writer_lock,
 )
+from surform.data.outputs import check_output
+from surform.data.writable import check_writable
 
 
 def names(folder):
@@ -293,3 +295,58 @@ def test_a_writer_killed_between_two_renames_loses_nothing(tmp_path):
     with writer_lock(tmp_path / "a.zarr"):
         assert names(tmp_path) == ["a.zarr", "a.zarr.lock"]
         assert names(tmp_path / "a.zarr") == [str(pid)[-3:]]
+
+
+@pytest.fixture
+def locked(tmp_path, monkeypatch):
+    """A folder that nothing may be written in, whoever runs the tests."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder and may(path, mode))
+    return folder
+
+
+SAID = r"a\.zarr may not be written: there is no permission to write in the folder .*locked$"
+
+
+@pytest.mark.fault
+def test_where_nothing_may_be_written_is_told_before_anything_is_made(locked):
+    for act in (
+        lambda path: check_writable(path),
+        lambda path: refuse_folder(path, "--out"),
+        lambda path: check_output(path, []),
+    ):
+        for path in (locked / "a.zarr", locked / "new" / "a.zarr"):
+            with pytest.raises(PermissionError, match=SAID):
+                act(path)
+    with pytest.raises(PermissionError, match=r"--out .*locked may not be written"):
+        check_writable(locked, "--out", inside=True)
+    check_writable(locked)  # it is its parent that changes when it is replaced
+    (locked.parent / "file").write_text("")
+    with pytest.raises(
+        NotADirectoryError, match=r"cannot be written: .*file is a file, not a fold"
+    ):
+        check_writable(locked.parent / "file" / "a.zarr")
+
+
+@pytest.mark.fault
+def test_a_refusal_of_the_system_names_the_output_not_what_is_beside_it(locked):
+    denied = PermissionError(errno.EACCES, "Permission denied", str(locked / "a.zarr.partial-1"))
+    with pytest.raises(PermissionError, match=SAID):
+        write_half(locked / "a.zarr", denied)
+    elsewhere = PermissionError(errno.EACCES, "Permission denied", "input.nc")
+    with pytest.raises(PermissionError, match=r"Permission denied: 'input\.nc'"):
+        write_half(locked.parent / "b.txt", elsewhere)
+
+
+@pytest.mark.fault
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everything")
+def test_a_folder_without_permission(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    for name in ("a.zarr", "new/a.zarr"):
+        with pytest.raises(PermissionError, match=SAID):
+            write_half(folder / name, KeyError("never reached"))
+        with pytest.raises(PermissionError, match=SAID), writer_lock(folder / name):
+            pass
