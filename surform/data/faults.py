@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["closest", "file_system", "first_line", "is_url", "parsing", "refuse_unreadable"]
+__all__ = [
+    "closest",
+    "command_line",
+    "file_system",
+    "first_line",
+    "is_url",
+    "parsing",
+    "refuse_unreadable",
+]
 
 
 def closest(name: str, names: Iterable[str]) -> str:
@@ -18,6 +27,11 @@ def closest(name: str, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     listing = ", ".join(names) or "nothing"
     return f"did you mean {near[0]!r}? It holds {listing}" if near else f"it holds {listing}"
+
+
+def command_line(**options: object) -> str:
+    """Options of the data as words of a command: `--data.fill interpolate --data.fill_limit 6`."""
+    return " ".join(f"--data.{name} {shlex.quote(str(value))}" for name, value in options.items())
 
 
 def first_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from surform.data.faults import command_line
 from surform.data.series_fill import FILLS, fill_missing, insert_rows
 from surform.data.series_raw import RawTable
 from surform.data.series_roles import Roles
@@ -18,6 +19,11 @@ from surform.data.series_times import parse_times, shown_time
 from surform.data.series_zones import local_days
 
 __all__ = ["Cleaning", "build_table"]
+
+_FILL_OR_SPLIT = (
+    "choose fill and fill_limit, or gaps: split "
+    f"({command_line(fill='interpolate', fill_limit=6)}, or {command_line(gaps='split')})"
+)
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def _positions(
                 f"{raw.name}, {raw.place(row)}: {shown_time(times[row])} does not lie on the step "
                 f"of {step.text or f'{step.number:g}'} that begins at {shown_time(piece[0])}; "
                 "valid: times a whole number of steps apart, another step, or step: '' to ignore "
-                "times"
+                f"times ({command_line(step='')})"
             )
         positions[span.start : span.end] = found
         if cleaning.gaps == "error" and cleaning.fill == "none":
@@ -174,7 +180,7 @@ def _refuse_gap(
     raise ValueError(
         f"{raw.name}: {missing} rows{more} are missing between {shown_time(times[row - 1])} and "
         f"{shown_time(times[row])} ({raw.place(row)}, step {step.text or f'{step.number:g}'}): "
-        "choose fill and fill_limit, or gaps: split"
+        f"{_FILL_OR_SPLIT}"
     )
 
 
@@ -218,7 +224,7 @@ def _segmented(table: SeriesTable, span: Span, positions: np.ndarray, cleaning: 
         raise ValueError(
             f"{table.name}: more than fill_limit={cleaning.fill_limit} rows are missing before "
             f"{shown_time(table.times[row])} ({table.place(row)}): raise fill_limit, or choose "
-            "gaps: split"
+            f"gaps: split ({command_line(gaps='split')})"
         )
     missing = np.zeros(span.rows, bool)
     for block in blocks_of(span.rows, table.values.shape[1], span.start):
@@ -259,10 +265,10 @@ def _refuse_empty_columns(table: SeriesTable, span: Span) -> None:
 def _refuse_missing(table: SeriesTable, row: int, column: int, cleaning: Cleaning) -> None:
     when = f" ({shown_time(table.times[row])})" if table.times is not None else ""
     hint = (
-        "choose fill and fill_limit, or gaps: split"
+        _FILL_OR_SPLIT
         if cleaning.fill == "none"
         else f"more than fill_limit={cleaning.fill_limit} in a row, or at the edge: raise it, or "
-        "choose gaps: split"
+        f"choose gaps: split ({command_line(gaps='split')})"
     )
     raise ValueError(
         f"{table.name}, {table.place(row)}{when}, column {table.columns[column]!r}: a value is "

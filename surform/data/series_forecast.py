@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from surform.data.faults import command_line
 from surform.data.series_batch import SeriesBatch
 from surform.data.series_table import SeriesTable, Span
 from surform.data.series_times import shown_time
@@ -108,7 +109,8 @@ def _check(table: SeriesTable, span: Span, lookback: int, horizon: int) -> None:
     if not held or held[0] < lookback:
         raise ValueError(
             f"{_fault(table, span, lookback)}, but a forecast needs the last {lookback} rows of "
-            f"{where} complete: choose fill and fill_limit"
+            f"{where} complete: choose fill and fill_limit "
+            f"({command_line(fill='interpolate', fill_limit=6)})"
         )
     if not table.roles.known:
         return

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from surform.data.calendar import calendar_features, calendar_names
+from surform.data.faults import command_line
 from surform.data.loaders import joint_processes
 from surform.data.normalizers import Normalizer
 from surform.data.order import BatchOrder, require_windows
@@ -54,7 +55,7 @@ class SeriesData(OrderedData):
         known: covariates that are known ahead; rows behind the last variates may hold them.
         static: columns that stay the same along a series; one of text becomes a column per
             category ("region=north"), 1 or 0.
-        marks: calendar features: false, true or "continuous" ([-0.5, 0.5]), or "integer".
+        marks: calendar features: false or null, true or "continuous" ([-0.5, 0.5]), or "integer".
         marks_step: the step whose features are used ("h" of daily data: what published code did);
             None: that of the data.
         fill: missing values inside a series: "none", "interpolate" or "previous".
@@ -94,7 +95,7 @@ class SeriesData(OrderedData):
         targets: list[str] | None = None,
         known: list[str] | tuple[str, ...] = (),
         static: list[str] | tuple[str, ...] = (),
-        marks: bool | str = False,
+        marks: bool | str | None = False,
         marks_step: str | None = None,
         fill: Literal["none", "interpolate", "previous"] = "none",
         fill_limit: int = 0,
@@ -116,7 +117,7 @@ class SeriesData(OrderedData):
     ) -> None:
         super().__init__()
         for name, value, choices in (
-            ("marks", marks, (False, True, "continuous", "integer")),
+            ("marks", marks or False, (False, True, "continuous", "integer")),
             ("normalize", normalize, ("train", "series", "none")),
             ("protocol", protocol, ("clean", "paper")),
             ("cache", cache, ("auto", "memory", "files")),
@@ -147,7 +148,7 @@ class SeriesData(OrderedData):
             "static": _names("static", static) or None,
         }  # fmt: skip
         self.cleaning = Cleaning(step, time_format, fill, fill_limit, gaps)
-        self.marks: Any = "continuous" if marks is True else marks
+        self.marks: Any = "continuous" if marks is True else marks or False
         self.marks_step = marks_step
         if self.marks and marks_step:
             calendar_names(marks_step, self.marks)
@@ -365,11 +366,17 @@ class SeriesData(OrderedData):
     def _marks_step(self) -> str:
         table = self.table
         if not table.dates:
-            raise ValueError(f"marks need dates, {table.name} has none: leave marks out")
+            raise ValueError(
+                f"marks need dates, {table.name} has none: choose marks: false "
+                f"({command_line(marks='false')})"
+            )
         if self.marks_step:
             return self.marks_step
         if table.step is None:
-            raise ValueError(f"{table.name} has no step: give marks_step, such as 1D")
+            raise ValueError(
+                f"{table.name} has no step: give marks_step, such as 1D "
+                f"({command_line(marks_step='1D')})"
+            )
         return table.step.calendar
 
     def _calendar(self, times: np.ndarray) -> Tensor:

@@ -119,7 +119,7 @@ class ParquetTable:
 
 def arrow_kind(data_type: Any) -> Kind:
     """What a column of an Arrow type holds."""
-    types = require_extra("pyarrow", "tables", "Arrow tables").types
+    types = require_extra("pyarrow", "tables", "reading Arrow tables").types
     if types.is_dictionary(data_type):
         return arrow_kind(data_type.value_type)
     if types.is_timestamp(data_type) or types.is_date(data_type):
@@ -138,7 +138,7 @@ def arrow_zones(schema: Any) -> dict[str, str]:
 
 def arrow_values(column: Any) -> np.ndarray:
     """An Arrow column as float64 with NaN, as datetime64[us] in UTC, or as objects."""
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     kind = arrow_kind(column.type)
     if arrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

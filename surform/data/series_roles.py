@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from surform.data.faults import closest
+from surform.data.faults import closest, command_line
 from surform.data.series_raw import Kind
 
 __all__ = ["Roles", "find_roles", "text_column"]
@@ -136,11 +136,15 @@ def _time_column(
     if len(times) == 1:
         return times[0]
     if times:
-        raise ValueError(f"{where} has several columns of times ({', '.join(times)}): give time")
+        raise ValueError(
+            f"{where} has several columns of times ({', '.join(times)}): give time "
+            f"({command_line(time=times[0])})"
+        )
     if timed:
         raise ValueError(
             f"{where} has no column of times ({', '.join(list(kinds)[:8])}"
-            f"{', ...' if len(kinds) > 8 else ''}): give time, or step: '' for rows without times"
+            f"{', ...' if len(kinds) > 8 else ''}): give time, or step: '' for rows without times "
+            f"({command_line(step='', marks='false')})"
         )
     return None
 

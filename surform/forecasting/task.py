@@ -123,8 +123,8 @@ class ForecastTask(Task):
         needed = windows_needed(LEVELS)
         if len(windows) < needed:
             self.remarks.append(
-                f"The model gives no quantiles: of the {needed} validation windows that they are "
-                f"learnt from there are {len(windows)}."
+                f"The model gives no quantiles: of the {needed} validation windows that it takes "
+                f"to learn them, the data have {len(windows)}."
             )
             return self.surrogate
         calibrated = Conformal(self.surrogate)

@@ -243,6 +243,7 @@ def test_a_model_without_quantiles_says_so(run: Run) -> None:
     assert said in out
     page = Path("r/report.html").read_text()
     assert said in page
+    assert "that it takes to learn them, the data have " in out
     assert "shaded" not in page
     code, out, error = run("predict", "--ckpt_path", "r", "--out", "next.csv")
     assert code == 0, error
@@ -366,6 +367,18 @@ def test_a_forecaster_does_not_roll_out(run: Run, trained: Path) -> None:
 
 
 @pytest.mark.fault
+def test_the_advice_for_rows_without_times_works_as_it_is_typed(run: Run) -> None:
+    frame().drop(columns="date").to_csv("plain.csv", index=False)
+    words = ("fit", *OWN, "--data.path", "plain.csv", "--print_config")
+    advice = "--data.step '' --data.marks false"
+    refused(run(*words), advice)
+    refused(run(*words, "--data.step", ""), "choose marks: false (--data.marks false)")
+    for marks in ("false", "null"):
+        code, out, error = run(*words, "--data.step", "", "--data.marks", marks)
+        assert code == 0, error
+        assert yaml.safe_load(out)["data"]["init_args"]["step"] == ""
+
+
 def test_a_recipe_without_a_table_asks_for_one(run: Run) -> None:
     refused(run("fit", "--config", "forecasting/own-csv"), "needs the option path: --data.path")
 

@@ -34,7 +34,8 @@ def test_unsorted_times(tmp_path: Path) -> None:
 def test_missing_rows(tmp_path: Path) -> None:
     path = altered(tmp_path, lambda t: t.__delitem__(slice(30, 33)))
     refused(r"3 rows are missing between 2020-01-02 04:00:00 and 2020-01-02 08:00:00 \(line 31, "
-            r"step 1h\): choose fill and fill_limit, or gaps: split",
+            r"step 1h\): choose fill and fill_limit, or gaps: split \(--data.fill interpolate "
+            r"--data.fill_limit 6, or --data.gaps split\)",
             lambda: prepare(path))  # fmt: skip
     refused("more than fill_limit=2 rows are missing before 2020-01-02 08:00:00",
             lambda: prepare(path, fill="previous", fill_limit=2))  # fmt: skip
@@ -75,6 +76,9 @@ def test_step_that_the_times_do_not_have(tmp_path: Path) -> None:
 def test_marks_without_dates(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", [row[1:] for row in hourly_rows()])
     refused("marks need dates, .* has none", lambda: prepare(path, step="", marks=True))
+    refused(r"choose marks: false \(--data.marks false\)",
+            lambda: prepare(path, step="", marks=True))  # fmt: skip
+    assert prepare(path, step="", marks=None).description().marks == ()
     refused(
         "time step 'hourly' is not known", lambda: prepare(path, marks=True, marks_step="hourly")
     )
