@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from surform.cli.parser import Parser, run_first
+from surform.cli.parser import Parser, check_options, run_first
 
 __all__ = ["EXAMPLES", "OVERRIDES", "OWN", "run_raw"]
 
@@ -52,9 +52,21 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
         args, rest = parser.parse_known_args(list(argv) if command == "fit" else run_first(argv))
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
+    _check_names(parser, args, rest)
     from surform.cli.lightning_cli import run
 
     return run(command, args, rest)
+
+
+def _check_names(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, overrides: Sequence[str]
+) -> None:
+    """Refuse what can be told from names alone, before torch and Lightning take their seconds."""
+    from surform.recipes import find_recipe
+
+    check_options(parser, overrides)
+    for source in args.config:
+        find_recipe(source)
 
 
 def _parser(command: str) -> argparse.ArgumentParser:

@@ -51,14 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     line = list(sys.argv[1:] if argv is None else argv)
     traceback = "--traceback" in line or bool(os.environ.get("SURFORM_TRACEBACK"))
     line = [word for word in line if word != "--traceback"]
-    if not line or line[0] in ("-h", "--help", "help"):
-        print(_overview())
-        return 0 if line else 2
-    if line[0] in ("-V", "--version"):
-        print(f"surform {surform.__version__}")
-        return 0
     try:
-        return _run(line[0], line[1:])
+        code = _answer(line)
+        sys.stdout.flush()  # here, where a reader that has gone is met, not when Python ends
+        return code
     except KeyboardInterrupt:
         print("surform: interrupted", file=sys.stderr)
         return 130
@@ -79,6 +75,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"surform {line[0]}{_process()}: {one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _answer(line: list[str]) -> int:
+    if not line or line[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0 if line else 2
+    if line[0] in ("-V", "--version"):
+        print(f"surform {surform.__version__}")
+        return 0
+    return _run(line[0], line[1:])
 
 
 def _process() -> str:

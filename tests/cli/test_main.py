@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -50,6 +51,34 @@ def test_no_command_shows_the_overview_and_fails(capsys: pytest.CaptureFixture[s
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("surform 0.")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
+@pytest.mark.parametrize("line", [[], ["--help"], ["list"]])
+def test_a_reader_that_has_gone_is_no_error(line: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = f"import sys; from surform.cli.main import main; sys.exit(main({line}))"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_misspelt_names_are_refused_before_torch_is_imported() -> None:
+    code = (
+        "import sys; from surform.cli.main import main\n"
+        "assert main(['fit', '-c', 'operators/quickstart', '--modle.net', 'x']) == 2\n"
+        "assert main(['test', '-c', 'operators/quikstart']) == 2\n"
+        "assert not {'torch', 'lightning'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "unknown option --modle.net: did you mean --model" in done.stderr
+    assert "did you mean operators/quickstart" in done.stderr
 
 
 @pytest.mark.parametrize(
