@@ -54,7 +54,7 @@ def predict(
         ValueError: clips that the model was not trained for, or a model that does not know what it
             was trained on.
     """
-    pd = require_extra("pandas", "audio", "tables of predictions")
+    pd = require_extra("pandas", "audio", "making a table of predictions")
     if not isinstance(windows, bool):
         raise ValueError(f"windows={windows!r}: choose true or false")
     about = model.described()

@@ -43,7 +43,7 @@ def run_raw(command: str, argv: Sequence[str]) -> int:
     check_options(parser, overrides)
     from surform.data.extras import require_extra
 
-    require_extra("optuna", "tune", "surform tune")
+    require_extra("optuna", "tune", "tuning")
     from surform.cli.tune_run import run
 
     return run(args, overrides)

@@ -40,7 +40,7 @@ def decode_image(
         ValueError: it is damaged, or of another size.
         ImportError: pillow is missing.
     """
-    pillow = require_extra("PIL.Image", "robotics", "pictures in JPEG or PNG")
+    pillow = require_extra("PIL.Image", "robotics", "reading JPEG or PNG")
     try:
         with pillow.open(io.BytesIO(_bytes(packed))) as picture:
             pixels = np.asarray(picture.convert("RGB"))
@@ -53,7 +53,7 @@ def decode_image(
 
 def encode_png(pixels: UInt8[np.ndarray, "h w 3"]) -> bytes:
     """The bytes of a PNG file; ImportError without pillow."""
-    pillow = require_extra("PIL.Image", "robotics", "pictures in PNG")
+    pillow = require_extra("PIL.Image", "robotics", "writing PNG")
     stream = io.BytesIO()
     pillow.fromarray(pixels).save(stream, format="PNG", compress_level=1)
     return stream.getvalue()

@@ -47,7 +47,7 @@ class LeRobotDemonstrations(Demonstrations):
     """
 
     def __init__(self, path: str) -> None:
-        require_extra("pyarrow.parquet", "robotics", "LeRobot's Parquet files")
+        require_extra("pyarrow.parquet", "robotics", "using LeRobot's files")
         self.name, self.folder = path, Path(path)
         self._info = _info(self.folder)
         self._tables = OpenFiles(_Table, _TABLES)
@@ -143,7 +143,7 @@ class LeRobotDemonstrations(Demonstrations):
 
     def _check_lengths(self) -> None:
         """ValueError where a table has another number of rows than its episodes have steps."""
-        parquet: Any = require_extra("pyarrow.parquet", "robotics", "LeRobot's Parquet files")
+        parquet: Any = require_extra("pyarrow.parquet", "robotics", "using LeRobot's files")
         steps: dict[str, list[int]] = {}
         for number, episode in enumerate(self.episodes):
             steps.setdefault(self._table_of(number), []).append(episode.steps)
@@ -168,7 +168,7 @@ class _Table(dict[str, Any]):
         self.path = path
 
     def __missing__(self, feature: str) -> Any:
-        parquet: Any = require_extra("pyarrow.parquet", "robotics", "LeRobot's Parquet files")
+        parquet: Any = require_extra("pyarrow.parquet", "robotics", "using LeRobot's files")
         if feature not in parquet.read_schema(self.path).names:
             raise ValueError(f"{self.path} lacks the column {feature}, which info.json lists")
         try:
@@ -182,7 +182,7 @@ class _Table(dict[str, Any]):
 def _values(array: Any, path: str, feature: str) -> Any:
     import pyarrow as pa
 
-    compute: Any = require_extra("pyarrow.compute", "robotics", "LeRobot's Parquet files")
+    compute: Any = require_extra("pyarrow.compute", "robotics", "using LeRobot's files")
     kinds, count = pa.types, len(array)
     if kinds.is_struct(array.type):
         return array.field("bytes").to_pylist()
@@ -232,7 +232,7 @@ def _is_feature(feature: Any) -> bool:
 
 def _episodes(folder: Path) -> list[dict[str, Any]]:
     """Rows of meta/episodes, in the order of the episodes."""
-    parquet: Any = require_extra("pyarrow.parquet", "robotics", "LeRobot's Parquet files")
+    parquet: Any = require_extra("pyarrow.parquet", "robotics", "using LeRobot's files")
     paths = sorted((folder / "meta" / "episodes").rglob("*.parquet"))
     if not paths:
         raise FileNotFoundError(f"{folder}/meta/episodes holds no .parquet file")

@@ -49,7 +49,7 @@ def write_lerobot(
         FileExistsError: `out` is there and is no LeRobot data set.
         ImportError: pyarrow, pillow or PyAV is missing.
     """
-    require_extra("pyarrow.parquet", "robotics", "LeRobot's Parquet files")
+    require_extra("pyarrow.parquet", "robotics", "using LeRobot's files")
     out = Path(out)
     fps = source.about.fps if fps is None else fps
     if fps is None or not fps > 0:

@@ -27,7 +27,7 @@ def read_frames(
         ValueError: it cannot be decoded, lacks frames, or has others than `shape`.
         ImportError: PyAV is missing.
     """
-    av = require_extra("av", "video", "videos of demonstrations")
+    av = require_extra("av", "video", "reading or writing videos")
     refuse_unreadable(path)
     found: dict[int, np.ndarray] = {}
     try:
@@ -77,7 +77,7 @@ def write_video(path: Path, frames: Any, fps: float, codec: str = "libx264") -> 
     """
     from fractions import Fraction
 
-    av = require_extra("av", "video", "videos of demonstrations")
+    av = require_extra("av", "video", "reading or writing videos")
     count, track = 0, None
     try:
         with av.open(str(path), "w", format="mp4") as film:

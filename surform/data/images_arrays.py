@@ -164,7 +164,7 @@ def open_xarray(source: Any, where: str, labelled: bool = True) -> ArrayImages:
 
 def open_digits() -> ArrayImages:
     """scikit-learn's 1797 digits of 8 x 8 pixels, grey levels 0 to 16 as 0 to 1; no file needed."""
-    datasets = require_extra("sklearn.datasets", "vision", "the digits")
+    datasets = require_extra("sklearn.datasets", "vision", "reading the digits")
     found = datasets.load_digits()
     images = (found.images / 16).astype(np.float32)
     return array_images(images, found.target, DIGITS, classes=list("0123456789"))

@@ -117,7 +117,7 @@ class Variation:
         if self.crop_scale is None:
             return None
         if "crop" not in self._made:
-            transforms = require_extra("timm.data.transforms", "vision", "random crops")
+            transforms = require_extra("timm.data.transforms", "vision", "cropping at random")
             self._made["crop"] = transforms.RandomResizedCropAndInterpolation(
                 self.preparation.image_size,
                 scale=tuple(self.crop_scale),

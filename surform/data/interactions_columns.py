@@ -15,7 +15,7 @@ __all__ = ["coded", "common_type", "family", "flattened", "numbers", "usual"]
 
 def family(data_type: Any) -> str:
     """What a column of an Arrow type holds, in a word."""
-    types = require_extra("pyarrow", "tables", "Arrow tables").types
+    types = require_extra("pyarrow", "tables", "reading Arrow tables").types
     if types.is_dictionary(data_type):
         return family(data_type.value_type)
     for word, checks in (
@@ -33,7 +33,7 @@ def family(data_type: Any) -> str:
 
 def usual(column: Any) -> Any:
     """A column of views as one of the types that Arrow computes with; others as they are."""
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     types, kind = arrow.types, column.type
     if types.is_string_view(kind):
         return column.cast(arrow.large_string())
@@ -44,7 +44,7 @@ def usual(column: Any) -> Any:
 
 def common_type(kinds: Iterable[Any]) -> Any:
     """The Arrow type that columns of one family but of several types are cast to."""
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     types, found = arrow.types, list(dict.fromkeys(kinds))
     found = [kind for kind in found if not types.is_null(kind)] or found[:1]
     if len(found) == 1:
@@ -74,7 +74,7 @@ def coded(column: Any, text: bool, where: str) -> tuple[Any, np.ndarray]:
     Raises:
         ValueError: texts where whole numbers are wanted, fractions, or other things.
     """
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     kind = family(column.type)
     if kind == "nothing":
         found = arrow.array([], arrow.large_string() if text else arrow.int64())
@@ -100,7 +100,7 @@ def coded(column: Any, text: bool, where: str) -> tuple[Any, np.ndarray]:
 
 
 def _categories(found: Any, text: bool, where: str) -> Any:
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     try:
         if family(found.type) == "text":
             return found.cast(arrow.large_string())
@@ -127,7 +127,7 @@ def numbers(column: Any, where: str, within: int = 0) -> np.ndarray:
     Raises:
         ValueError: text, or infinite numbers.
     """
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     if family(column.type) not in ("numbers", "nothing"):
         raise ValueError(f"{where} holds {family(column.type)}, not numbers")
     if arrow.types.is_boolean(column.type):
@@ -148,7 +148,7 @@ def flattened(column: Any, separator: str, where: str) -> tuple[Any, np.ndarray]
     Raises:
         ValueError: neither lists, nor text where there is a separator.
     """
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     compute, column = arrow.compute, usual(column)
     if arrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -171,6 +171,6 @@ def flattened(column: Any, separator: str, where: str) -> tuple[Any, np.ndarray]
 
 
 def _lengths(column: Any) -> np.ndarray:
-    compute = require_extra("pyarrow.compute", "tables", "Arrow tables")
+    compute = require_extra("pyarrow.compute", "tables", "reading Arrow tables")
     found = compute.fill_null(compute.list_value_length(column), 0)
     return found.to_numpy(zero_copy_only=False).astype(np.int64)

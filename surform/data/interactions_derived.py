@@ -31,7 +31,7 @@ class DerivedFile:
     """A file with further columns."""
 
     def __init__(self, file: LogFile, derived: Mapping[str, Derived]) -> None:
-        arrow = require_extra("pyarrow", "tables", "Arrow tables")
+        arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
         self._file = file
         self._derived = {
             name: one for name, one in derived.items() if one.source in file.schema.names
@@ -42,7 +42,7 @@ class DerivedFile:
 
     def read(self, piece: int, columns: Sequence[str], size: int) -> Iterator[Any]:
         """The record batches of a piece, of at most `size` rows each."""
-        arrow = require_extra("pyarrow", "tables", "Arrow tables")
+        arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
         sources = [self._derived[n].source if n in self._derived else n for n in columns]
         for batch in self._file.read(piece, list(dict.fromkeys(sources)), size):
             arrays = [
@@ -56,16 +56,16 @@ class DerivedFile:
 
 def hour_of(seconds: Any) -> Any:
     """Hour of the day, 0 to 23 (UTC), of an Arrow array of seconds since 1970."""
-    compute = require_extra("pyarrow.compute", "tables", "Arrow tables")
+    compute = require_extra("pyarrow.compute", "tables", "reading Arrow tables")
     return compute.hour(_times(seconds))
 
 
 def weekday_of(seconds: Any) -> Any:
     """Day of the week, Monday 0 to Sunday 6 (UTC), of an Arrow array of seconds since 1970."""
-    compute = require_extra("pyarrow.compute", "tables", "Arrow tables")
+    compute = require_extra("pyarrow.compute", "tables", "reading Arrow tables")
     return compute.day_of_week(_times(seconds))
 
 
 def _times(seconds: Any) -> Any:
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     return seconds.cast(arrow.int64()).cast(arrow.timestamp("s"))

@@ -48,7 +48,7 @@ def text_hashes(texts: list[str]) -> np.ndarray:
 
 def arrow_hashes(texts: Any) -> np.ndarray:
     """Hashes (uint64) of an Arrow array of texts; that of a missing one is of no meaning."""
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     texts = texts.cast(arrow.large_binary())
     _, offsets, data = texts.buffers()
     bounds = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]

@@ -96,7 +96,7 @@ def _avazu() -> Layout:
 
 def _avazu_seconds(hours: Any) -> Any:
     """Seconds since 1970 of an Arrow array of 14102100: the hour 0 of 2014-10-21."""
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     texts = hours.cast(arrow.int64()).cast(arrow.string())
     try:
         found = arrow.compute.strptime(texts, format="%y%m%d%H", unit="s")
@@ -168,5 +168,5 @@ class _Films:
         return self._genres.take(self._places(movies))
 
     def _places(self, movies: Any) -> Any:
-        compute = require_extra("pyarrow.compute", "tables", "Arrow tables")
+        compute = require_extra("pyarrow.compute", "tables", "reading Arrow tables")
         return compute.index_in(movies, value_set=self._ids)

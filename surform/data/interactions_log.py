@@ -118,7 +118,7 @@ class InteractionsLog:
 
     def column(self, name: str, rows: int | None = None) -> Any:
         """A whole column as one Arrow array in chunks, or its first rows and perhaps some more."""
-        arrow = require_extra("pyarrow", "tables", "Arrow tables")
+        arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
         parts = []
         for part in self.parts([name], rows or 1 << 20):
             parts.append(part.batch.column(0))
@@ -180,7 +180,7 @@ def _names(file: LogFile) -> list[str]:
 
 def _schema(schemas: Sequence[Any]) -> Any:
     """The first schema; of columns that hold nothing there, the types that others have."""
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     fields = []
     for own in schemas[0]:
         others = (schema.field(own.name) for schema in schemas if own.name in schema.names)
@@ -190,7 +190,7 @@ def _schema(schemas: Sequence[Any]) -> Any:
 
 
 def _held(source: Any) -> Any:
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     library = type(source).__module__.partition(".")[0]
     if isinstance(source, arrow.Table):
         return source

@@ -133,8 +133,8 @@ def _by_types(log: InteractionsLog, names: Sequence[str]) -> dict[str, tuple[str
 
 
 def _are_categories(log: InteractionsLog, name: str) -> bool:
-    compute = require_extra("pyarrow.compute", "tables", "Arrow tables")
-    types = require_extra("pyarrow", "tables", "Arrow tables").types
+    compute = require_extra("pyarrow.compute", "tables", "reading Arrow tables")
+    types = require_extra("pyarrow", "tables", "reading Arrow tables").types
     data_type = log.schema.field(name).type
     if types.is_boolean(data_type):
         return True

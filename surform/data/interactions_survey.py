@@ -42,14 +42,14 @@ class CategoryCounts:
         if not self._parts:
             return []
         found, counts = self._merge()
-        arrow = require_extra("pyarrow", "tables", "Arrow tables")
+        arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
         table = arrow.table({"category": found, "count": counts})
         table = table.filter(arrow.compute.field("count") >= least)
         table = table.sort_by([("count", "descending"), ("category", "ascending")])
         return table["category"].to_pylist()
 
     def _merge(self) -> tuple[Any, np.ndarray]:
-        arrow = require_extra("pyarrow", "tables", "Arrow tables")
+        arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
         table = arrow.table({
             "category": arrow.chunked_array([found for found, _ in self._parts]),
             "count": np.concatenate([counts for _, counts in self._parts]),

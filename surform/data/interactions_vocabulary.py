@@ -79,7 +79,7 @@ class Vocabulary:
 
     def _confirmed(self, found: np.ndarray, values: Any) -> np.ndarray:
         """Ids of texts that are equal, and not only by their hashes."""
-        compute = require_extra("pyarrow.compute", "tables", "Arrow tables")
+        compute = require_extra("pyarrow.compute", "tables", "reading Arrow tables")
         there = self._texts.take(np.maximum(found - 1, 0))
         same = compute.equal(there, values.cast(there.type)).to_numpy(zero_copy_only=False)
         return np.where(same, found, UNKNOWN)
@@ -102,7 +102,7 @@ class Vocabulary:
 
     @cached_property
     def _texts(self) -> Any:
-        arrow = require_extra("pyarrow", "tables", "Arrow tables")
+        arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
         return arrow.array(self.known, type=arrow.large_string())
 
     @cached_property

@@ -38,7 +38,7 @@ def predict(
         ValueError: jets of another layout than the model was trained on, or a model that does not
             know what it was trained on.
     """
-    pandas = require_extra("pandas", "tables", "tables of predictions")
+    pandas = require_extra("pandas", "tables", "making a table of predictions")
     about = model.described()
     jets = open_jets(source, features=about.features, particles=about.particles, labelled=False)
     _require_classes(about, jets)

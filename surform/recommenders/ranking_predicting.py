@@ -99,7 +99,7 @@ def _scored(
     batch_size: int,
 ) -> Iterator[tuple[int, Any, np.ndarray]]:
     """(number of the first row, record batch, probabilities (rows, labels)) of all rows in turn."""
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     about = ranker.description
     assert about is not None
     encoder = InteractionsEncoder(replace(about, group=""))
@@ -135,7 +135,7 @@ def _kept(keep: list[str] | str | None, log: InteractionsLog, group: str) -> lis
 
 def _written(log: InteractionsLog, name: str, suffix: str) -> Any:
     """The Arrow type of a column to carry over, one for all files; ValueError for lists in CSV."""
-    types = require_extra("pyarrow", "tables", "Arrow tables").types
+    types = require_extra("pyarrow", "tables", "reading Arrow tables").types
     kind = common_type(_decoded(file.schema.field(name).type) for file in log.files)
     if suffix == ".csv" and types.is_nested(kind):
         raise ValueError(
@@ -147,7 +147,7 @@ def _written(log: InteractionsLog, name: str, suffix: str) -> Any:
 
 def _decoded(kind: Any) -> Any:
     """The type of the values of a column, numbered or not."""
-    arrow = require_extra("pyarrow", "tables", "Arrow tables")
+    arrow = require_extra("pyarrow", "tables", "reading Arrow tables")
     if arrow.types.is_dictionary(kind):
         return kind.value_type
     if arrow.types.is_list(kind):

@@ -34,7 +34,7 @@ def predict(model: SequenceClassifier, source: str, *, batch_size: int = 32) -> 
         ValueError: other tokens than the model was trained on, or a model that does not know what
             it was trained on.
     """
-    pandas = require_extra("pandas", "tables", "tables of predictions")
+    pandas = require_extra("pandas", "tables", "making a table of predictions")
     about = model.described()
     sequences = open_sequences(source, tokens=about.tokens)
     samples = SequenceSamples(sequences, np.arange(len(sequences)), about.length)

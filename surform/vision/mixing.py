@@ -40,7 +40,7 @@ class Mixing:
         fraction(erasing=erasing)
         self._mixer = self._eraser = None
         if mixup or cutmix:
-            data = require_extra("timm.data", "vision", "mixup and cutmix")
+            data = require_extra("timm.data", "vision", "mixing images (mixup, cutmix)")
             self._mixer = data.Mixup(
                 mixup_alpha=mixup,
                 cutmix_alpha=cutmix,

@@ -214,7 +214,7 @@ def test_data_without_a_validation_split(run: Run) -> None:
 def test_the_library_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     result = run(*search(*SEARCH))
-    assert result[2] == 'surform tune: surform tune needs optuna: pip install "surform[tune]"\n'
+    assert result[2] == 'surform tune: tuning needs optuna: pip install "surform[tune]"\n'
     assert not Path("t").exists()
 
 
