@@ -248,11 +248,27 @@ def create_model(name: str, **arguments: Any) -> Any:
     """Build a registered model, fresh weights; `arguments` are its published hyper-parameters.
 
     The model keeps them, defaults included, in `.arguments`, so that it can be saved.
+
+    Raises:
+        ValueError: no model is called `name`; names the closest.
+        TypeError: it has no such argument; names the closest.
     """
     cls = find("models", name)
+    _check_arguments(name, cls, arguments)
     model = cls(**arguments)
     if "arguments" not in vars(model):  # classes that do not use record_arguments
         bound = inspect.signature(cls).bind(**arguments)
         bound.apply_defaults()
         vars(model)["arguments"] = dict(bound.arguments)
     return model
+
+
+def _check_arguments(name: str, cls: Any, arguments: dict[str, Any]) -> None:
+    parameters = inspect.signature(cls).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for given in arguments:
+        if given not in parameters:
+            near = difflib.get_close_matches(given, parameters, n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(parameters)}"
+            raise TypeError(f"{name} has no argument {given!r}: {hint}")

@@ -59,6 +59,8 @@ def test_third_parties_add_but_never_replace(third_party):
 
 
 def test_created_models_know_their_arguments(third_party):
+    with pytest.raises(TypeError, match="galerkin1d has no argument 'dimm': did you mean dim"):
+        surform.create_model("galerkin1d", dimm=8)
     assert surform.create_model("galerkin1d", dim=8, heads=2).arguments["dim"] == 8
     third_party(linear="torch.nn:Linear")
     model = surform.create_model("linear", in_features=2, out_features=3)

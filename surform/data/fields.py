@@ -115,6 +115,8 @@ class _Handles:
 
 def _open_stored(path: str, handles: _Handles) -> xr.Dataset:
     suffix = Path(path).suffix.lower()
+    if not is_url(path) and not os.path.exists(path):
+        refuse_unreadable(path)
     if not is_zarr(path) and suffix not in _HDF5:
         hint = _HINTS.get(suffix, "")
         raise ValueError(f"cannot open {path}: supported are .zarr, {', '.join(_HDF5)}{hint}")

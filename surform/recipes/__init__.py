@@ -29,7 +29,7 @@ def find_recipe(name: str) -> Path:
     """The file of a recipe, by name ("forecasting/own-csv", "own-csv") or by path.
 
     Raises:
-        FileNotFoundError: neither a file nor a recipe; names the closest recipes, or all.
+        FileNotFoundError: neither a file nor a recipe; names the closest recipes.
         ValueError: the short name fits several recipes.
     """
     if name.endswith(_SUFFIXES):
@@ -45,9 +45,12 @@ def find_recipe(name: str) -> Path:
     if same:
         return recipes[same[0]]
     endings = {full.rpartition("/")[2]: full for full in recipes}
-    near = difflib.get_close_matches(name, [*recipes, *endings], n=3)
-    shown = ", ".join(dict.fromkeys(endings.get(n, n) for n in near or recipes))
-    hint = f"did you mean {shown}?" if near else f"there are {shown or 'none installed'}"
+    if not recipes:
+        raise FileNotFoundError(f"there is no recipe {name!r}: there are none installed")
+    near = difflib.get_close_matches(name, [*recipes, *endings], n=3, cutoff=0.4)
+    shown = ", ".join(dict.fromkeys(endings.get(n, n) for n in near))
+    hint = f"did you mean {shown}? " if near else ""
+    hint += "`surform list recipes` shows every name"
     raise FileNotFoundError(f"there is no recipe {name!r}: {hint}")
 
 

@@ -72,11 +72,12 @@ def rollout_to(
         FileExistsError: `out` holds something other than a rollout.
     """
     models = list(model) if isinstance(model, Sequence) else [model]
-    if not models or steps < 1 or batch_size < 1:
-        raise ValueError(
-            f"a rollout needs a model, at least one step and a batch of at least one, "
-            f"not {len(models)} models, {steps} steps, batch_size {batch_size}"
-        )
+    if not models:
+        raise ValueError("a rollout needs a model, and none is given")
+    if steps < 1:
+        raise ValueError(f"a rollout needs at least one step, got steps {steps}")
+    if batch_size < 1:
+        raise ValueError(f"a batch holds at least one sample, got batch_size {batch_size}")
     about = description or _description(models[0])
     course = Trajectories.of(dataset, about, start, any_grid)
     run = _Run(models, course, steps, list(observers), ensemble, list(corrections), blow_up)

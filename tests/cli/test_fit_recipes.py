@@ -128,8 +128,13 @@ def test_a_short_name_is_taken_where_one_recipe_has_it() -> None:
 def test_an_unknown_recipe_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match=r"did you mean operators/galerkin-darcy-inverse,"):
         find_recipe("operators/galerkin-darcy-invers")
-    with pytest.raises(FileNotFoundError, match=r"'zzz': there are .*operators/quickstart"):
+    with pytest.raises(FileNotFoundError, match=r"'zzz': `surform list recipes` shows every"):
         find_recipe("zzz")
+    near = (
+        r"did you mean (forecasting/[\w-]+, ){2}forecasting/[\w-]+\? `surform list recipes` shows"
+    )
+    with pytest.raises(FileNotFoundError, match=near):
+        find_recipe("forecasting/my-csv")
     monkeypatch.setattr("surform.recipes.list_recipes", dict)
     with pytest.raises(FileNotFoundError, match=r"no recipe 'zzz': there are none installed$"):
         find_recipe("zzz")

@@ -46,6 +46,13 @@ def test_missing_file(tmp_path: Path, flow_path: str) -> None:
     )  # fmt: skip
 
 
+def test_missing_file_of_an_unknown_kind(tmp_path: Path, flow_path: str) -> None:
+    refused(
+        FileNotFoundError, r"no data at .*flow.zar; did you mean 'flow.zarr'\?",
+        lambda: open_fields(tmp_path / "flow.zar"),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("url", ["memory://nothing.zarr", "memory://nothing.h5"])
 def test_missing_url(url: str) -> None:
     refused(FileNotFoundError, "nothing", lambda: open_fields(url))

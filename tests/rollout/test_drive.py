@@ -220,6 +220,8 @@ def test_training_mode_returns_after_the_rollout(model, flow):
     ("arguments", "message"),
     [
         ({"steps": 0}, "at least one step"),
+        ({"steps": -3}, "at least one step, got steps -3$"),
+        ({"steps": 3, "batch_size": 0}, "at least one sample, got batch_size 0$"),
         ({"steps": 3, "start": 11}, "needs 2 frames, the data have 12"),
         ({"steps": 3, "out": "flow.nc"}, r"ends in \.zarr"),
         ({"steps": 3, "blow_up": 0.5}, "must exceed 1"),

@@ -116,7 +116,8 @@ class Request:
         made = found.get("solver") is not None and found.get("parameters") is not None
         if not made or "made_by" in found:
             raise FileExistsError(
-                f"{path} exists and was not made by a solver; choose another name or overwrite it"
+                f"{path} exists and was not made by a solver; choose another name or "
+                "overwrite it (--overwrite)"
             )
         asked = self.attributes(path)
         keys = ["solver", "samples", "seed", "shard", "dtype", "format_version"]
@@ -130,7 +131,7 @@ class Request:
                 state = "was begun" if exact else "exists"
                 raise FileExistsError(
                     f"{path} {state} with {key} {old!r}, but {key} {new!r} is asked for; "
-                    "choose another name or overwrite it"
+                    "choose another name or overwrite it (--overwrite)"
                 )
 
 

@@ -29,7 +29,9 @@ def join(out: str | Path, overwrite: bool = False) -> Path:
     path = shard_path(out, (0, 1))
     with writer_lock(path):
         if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists already; choose another name or overwrite it")
+            raise FileExistsError(
+                f"{path} exists already; choose another name or overwrite it (--overwrite)"
+            )
         parts = _find_parts(path)
         attributes = _common_attributes(parts)
         attributes["shard"] = "0/1"

@@ -310,7 +310,9 @@ def test_complete_file_is_kept_and_another_request_refused(tmp_path, suffix):
     before = path.stat().st_mtime_ns
     assert burgers(path, batch=3) == path
     assert path.stat().st_mtime_ns == before
-    with pytest.raises(FileExistsError, match="exists with seed 0, but seed 4 is asked for"):
+    with pytest.raises(
+        FileExistsError, match=r"seed 0, but seed 4 is asked for; .*\(--overwrite\)"
+    ):
         burgers(path, seed=4)
     with pytest.raises(FileExistsError, match="exists with solver 'burgers', but solver 'darcy'"):
         generate("darcy", path, 7)
