@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import platform
 import re
@@ -68,12 +69,16 @@ def _python() -> Iterator[Finding]:
 
 
 def _requirements() -> Iterator[tuple[str, str]]:
-    """(distribution, extra or "") of everything that surform declares, for users' extras."""
+    """(distribution, its first extra or "") of all that surform declares, for users' extras."""
+    found: dict[str, str] = {}
     for line in importlib.metadata.requires("surform") or ():
         name = re.match(r"[\w.-]+", line)
         extra = re.search(r"extra == ['\"](\w+)['\"]", line)
         if name and name.group() != "surform" and not (extra and extra.group(1) in ("dev", "docs")):
-            yield name.group(), extra.group(1) if extra else ""
+            asked = extra.group(1) if extra else ""
+            first = found.setdefault(name.group(), asked)
+            found[name.group()] = first if asked else ""
+    yield from found.items()
 
 
 def _packages() -> Iterator[Finding]:
@@ -170,6 +175,8 @@ def _imports() -> Iterator[Finding]:
 def _compile() -> Iterator[Finding]:
     import torch
 
+    # It warns of a CUDA toolkit without a GPU, of which the findings above say all there is to.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     start = time.perf_counter()
     try:
         torch.compile(lambda x: (x * 2).sin())(torch.ones(8))

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return 0
-    width = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     longest = max(len(name) for table in found.values() for name in table)
     for section, table in found.items():
         sys.stdout.write(f"{section}\n")

@@ -108,9 +108,14 @@ class FactFormer2d(nn.Module):
     Args:
         input_steps: frames of the input window.
         max_steps: most frames of one call.
+        head_dim: channels per head; heads * head_dim need not be dim.
+        kernel_multiplier: width of the axis kernels' queries and keys over head_dim.
         latent_multiplier: channels of the state over dim; int(latent_multiplier * dim) must be
             divisible by 8.
-        others: as in `FactFormerSteady2d`.
+        out_norm: "group", "row_instance" or "channel_instance", as in `FactFormerSteady2d`.
+        encoding_scale: standard deviation of the encoding's frequencies [1 / unit of length].
+        periodic: every axis closes on itself, its end point not repeated.
+        recompute: keep no contracted values for the backward pass: less memory, more time.
     """
 
     time_window: ClassVar[bool] = True
@@ -191,7 +196,15 @@ class FactFormer3d(nn.Module):
         padding: zero cells appended to the end of every axis inside the encoder.
         skip: add the convolutional branch.
         norm_groups: groups of the head's norm (None: int(8 * latent_multiplier)).
-        others: as in `FactFormer2d`; dim must be divisible by 2 * in_channels.
+        dim: width of the tokens, divisible by 2 * in_channels.
+        max_steps: most frames of one call.
+        head_dim: channels per head; heads * head_dim need not be dim.
+        kernel_multiplier: width of the axis kernels' queries and keys over head_dim.
+        latent_multiplier: channels of the state over dim.
+        out_norm: "group", "row_instance" or "channel_instance", as in `FactFormerSteady2d`.
+        encoding_scale: standard deviation of the encoding's frequencies [1 / unit of length].
+        periodic: every axis closes on itself, its end point not repeated; takes no padding.
+        recompute: keep no contracted values for the backward pass: less memory, more time.
     """
 
     time_window: ClassVar[bool] = True

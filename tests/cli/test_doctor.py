@@ -21,6 +21,13 @@ def test_a_sound_installation_has_no_faults(capsys):
         assert text in out
 
 
+def test_a_package_of_several_extras_is_named_once(capsys):
+    assert main(["doctor", "--quick"]) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("ok    packages"))
+    found = [entry.split()[0] for entry in line.removeprefix("ok    packages").split(",")]
+    assert len(found) == len(set(found)) > 10
+
+
 def test_a_missing_package_is_a_fault_with_its_cure(monkeypatch, capsys):
     real = importlib.metadata.version
 

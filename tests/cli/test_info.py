@@ -5,7 +5,9 @@ import pytest
 import xarray as xr
 
 from surform.cli import main
+from surform.cli.info import _COMMON
 from surform.cli.source import read_source
+from surform.registry import lookup
 
 MODULE = '''
 from typing import Literal
@@ -139,6 +141,12 @@ def test_runs_and_checkpoints_are_described(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "a checkpoint after 5 steps" in out
     assert "targets: v" in out
+
+
+@pytest.mark.parametrize("name", ["factformer2d", "factformer2d_steady", "factformer3d"])
+def test_every_argument_has_a_meaning(name):
+    source = read_source(lookup("models", name))
+    assert [a.name for a in source.arguments if not (a.doc or a.name in _COMMON)] == []
 
 
 def test_a_shipped_model_says_how_to_make_its_data(capsys):

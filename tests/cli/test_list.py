@@ -25,7 +25,16 @@ def test_every_section_is_listed(capsys):
         section for section in SECTIONS if catalog()[section]
     ]
     assert any(line.startswith("  galerkin1d ") and "Maps functions" in line for line in lines)
-    assert max(map(len, lines)) <= 100
+    assert not any("…" in line for line in lines)  # whoever reads a pipe wants it all
+
+
+def test_lines_end_where_the_terminal_does(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "70")
+    assert main(["list", "models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) == 70
+    assert any(line.endswith("…") for line in lines)
 
 
 @pytest.mark.parametrize(
