@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Simulation", "settings_of", "simulate"]
 
+_SETTLED = 5  # time constants: exp(-5) is below one percent
+
 
 @dataclass(frozen=True)
 class Simulation:
@@ -61,6 +63,24 @@ class Simulation:
                 raise ValueError(f"{name} is {value}, but {wanted}")
         if self.ensemble == "langevin" and self.temperature is None:
             raise ValueError("langevin needs a temperature in K")
+
+    @property
+    def remark(self) -> str:
+        """What to know of a run too short for its thermostat; "" of others.
+
+        Friction takes kinetic energy at twice its rate, and vibrations hold as much potential
+        energy: the temperature nears its mean as exp(-time * friction).
+        """
+        time, rate = self.steps * self.timestep, self.friction
+        if self.ensemble != "langevin" or (rate and time * rate >= _SETTLED):
+            return ""
+        if not rate:
+            return "without friction the thermostat does nothing"
+        return (
+            f"the run of {time:g} fs is too short for the thermostat, whose time constant, "
+            f"1/friction, is {1 / rate:g} fs: the temperature may not have settled at "
+            f"{self.temperature:g} K, which takes about {_SETTLED} of these"
+        )
 
 
 def simulate(

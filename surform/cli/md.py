@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         partial.unlink()
     for name, value in summary.items():
         print(f"{name:<42} {value:10.4g}")
+    if how.remark:
+        print(how.remark)
     print(f"wrote {', '.join(map(str, written))}")
     if broken:
         print(f"{broken}; the {frames.count} frames before are written")

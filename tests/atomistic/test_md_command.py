@@ -53,6 +53,17 @@ def test_a_trajectory_a_log_and_a_page(saved, capsys):
     assert made == {"model", "start.extxyz", "traj.extxyz", "traj.csv", "md.html"}
 
 
+def test_a_run_too_short_for_its_thermostat_says_so(saved, capsys):
+    assert command(*WORDS, "--out", "short.extxyz") == 0
+    told = capsys.readouterr().out
+    assert "the run of 0.6 fs is too short for the thermostat" in told
+    assert "1/friction, is 100 fs" in told
+    assert command(*WORDS, "--friction", "10", "--out", "long.extxyz") == 0
+    assert "too short" not in capsys.readouterr().out
+    assert command(*WORDS, "--ensemble", "nve", "--out", "free.extxyz") == 0
+    assert "thermostat" not in capsys.readouterr().out
+
+
 def test_a_molecule_that_falls_apart_is_told(saved, capsys):
     atoms = ethanol()
     momenta = np.zeros((9, 3))
