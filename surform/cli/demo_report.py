@@ -37,15 +37,15 @@ def write_demo_report(
     truth: xr.Dataset | None,
     checks: Sequence[Check],
     facts: Mapping[str, Any],
+    summary: Mapping[str, Any],
     judged: bool = True,
-    spans: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `folder/report.html`; returns its path.
 
     Args:
         fit_words: what `surform fit` was told, apart from the run's folder.
+        summary: of the training run.
         judged: whether the page says which requirements are met.
-        spans: what the losses of training and validation are of, see `loss_curves`.
     """
     steps = prediction.sizes["time"]
     page = Page(
@@ -60,8 +60,9 @@ def write_demo_report(
     add_rollout(page, prediction, truth)
     metrics = folder / "run" / "metrics.csv"
     if metrics.is_file():
+        spans = summary.get("loss_spans")
         figure = loss_curves(read_metrics(metrics), ylabel="relative L2", spans=spans)
-        page.section("Training").figure(figure, "Relative L2 over optimizer steps.")
+        page.section("Training").figure(figure, _about_losses(summary))
     rows = [{"requirement": c.name, "reached": c.value, "wanted": c.wanted} for c in checks]
     if judged:
         rows = [row | {"met": _yes(c.passed)} for row, c in zip(rows, checks, strict=True)]
@@ -94,6 +95,16 @@ def _afterwards(found: Sequence[Drift], steps: int) -> str:
     )
     whether = "does" if all(d.kept for d in found) else "does not"
     return f"The best also keep the statistics of the flow afterwards. This one {whether}: {told}."
+
+
+def _about_losses(summary: Mapping[str, Any]) -> str:
+    """With the errors of single frames, which tell why the curves are apart."""
+    told = "Relative L2 over optimizer steps."
+    frames = summary.get("profiles", {}).get("validation", {}).get("frames", [])
+    if frames:
+        each = ", ".join(f"{error:.2%}" for error in frames)
+        told += f" That of the validation frames one by one, with the best weights: {each}."
+    return told
 
 
 def _yes(passed: bool) -> str:

@@ -173,8 +173,8 @@ class Demo:
             self.course.future(self.steps),
             checks,
             facts,
+            summary,
             judged=not self.quick,
-            spans=summary.get("loss_spans"),
         )
 
 

@@ -87,6 +87,7 @@ def test_quick_demo_makes_everything(tmp_path, capsys, monkeypatch):
     assert re.search(r"kinetic energy over 20 steps: \d+% too (high|low); .*not judged", printed)
     assert not re.search("[✓✗]", printed)
     page = (tmp_path / "demo-quick" / "report.html").read_text()
+    assert "validation frames one by one" in page
     for part in ("Vorticity in motion", "Training", "What was asked of it", "How it was made"):
         assert part in page
     prediction = xr.open_zarr(tmp_path / "demo-quick" / "prediction.zarr")
