@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,9 @@ __all__ = [
     "refuse_unreadable",
 ]
 
+_PLAIN = re.compile(r"([^\W\d][\w .]*|\d+[A-Za-z]+|[;,])?")
+_WORDS = ("true", "false", "yes", "no", "on", "off", "null")  # what YAML reads as no text
+
 
 def closest(name: str, names: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest valid one, and all there are."""
@@ -31,7 +36,13 @@ def closest(name: str, names: Iterable[str]) -> str:
 
 def command_line(**options: object) -> str:
     """Options of the data as words of a command: `--data.fill interpolate --data.fill_limit 6`."""
-    return " ".join(f"--data.{name} {shlex.quote(str(value))}" for name, value in options.items())
+    return " ".join(f"--data.{name} {_word(value)}" for name, value in options.items())
+
+
+def _word(value: object) -> str:
+    """A value for a shell and then for YAML, which takes much for something else than text."""
+    plain = isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+    return shlex.quote(str(value) if plain else json.dumps(value))
 
 
 def first_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from surform.data.faults import is_url, parsing, refuse_unreadable
+from surform.data.faults import command_line, is_url, parsing, refuse_unreadable
 from surform.data.series_raw import Kind, RawTable
 from surform.data.series_space import Space
 from surform.data.series_times import looks_like_time
@@ -126,7 +126,8 @@ class CsvTable:
             if other is not None:
                 raise ValueError(
                     f"{self.name} has one column when cut at {asked!r}: its first line "
-                    f"{line.strip()[:60]!r} looks cut at {other!r}; give delimiter: {other!r}"
+                    f"{line.strip()[:60]!r} looks cut at {other!r}; give delimiter: {other!r} "
+                    f"({command_line(delimiter=other)})"
                 )
         seen: set[str] = set()
         for number, name in enumerate(self.names, start=1):
@@ -220,7 +221,9 @@ class CsvTable:
         if self.decimal == "," and "." in field:
             return "; decimals have a comma here: write no points, not between thousands either"
         if self.decimal == "." and _COMMA.fullmatch(field):
-            return "; write decimals with a point, or give decimal: ','"
+            return (
+                f"; write decimals with a point, or give decimal: ',' ({command_line(decimal=',')})"
+            )
         return ""
 
     def _head(self, lines: int) -> list[str]:
@@ -307,8 +310,8 @@ def _decimal(rows: Sequence[Sequence[str]], path: str) -> str:
         return "."
     if all(map(_THOUSAND.fullmatch, commas)):
         raise ValueError(
-            f"{path}: {commas[0]!r} could be a decimal or thousands: give decimal: ',' for the "
-            "former, and write thousands without a mark"
+            f"{path}: {commas[0]!r} could be a decimal or thousands: give decimal: ',' "
+            f"({command_line(decimal=',')}) for the former, and write thousands without a mark"
         )
     return ","
 

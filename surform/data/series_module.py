@@ -368,7 +368,7 @@ class SeriesData(OrderedData):
         if not table.dates:
             raise ValueError(
                 f"marks need dates, {table.name} has none: choose marks: false "
-                f"({command_line(marks='false')})"
+                f"({command_line(marks=False)})"
             )
         if self.marks_step:
             return self.marks_step

@@ -144,7 +144,7 @@ def _time_column(
         raise ValueError(
             f"{where} has no column of times ({', '.join(list(kinds)[:8])}"
             f"{', ...' if len(kinds) > 8 else ''}): give time, or step: '' for rows without times "
-            f"({command_line(step='', marks='false')})"
+            f"({command_line(step='', marks=False)})"
         )
     return None
 

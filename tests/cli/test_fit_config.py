@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from surform.cli.fit_resume import (
     options,
     run_folder_of,
 )
+from surform.data.faults import command_line
 from surform.training.schedules import Schedule
 
 BASE: dict[str, Any] = {
@@ -74,6 +76,15 @@ def test_callbacks_are_found_by_their_short_names() -> None:
 def test_words_become_values(text: str, value: Any) -> None:
     assert parse_value(text) == value
     assert type(parse_value(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "|", "\t", ";", ",", "1D", "my time", "a'b", "Zeit/ü", "a: b", "1", "no", False, 6],
+)
+def test_advice_is_read_as_it_was_meant(value: Any) -> None:
+    words = shlex.split(command_line(time=value))
+    assert apply_overrides({}, words) == {"data": {"time": value}}
 
 
 @pytest.mark.fault

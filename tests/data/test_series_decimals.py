@@ -49,7 +49,9 @@ def test_what_could_be_thousands_is_asked_for(tmp_path: Path) -> None:
     for row in table[1:]:
         row[1] = row[2] = "1,234"
     path = write(tmp_path / "a.csv", table, ";")
-    with pytest.raises(ValueError, match=r"'1,234' could be a decimal or thousands: give decimal"):
+    with pytest.raises(
+        ValueError, match=r"'1,234' could be a decimal or thousands: give decimal: ',' \(--data.dec"
+    ):
         open_table(path)
     assert SeriesData(path, 6, 2, decimal=",").table.values[0, 0] == pytest.approx(1.234)
     with pytest.raises(ValueError, match=r"decimal=';': choose '\.' or ','"):

@@ -61,7 +61,8 @@ def test_damaged_archive(tmp_path: Path) -> None:
 
 def test_wrong_delimiter(tmp_path: Path) -> None:
     path = write(tmp_path / "semicolons.csv", hourly_rows(), ";")
-    refused("one column when cut at ',': .* looks cut at ';'; give delimiter: ';'",
+    refused("one column when cut at ',': .* looks cut at ';'; give delimiter: ';' "
+            r"\(--data.delimiter ';'\)",
             lambda: prepare(path, delimiter=","))  # fmt: skip
 
 
