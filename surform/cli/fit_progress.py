@@ -1,15 +1,19 @@
-"""What a run says while it runs: a bar on a terminal, one line per epoch elsewhere, no noise."""
+"""What a run says while it runs: a bar on a terminal, lines elsewhere, no noise."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import time
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 __all__ = ["ProgressLines", "quiet", "show_bar", "table"]
+
+_PATIENCE = 30.0  # seconds without a line
 
 # Advice that does not apply here, by the beginning of its text.
 _NOISE = (
@@ -31,19 +35,50 @@ _NOISE = (
 
 
 class ProgressLines(Callback):
-    """One line per validation on stderr where there is no bar."""
+    """A line on stderr after every validation, and whenever 30 s passed, where there is no bar."""
+
+    def __init__(self) -> None:
+        self._said = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._said = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._waited():
+            self._say(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._waited():
+            self._say(trainer, f"validation batch {batch_idx + 1}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or trainer.progress_bar_callback or not trainer.is_global_zero:
-            return
         key = pl_module.metric_key("validation", pl_module.monitor)  # type: ignore[operator]
         found = trainer.callback_metrics
-        parts = [f"epoch {trainer.current_epoch + 1}", f"step {trainer.global_step}"]
+        self._say(trainer, f"{key} {float(found[key]):.4g}" if key in found else "")
+
+    def _waited(self) -> bool:
+        return time.monotonic() - self._said >= _PATIENCE
+
+    def _say(self, trainer: Trainer, more: str = "") -> None:
+        self._said = time.monotonic()
+        if trainer.sanity_checking or trainer.progress_bar_callback or not trainer.is_global_zero:
+            return
+        found = trainer.callback_metrics
+        steps = f" of {trainer.max_steps}" if trainer.max_steps > 0 else ""
+        parts = [f"epoch {trainer.current_epoch + 1}", f"step {trainer.global_step}{steps}"]
         if "train/loss" in found:
             parts.append(f"loss {float(found['train/loss']):.4g}")
-        if key in found:
-            parts.append(f"{key} {float(found[key]):.4g}")
-        print(", ".join(parts), file=sys.stderr, flush=True)
+        print(", ".join([*parts, *[more] * bool(more)]), file=sys.stderr, flush=True)
 
 
 def quiet() -> None:

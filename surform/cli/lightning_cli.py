@@ -19,6 +19,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LightningCLI
 
+from surform.cli.fit_bar import with_bar
 from surform.cli.fit_check import check_names, explain, refusal
 from surform.cli.fit_config import apply_overrides, merge_all, read_config
 from surform.cli.fit_devices import check_strategy, cluster, crowded, strategy
@@ -126,7 +127,7 @@ class SurformCLI(LightningCLI):
                 isinstance(c, Checkpoints) for c in self.own_callbacks
             )
         try:
-            return self._instantiate_trainer(config, self.own_callbacks)
+            return self._instantiate_trainer(config, with_bar(config, self.own_callbacks))
         except MisconfigurationException as error:
             asked = ", ".join(f"trainer.{n}={config.get(n)}" for n in ("accelerator", "devices"))
             raise ValueError(f"the trainer cannot start with {asked}: {error}") from error
