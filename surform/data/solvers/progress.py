@@ -9,13 +9,15 @@ from contextlib import contextmanager
 __all__ = ["progress_bar"]
 
 _PATIENCE = 2.0
+_SILENCE = 30.0  # seconds without a line where no bar can move
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
     """Yield a function that shows a finished fraction (0 to 1) on standard error.
 
-    Nothing is shown when the work ends within two seconds.
+    Nothing is shown when the work ends within two seconds. Where standard error is no terminal, the
+    bar comes at the end, and before it a line every half minute.
     """
     from rich.console import Console
     from rich.progress import (
@@ -37,11 +39,14 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
         console=Console(stderr=True),
     )
     task = bar.add_task(title, total=1.0)
-    begun = time.monotonic()
+    begun = said = time.monotonic()
     shown = False
 
     def show(fraction: float) -> None:
-        nonlocal shown
+        nonlocal shown, said
+        if not bar.console.is_terminal and time.monotonic() - said > _SILENCE:
+            said = time.monotonic()
+            bar.console.print(f"{title}: {fraction:.0%}", soft_wrap=True, highlight=False)
         if not shown and time.monotonic() - begun > _PATIENCE:
             bar.start()
             shown = True
