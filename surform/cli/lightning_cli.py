@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -345,14 +345,18 @@ def _read_as(cli: SurformCLI, trained: dict[str, Any] | None) -> None:
 
 @contextmanager
 def owned(what: Path) -> Iterator[None]:
-    """The only right to write what lies in a folder, which is removed if it stays empty."""
+    """The only right to write what lies in a folder, which is removed if it stays empty, with
+    those above it that were made for it.
+    """
     folder = what.parent
+    made = [folder, *(place for place in folder.parents if not place.exists())]
     try:
         with writer_lock(what):
             yield
     finally:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        with suppress(OSError):  # the first one that is not empty, or that never was
+            for place in made:
+                place.rmdir()
 
 
 def _is_child() -> bool:

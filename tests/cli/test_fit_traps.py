@@ -23,7 +23,7 @@ from lightning.pytorch import Callback
 from surform.cli.fit_config import read_config
 from surform.cli.fit_devices import cluster
 from surform.cli.fit_progress import quiet
-from surform.cli.lightning_cli import SurformCLI, resolve
+from surform.cli.lightning_cli import SurformCLI, owned, resolve
 from surform.cli.main import main
 from surform.registry import find, names
 from surform.training.checkpoint import load_surrogate, read_checkpoint
@@ -368,6 +368,18 @@ def test_14_a_run_without_a_checkpoint_is_told_to_train_first(run: Run) -> None:
     for command in ("predict", "test"):
         refused(run(command, "begun"), "begun holds no checkpoint: it is no run of surform fit, or")
     refused(run("predict", "runs/digits"), "there is no checkpoint runs/digits, and no run of that")
+
+
+@pytest.mark.fault
+def test_15_a_run_that_cannot_begin_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/other").mkdir()
+    with pytest.raises(ImportError), owned(tmp_path / "runs/vision/mine/20260101/run"):
+        raise ImportError
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
+    with owned(tmp_path / "runs/vision/mine/run"):
+        (tmp_path / "runs/vision/mine/config.yaml").write_text("")
+    assert (tmp_path / "runs/vision/mine/config.yaml").is_file()
 
 
 @pytest.mark.fault
