@@ -17,6 +17,7 @@ from surform.hub.config import CONFIG, WEIGHTS, Config, read_config
 from surform.hub.hugging_face import load_hugging_face, read_layout
 from surform.hub.index import closest, entries, model_folder
 from surform.hub.migrations import migrate_state
+from surform.hub.room import no_larger_than
 from surform.hub.weights import load_state, read_tensors
 from surform.registry import find, names
 
@@ -108,7 +109,9 @@ def _built(config: Config, folder: Path, net: nn.Module | None) -> Pretrained:
     state = migrate_state(read_tensors(folder / WEIGHTS), config.stored_version)
     _require_statistics(config, state, where)
     surrogate = find("surrogates", config.kind)
-    net = net if net is not None else build_net(config.net, where)
+    if net is None:
+        with no_larger_than(state):
+            net = build_net(config.net, where)
     model = call(surrogate, {"net": net} | config.settings, where)
     if config.description is not None:
         model.description = model.read_description(config.description)

@@ -154,6 +154,20 @@ def test_a_network_too_large_for_memory(edit_config):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("decoder_depth", 2**70, r"they make more than 1\d\d\d tensors, but \d\d tensors of"),
+        ("depth", 2**31, r"they make more than 1\d\d\d layers, but \d\d tensors of"),
+        ("modes", 10**6, r"they make more than 67\d{6} numbers, but \d\d tensors of"),
+    ],
+)
+def test_networks_far_larger_than_their_weights(edit_config, name, value, message):
+    folder = edit_config(lambda c: c["net"]["arguments"].update({name: value}))
+    with pytest.raises(ValueError, match=f"GalerkinTransformer1d refuses .*: {message}"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c["metrics"]["relative_l2"].update(value="abc"), "must be a number, not 'abc'"),
