@@ -19,6 +19,7 @@ from surform.data.demonstrations_source import Demonstrations, JoinedDemonstrati
 from surform.data.faults import parsing, refuse_unreadable
 from surform.data.fields import expand_paths
 from surform.data.hdf5 import OpenHDF5
+from surform.data.heaps import require_sound_heaps
 
 __all__ = ["holds_demonstrations", "open_demonstrations"]
 
@@ -67,6 +68,7 @@ def _open(path: str) -> Demonstrations:
             "LIBERO, Minari or ALOHA (.h5, .hdf5), or the folder of a LeRobot v3 data set"
         )
     opened = OpenHDF5(file).file
+    require_sound_heaps(file, arrays=False)
     if holds_minari(opened):
         return open_minari(file)
     return open_aloha(file) if holds_aloha(opened) else open_robomimic(file)

@@ -2,7 +2,8 @@
 
 HDF5 keeps texts and lists of attributes in global heaps, and goes through what is in one by the
 sizes that stand there. Free space of the size 0 holds it at one place, and only a kill ends the
-process. So it reads these attributes once from a file that looks at heaps first.
+process. So it reads these attributes once from a file that looks at heaps first, and none of a
+type that makes it crash.
 
 Source: HDF Group, "HDF5 File Format Specification 3.0", III.E.
 """
@@ -12,9 +13,12 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
+from h5py import h5o, h5t
 
 __all__ = ["require_sound_heaps"]
 
@@ -22,27 +26,60 @@ _HEAP = b"GCOL\x01\0\0\0"
 _HEAD = 16  # bytes of a heap before its first object, and of an object before its data
 _LARGE = 1 << 16  # bytes; reads of more are of arrays
 _MOST = 1 << 28  # bytes of a heap
+_KIND, _TEXT = 3, 1  # where an encoded type says 0 for a list and 1 for a text
 
 
-def require_sound_heaps(path: str) -> None:
+def require_sound_heaps(path: str, arrays: bool = True) -> None:
     """Read the attributes of a local file that are in heaps.
 
+    Other damage is left to whoever reads what is damaged.
+
+    Args:
+        arrays: those of arrays, too, not of groups alone.
+
     Raises:
-        OSError: a heap that has no end, or what HDF5 itself says of the file.
+        OSError: a heap that has no end, a damaged type of lists, or no HDF5 at all.
     """
     with _CheckedHeaps(path) as source, h5py.File(source, "r") as file:
-        _read_attributes(file)
-        file.visititems(lambda _, item: _read_attributes(item))
+        names = [b"/"]
+
+        def visit(name: bytes, info: Any) -> None:
+            if arrays or info.type == h5o.TYPE_GROUP:
+                names.append(name)
+
+        with _but_endless():
+            h5o.visit(file.id, visit, info=True)
+        for name in names:
+            with _but_endless():
+                _read_attributes(file[name])
+
+
+class _EndlessError(OSError):
+    """Of what HDF5 must not meet."""
+
+
+@contextmanager
+def _but_endless() -> Iterator[None]:
+    try:
+        yield
+    except _EndlessError:
+        raise
+    except Exception:
+        return
 
 
 def _read_attributes(item: Any) -> None:
     for name in item.attrs:
-        if item.attrs.get_id(name).dtype.hasobject:
+        kind = item.attrs.get_id(name).get_type()
+        text = kind.get_class() == h5t.STRING and kind.is_variable_str()
+        if text or kind.get_class() == h5t.VLEN:
+            if kind.encode()[_KIND] & 0xF > _TEXT:  # HDF5 crashes where it reads any other
+                raise _EndlessError(f"the attribute {name} of {item.name} has a damaged type")
             item.attrs[name]
 
 
 class _CheckedHeaps(io.FileIO):
-    """A file to read, in which a heap raises OSError that HDF5 would not find the end of."""
+    """A file to read, in which a heap is refused that HDF5 would not find the end of."""
 
     def readinto(self, buffer: Any) -> int:
         start, view = self.tell(), memoryview(buffer)
@@ -57,7 +94,7 @@ class _CheckedHeaps(io.FileIO):
         while at + _HEAD <= len(heap):
             number, length = struct.unpack_from("<H6xQ", heap, at)
             if number == 0 and length < _HEAD:
-                raise OSError(
+                raise _EndlessError(
                     f"the global heap at byte {start} is damaged: free space of {length} bytes"
                 )
             at += length if number == 0 else _HEAD + length + -length % 8

@@ -5,12 +5,15 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import xarray as xr
 
+from surform.data.demonstrations_files import open_demonstrations
 from surform.data.fields import open_stored
 from surform.data.heaps import require_sound_heaps
+from tests.data.demonstration_files import write_minari
 
 
 def flow(path: Path, words: int = 3) -> Path:
@@ -52,3 +55,31 @@ def test_free_space_that_leads_nowhere(tmp_path: Path, size: int) -> None:
             open_stored(str(path))
         assert f"free space of {size} bytes" in str(e.value)
         assert "\n" not in str(e.value)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("kind", [b"\x19\x00\x00\x00\x10", b"\x19\x01\x01\x00\x10"])
+def test_lists_and_texts_of_a_damaged_type(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "flow.nc"
+    with h5py.File(path, "w") as file:
+        file["u"], file["x"] = np.ones(5), np.arange(5.0)
+        file["u"].attrs["units"] = "m s-1"
+        file["x"].make_scale()
+        file["u"].dims[0].attach_scale(file["x"])
+    assert len(open_stored(str(path))["u"]) == 5
+    path.write_bytes(path.read_bytes().replace(kind, b"\x19\xff" + kind[2:]))
+    with pytest.raises(OSError, match=r"flow\.nc: the attribute \w+ of /u has a damaged type"):
+        open_stored(str(path))
+
+
+@pytest.mark.fault
+def test_demonstrations_whose_texts_have_no_end(tmp_path: Path) -> None:
+    path = write_minari(tmp_path / "demos.hdf5")
+    whole = path.read_bytes()
+    at = objects(whole)[0]
+    path.write_bytes(whole[:at] + bytes(16) + whole[at + 16 :])
+    with pytest.raises(OSError, match=r"demos\.hdf5.*: the global heap at byte \d+ is damaged"):
+        open_demonstrations(str(path))
+    path.write_bytes(whole.replace(b"\x19\x01\x01\x00\x10", b"\x19\xff\x01\x00\x10"))
+    with pytest.raises(OSError, match="the attribute instruction of /episode_0 has a damaged type"):
+        open_demonstrations(str(path))
