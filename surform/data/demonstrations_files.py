@@ -68,7 +68,7 @@ def _open(path: str) -> Demonstrations:
             "LIBERO, Minari or ALOHA (.h5, .hdf5), or the folder of a LeRobot v3 data set"
         )
     opened = OpenHDF5(file).file
-    require_sound_heaps(file, arrays=False)
+    require_sound_heaps(file)
     if holds_minari(opened):
         return open_minari(file)
     return open_aloha(file) if holds_aloha(opened) else open_robomimic(file)

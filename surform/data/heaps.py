@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import h5py
-from h5py import h5o, h5t
+from h5py import h5t
 
 __all__ = ["require_sound_heaps"]
 
@@ -29,26 +29,18 @@ _MOST = 1 << 28  # bytes of a heap
 _KIND, _TEXT = 3, 1  # where an encoded type says 0 for a list and 1 for a text
 
 
-def require_sound_heaps(path: str, arrays: bool = True) -> None:
+def require_sound_heaps(path: str) -> None:
     """Read the attributes of a local file that are in heaps.
 
     Other damage is left to whoever reads what is damaged.
-
-    Args:
-        arrays: those of arrays, too, not of groups alone.
 
     Raises:
         OSError: a heap that has no end, a damaged type of lists, or no HDF5 at all.
     """
     with _CheckedHeaps(path) as source, h5py.File(source, "r") as file:
-        names = [b"/"]
-
-        def visit(name: bytes, info: Any) -> None:
-            if arrays or info.type == h5o.TYPE_GROUP:
-                names.append(name)
-
+        names = ["/"]
         with _but_endless():
-            h5o.visit(file.id, visit, info=True)
+            file.visit(names.append)
         for name in names:
             with _but_endless():
                 _read_attributes(file[name])
