@@ -9,7 +9,6 @@ _BASELINE = "none: a baseline"
 _SERIES = "none: a forecaster belongs to its series, and its recipe takes minutes"
 _DATA = "none: not trained here"
 _NONE = {
-    "factformer2d_steady": _DATA,
     "factformer3d": _DATA,
     "cgptno": _PART,
     "informer": _SERIES,

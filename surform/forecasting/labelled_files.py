@@ -8,6 +8,7 @@ from typing import Any
 
 from surform.data.atomic import refuse_folder, replacing
 from surform.data.outputs import check_output, check_store
+from surform.data.solvers.store import consolidate
 from surform.forecasting.labelled import Forecast, forecast
 from surform.forecasting.labelled_arrays import is_array, like_arrays
 from surform.hub.pretrained import Pretrained
@@ -68,6 +69,7 @@ def _write_arrays(dataset: Any, path: Path, suffix: str) -> None:
         # names of fixed width have no place in the format's third version
         names = {n: c.astype(object) for n, c in dataset.coords.items() if c.dtype.kind in "UT"}
         dataset.assign_coords(names).to_zarr(path, consolidated=False, zarr_format=3)
+        consolidate(path)
 
 
 def _provenance(model: Pretrained, source: str) -> dict[str, str]:

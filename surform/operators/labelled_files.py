@@ -9,6 +9,7 @@ from typing import Any
 from surform.data.atomic import replacing
 from surform.data.fields import open_fields
 from surform.data.outputs import check_store
+from surform.data.solvers.store import consolidate
 from surform.operators.labelled import predict
 from surform.operators.surrogate import FieldSurrogate
 
@@ -37,4 +38,5 @@ def predict_file(
         variable.encoding = {}
     with replacing(path) as partial:
         found.to_zarr(partial, consolidated=False, zarr_format=3)  # type: ignore[call-overload]
+        consolidate(partial)
     return path

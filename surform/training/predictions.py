@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import zarr
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from surform.data.atomic import replacing, writer_lock
 from surform.data.outputs import check_store
+from surform.data.solvers.store import consolidate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,9 +73,7 @@ class PredictionWriter(Callback):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._partial is not None and self._begun:
-            with warnings.catch_warnings():  # of zarr, about what xarray asks for when it opens
-                warnings.simplefilter("ignore")
-                zarr.consolidate_metadata(self._partial)
+            consolidate(self._partial)
         self._stack.close()
 
     def on_exception(

@@ -172,7 +172,7 @@ def test_files_of_arrays_give_files_of_their_form(suffix: str, tmp_path: Path) -
     data = SeriesData(path, LOOKBACK, HORIZON, split={"train": 0.5, "validation": 0.5})
     model = Conformal(trained(path), levels=(0.1, 0.5, 0.9)).calibrate(data.val_dataloader())
     model.predict_file(str(path), out)
-    opened = xr.open_dataset(out) if suffix == ".nc" else xr.open_zarr(out, consolidated=False)
+    opened = xr.open_dataset(out) if suffix == ".nc" else xr.open_zarr(out)
     with opened as found:
         assert found["load"].dims == ("time", "site")
         assert found["load_quantiles"].dims == ("time", "site", "quantile")
@@ -296,7 +296,7 @@ def test_files_of_every_kind_are_written_whole(suffix: str, tmp_path: Path) -> N
         np.testing.assert_array_equal(found["a"].astype("float32"), expected["a"])
         assert pd.to_datetime(found["date"]).tolist() == expected["date"].tolist()
     else:
-        opened = xr.open_dataset(out) if suffix == ".nc" else xr.open_zarr(out, consolidated=False)
+        opened = xr.open_dataset(out) if suffix == ".nc" else xr.open_zarr(out)
         with opened as arrays:
             np.testing.assert_array_equal(arrays["a"], expected["a"])
             assert arrays.attrs["made_by"] == "surform predict"
