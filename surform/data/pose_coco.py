@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,7 @@ def _area(value: Any, where: str) -> float:
     """NaN where nothing is said."""
     if value is None or value != value:
         return np.nan
-    if not isinstance(value, int | float) or not 0 <= value < np.inf:
+    if not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{where} has the area {value!r}, but must have square pixels")
     return value
 

@@ -80,6 +80,7 @@ def entry(content: dict[str, Any]) -> dict[str, Any]:
         (lambda c: entry(c).update(image_id=[12]), "is of image [12], which the file does not"),
         (lambda c: entry(c).update(area="large"), "annotation 102 has the area 'large', but must"),
         (lambda c: entry(c).update(area=-5), "annotation 102 has the area -5, but must have"),
+        (lambda c: entry(c).update(area=10**400), "annotation 102 has the area 1000"),
         (lambda c: entry(c).update(iscrowd="0"), "annotation 102 has iscrowd '0', but must have"),
         (lambda c: entry(c).update(id=2**70), "needs more than 64 bits"),
         (lambda c: c["images"][1].update(height="96"), "image 11 has a size of ['96', 128] pixels"),
