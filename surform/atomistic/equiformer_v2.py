@@ -63,6 +63,8 @@ class EquiformerV2(nn.Module):
             channels of each head's scores and values.
         feed_forward: channels inside of feed-forward maps and the energy head.
         edge_channels: of the nets that read distances and elements.
+        norm: before attention and feed-forward maps; "layer_norm": every degree has a size of its
+            own; "layer_norm_sh": degree 0 has, all others share one; "rms_norm_sh": all share one.
         activation: in attention; feed_forward_activation: None = the same. Those on the sphere
             depend on the grid, and through it a little on the frames; "gate" does not.
         grid_mlp: feed-forward maps act on the values on the grid; needs an activation there.

@@ -35,7 +35,7 @@ class AST(nn.Module):
         frames, mel_bins: of the spectrograms; positions are learned for them.
         num_classes: how many logits.
         patch_size: side of a patch, or (along frequency, along time) [bins, frames].
-        stride: from patch to patch, likewise.
+        stride: from patch to patch, one number or (along frequency, along time) [bins, frames].
         mlp_ratio: width of the feed-forward blocks over `dim`.
         pooling: what the head reads: the mean of the two first tokens ("both"), the class token
             ("class"), or the mean of all tokens ("mean").

@@ -35,7 +35,7 @@ class PaSST(nn.Module):
         frames, mel_bins: of the spectrograms; shorter ones are taken, too.
         num_classes: how many logits.
         patch_size: side of a patch, or (along frequency, along time) [bins, frames].
-        stride: from patch to patch, likewise.
+        stride: from patch to patch, one number or (along frequency, along time) [bins, frames].
         mlp_ratio: width of the feed-forward blocks over `dim`.
         distilled: a distillation token beside the class token; features are their mean.
         representation_size: width of one more map with tanh before the head, of networks that are

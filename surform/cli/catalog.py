@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from surform import registry
-from surform.cli.source import read_source
+from surform.cli.source import read_summary
 from surform.data.solvers import SOLVERS
 from surform.hub.index import entries
 from surform.recipes import list_recipes
@@ -37,7 +37,7 @@ def summary_of(section: str, name: str, where: str) -> str:
     if section == "official":
         return ""
     try:
-        return read_source(where).summary
+        return read_summary(where)
     except (OSError, ValueError, SyntaxError):
         return ""
 

@@ -35,6 +35,7 @@ _COMMON = {
     "input_steps": "frames in the input window",
 }
 
+_GENERATED = ("samples", "rng", "generator")  # given to solvers by `generate`, not by its user
 
 # what a newcomer's own data have instead of what those of a model had
 _OWN = {"--out": "more", "--samples": "8", "--seed": "1000003"}
@@ -139,9 +140,9 @@ def _show_source(console: Console, name: str, section: str, where: str) -> None:
     if source.body:
         console.print(f"\n{source.body}")
     table = Table("argument", "type", "default", "meaning", box=None, pad_edge=False)
-    hidden = "samples" if section == "solvers" else ""  # given by `generate`, not by its user
+    hidden = _GENERATED if section == "solvers" else ()
     for argument in source.arguments:
-        if argument.name != hidden:
+        if argument.name not in hidden:
             default = "required" if argument.default is None else argument.default
             meaning = argument.doc or _COMMON.get(argument.name, "")
             table.add_row(argument.name, argument.annotation, default, meaning)

@@ -6,13 +6,15 @@ import ast
 import importlib.util
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-__all__ = ["Argument", "Source", "read_source"]
+__all__ = ["Argument", "Source", "read_source", "read_summary"]
 
 Definition = ast.ClassDef | ast.FunctionDef
+_ELSEWHERE = re.compile(r"as (?:for|in) `(\w+)`\.?")
+_OTHERS = "others"  # "others: as in `Class`" speaks for all arguments that are not named
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,46 @@ class Source:
 
 
 def read_source(path: str) -> Source:
-    """The source of "module:name"; FileNotFoundError or ValueError when it cannot be found."""
+    """The source of "module:name"; FileNotFoundError or ValueError when it cannot be found.
+
+    A meaning that says "as for `Class`" is the one given there, where the module knows that class.
+    """
+    source = _as_written(path)
+    module = path.partition(":")[0]
+    return replace(source, arguments=_looked_up(source.arguments, module))
+
+
+def read_summary(path: str) -> str:
+    """The first line of the docstring alone, for long lists; errors as in `read_source`."""
+    module, _, name = path.partition(":")
+    return (ast.get_docstring(_find(module, name)[1]) or "").partition("\n")[0]
+
+
+def _as_written(path: str) -> Source:
     module, _, name = path.partition(":")
     file, definition = _find(module, name)
     doc = inspect.cleandoc(ast.get_docstring(definition) or "")
     init = _constructor(file, definition) if isinstance(definition, ast.ClassDef) else definition
     arguments = _arguments(init, doc, _aliases(file)) if init is not None else ()
     return Source(name, file, definition.lineno, doc, arguments)
+
+
+def _looked_up(arguments: tuple[Argument, ...], module: str) -> tuple[Argument, ...]:
+    """With the meanings of the classes that they name; those may not name others in turn."""
+    asked = [_ELSEWHERE.fullmatch(argument.doc) for argument in arguments]
+    meanings: dict[str, dict[str, str]] = {}
+    for other in {match[1] for match in asked if match}:
+        try:
+            source = _as_written(f"{module}:{other}")
+        except (OSError, ValueError):
+            continue
+        meanings[other] = {argument.name: argument.doc for argument in source.arguments}
+    return tuple(
+        replace(argument, doc=meanings[match[1]].get(argument.name, ""))
+        if match and match[1] in meanings
+        else argument
+        for argument, match in zip(arguments, asked, strict=True)
+    )
 
 
 def _find(module: str, name: str, depth: int = 5) -> tuple[Path, Definition]:
@@ -132,13 +167,13 @@ def _arguments(
     pairs = [*zip(positional, [*blanks, *spec.defaults], strict=True)]
     pairs += zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
     pairs = [(arg, default) for arg, default in pairs if arg.arg != "self"]
-    docs = _argument_docs(doc, [arg.arg for arg, _ in pairs])
+    docs = _argument_docs(doc, [*(arg.arg for arg, _ in pairs), _OTHERS])
     return tuple(
         Argument(
             name=arg.arg,
             annotation=_annotation(arg, aliases),
             default=None if default is None else ast.unparse(default),
-            doc=docs.get(arg.arg, ""),
+            doc=docs.get(arg.arg, docs.get(_OTHERS, "")),
         )
         for arg, default in pairs
     )
@@ -162,5 +197,5 @@ def _argument_docs(doc: str, names: list[str]) -> dict[str, str]:
     docs: dict[str, str] = {}
     for head, following in zip(heads, [*heads[1:], None], strict=True):
         entry = text[head.end() : following.start() if following else None].strip(" ;")
-        docs |= dict.fromkeys(head.group(1).split(", "), entry)
+        docs |= dict.fromkeys(re.split(", | and ", head.group(1)), entry)
     return docs

@@ -31,8 +31,12 @@ class Card(nn.Module):
     Deviation: unobserved values do not enter the means of an imputation (`legacy_mask`).
 
     Args:
+        lookback: steps given.
+        horizon: steps forecast.
         patch_size, stride: [steps]; what remains at the end of the history is not used.
         mlp_ratio: hidden width of the feed-forward maps over dim.
+        dropout: of the tokens, of attention weights, inside feed-forward maps and of each layer's
+            branch.
         rank: summaries of the variates that attention over variates looks at.
         merge: neighbouring positions of a head that meet in one token; divides heads.
         smoothing: weight alpha of the newest entry in the smoothed queries and keys, in [0, 1]; at

@@ -45,6 +45,7 @@ class ITransformer(nn.Module):
         horizon: steps forecast (H).
         mlp_ratio: width of the feed-forward block over `dim`; 1 in all published experiments.
         heads: each of width dim // heads.
+        dropout: of the tokens, in the layers, and of the weights of softmax and knn attention.
         activation: of the feed-forward block.
         normalize: scale every series by its own mean and deviation over the look-back, and back.
         attention: "softmax", "flow" as in the authors' variant iFlowformer, or an efficient kind

@@ -47,13 +47,20 @@ class GalerkinTransformer1d(nn.Module):
         head_norm: norm per head of (k, v), or of (k, q) with "fourier" and "softmax": "layer",
             "instance" (over the nodes) or None.
         layer_norm: norms after the residuals. batch_norm: inside the feed-forward.
+        norm_eps: added to the variances of head and layer norms.
         residual: sign of the attention's branch, "add" or "minus".
+        activation: of the feed-forward.
         skip_encoder: add the embedding to the encoder's output.
         decoder: "spectral" (convolutions on `modes` Fourier modes) or "pointwise".
-        decoder_dim: channels of the spectral convolutions. grid_channels: coordinates that the
-            decoder sees (0: none).
-        dropout: before the decoder; encoder_dropout: of both residual branches; ffn_dropout and
-            decoder_dropout: inside them; score_dropout: of the attention scores in training.
+        decoder_dim: channels of the spectral convolutions.
+        decoder_depth: spectral convolutions, or hidden layers of the pointwise decoder.
+        modes: lowest Fourier modes that the convolutions keep.
+        grid_channels: coordinates that the decoder sees (0: none).
+        decoder_activation: of the decoder; last_activation: after the last convolution, too.
+        dropout: before the decoder; encoder_dropout: of both residual branches; ffn_dropout:
+            inside the feed-forward; decoder_dropout: inside the decoder; score_dropout: of the
+            attention scores in training.
+        legacy_score_dropout: drop half of the attention scores, in eval mode, too, as published.
         init_gain, init_diagonal, symmetric_init: q, k, v start Xavier-uniform with this gain plus
             a multiple of the identity, plus their transpose when symmetric.
     """
@@ -182,14 +189,22 @@ class GalerkinTransformer2d(nn.Module):
     Deviations: as in the 1-D model; grids need not be square; the official 2-D model drops the
     options for the head norm, the residual's sign and the activation without saying so.
 
-    Args (beyond those of the 1-D model):
+    Args:
+        position_channels: 2 or 0, whether every head sees the coordinates; with 0 there is no
+            output projection.
         coarse_size: nodes per side (or a pair) where attention runs; the scalers find the sizes in
             between by the published rule. down_sizes, up_sizes: these sizes by hand instead: two
             factors such as 0.5 (only down), two numbers of nodes per side, or two pairs of them.
         downscaler, upscaler: "interp", "conv" (the sizes follow from its strides), or "none":
             attention on the whole grid, or an output on the coarse one.
+        downscaler_activation, upscaler_activation: of the scalers; the convolutions of a "conv"
+            downscaler have silu all the same.
+        modes: lowest Fourier modes that the convolutions keep along each axis.
         grid_channels: 2 or 0, whether the decoder sees the coordinates.
-        boundary: "dirichlet" sets the one-cell rim to zero, after `denormalize`.
+        boundary: "dirichlet" sets the one-cell rim to zero, after `denormalize`; "free" does not.
+        dropout: before the encoder and before the decoder.
+        downscaler_dropout, upscaler_dropout: after convolutions of the scalers.
+        others: as in `GalerkinTransformer1d`.
     """
 
     time_window: ClassVar[bool] = False

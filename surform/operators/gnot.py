@@ -327,7 +327,9 @@ class CGPTNO(_PointTransformer):
     Same paper (arXiv 2302.14376), code and deviations as `GNOT`; feed-forward maps normalise
     their input.
 
-    Args: as for `GNOT`.
+    Args:
+        mlp_ratio: width of the feed-forward maps over `dim`.
+        others: as in `GNOT`.
     """
 
     @record_arguments

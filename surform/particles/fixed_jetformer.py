@@ -112,10 +112,12 @@ class FixedJetFormer(JetFormer):
     through the rounding, so that it can be trained as it is (quantisation-aware).
 
     Args:
+        norm: "batch" or "none", which fold into the maps beside them.
         weight_width: bits of weights and biases.
         activation_width: bits of everything else.
         rounding: of `FixedPoint`: AP_RND, AP_RND_CONV, AP_RND_ZERO, AP_TRN, AP_TRN_ZERO.
         overflow: AP_SAT, AP_SAT_ZERO or AP_WRAP.
+        others: as in `JetFormer`.
     """
 
     @record_arguments

@@ -68,10 +68,6 @@ class AutoInt(FeatureNetwork):
     Self-Attentive Neural Networks", CIKM 2019, arXiv 1810.11921. Its layers equal those of FuxiCTR.
 
     Args:
-        vocab_sizes, multi_vocab_sizes, dense_features, dense_tokens, dense_hidden: as for
-            `Hiformer`.
-        tasks, dim: likewise.
-        embedding_std, sparse_tables, table_dtype: likewise.
         depth: layers.
         width: of all heads of a layer together.
         heads: of attention.
@@ -80,6 +76,7 @@ class AutoInt(FeatureNetwork):
         layer_norm: in every layer.
         deep: widths of a perceptron beside it, whose logits are added; () = none.
         dropout: of attention weights, and in `deep`.
+        others: as in `FeatureNetwork`.
     """
 
     @record_arguments

@@ -39,13 +39,10 @@ class DCNv2(FeatureNetwork):
     parallel structure with full matrices. Its crosses equal those of FuxiCTR.
 
     Args:
-        vocab_sizes, multi_vocab_sizes, dense_features, dense_tokens, dense_hidden: as for
-            `Hiformer`.
-        tasks, dim: likewise.
-        embedding_std, sparse_tables, table_dtype: likewise.
         depth: crosses.
         deep: widths of the perceptron; () = none.
         dropout: in `deep`.
+        others: as in `FeatureNetwork`.
     """
 
     @record_arguments

@@ -20,10 +20,10 @@ class DLRM(FeatureNetwork):
     Systems", 2019, arXiv 1906.00091. The numbers, if there are any, make one token.
 
     Args:
-        vocab_sizes, multi_vocab_sizes, dense_features, dense_hidden, tasks, dim: as for `Hiformer`.
-        embedding_std, sparse_tables, table_dtype: likewise.
+        dense_hidden: width of the layer between the numbers and their token.
         top: widths of the perceptron on the products.
         dropout: in `top`.
+        others: as in `FeatureNetwork`.
     """
 
     pairs: Tensor

@@ -38,7 +38,9 @@ class Hiformer(FeatureNetwork):
         tasks: outputs, each with a learned token of its own.
         dim: width of a token.
         depth: layers.
-        heads: of attention; their widths `key_dim` and `value_dim` do not depend on `dim`.
+        heads: of attention; their widths do not depend on `dim`.
+        key_dim: width of each head's queries and keys.
+        value_dim: width of each head's values.
         mlp_ratio: width of the feed-forward blocks over `dim`.
         attention: what makes queries, keys and values: "shared" (Transformer), "feature" (each
             token its own matrices: HeteroAtt), "composite" (from all tokens to each), "lowrank"

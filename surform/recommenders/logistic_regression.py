@@ -21,7 +21,10 @@ class LogisticRegression(nn.Module):
     The usual baseline of click models, e.g. in Song et al., 2019, arXiv 1810.11921.
 
     Args:
-        vocab_sizes, multi_vocab_sizes, dense_features, tasks: as for `Hiformer`.
+        vocab_sizes: ids of each single-valued feature; row 0 is by convention that of unknown ones.
+        multi_vocab_sizes: ids of each multi-valued feature, whose weights are averaged.
+        dense_features: numbers per sample, standardised.
+        tasks: outputs.
     """
 
     @record_arguments

@@ -34,15 +34,18 @@ class UNetPolicy(FrameHistory, nn.Module):
         chunk: actions that are predicted together; a multiple of 2 for each channel but the first.
         cameras: their names; may be empty where there is a state.
         frames: images of each camera.
-        features, average_pool: as for `DiTPolicy`.
+        features: "resnet18", "resnet26", "resnet34", "resnet50" (group norm), or "patches".
+        average_pool: one token for each image; ResNets only.
         state_dim: numbers in the state; None: not seen.
         state_frames: states that are seen, side by side.
         state_dropout: of the state's numbers.
         language_dim: width of the instruction's embedding; None: not told.
-        language_as: "film" or "token", as for `DiTPolicy`.
+        language_as: "film" in the ResNets, or a "token".
         dim: width of the tokens.
-        unet_channels: of each resolution; unet_kernel, unet_groups, unet_time_dim: as for
-            `ActionUNet`.
+        unet_channels: of each resolution, multiples of `unet_groups`.
+        unet_kernel: actions that a convolution sees; odd.
+        unet_groups: of the group norms.
+        unet_time_dim: width of the diffusion time's embedding; even.
         diffusion_steps: in training.
         sampling_steps: when acting.
         predicts: what the network estimates, the "noise", as in the paper, or the clean "actions",

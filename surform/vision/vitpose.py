@@ -56,8 +56,10 @@ class ViTPose(Layered):
     Args:
         image_size: (height, width) of the crops; positions are learned for it.
         patch_size: of square patches, cut with a border of two pixels as published.
+        in_channels: of the crops, 3 for colours.
         joints: heatmaps; three times the keypoints where offsets are predicted as well.
         mlp_ratio: width of the feed-forward blocks over `dim`.
+        qkv_bias: whether queries, keys and values have a bias.
         drop_path: share of samples that skip the last block in training, rising from 0.
         ratio: patches overlap, and come `ratio` times as dense along each axis.
         last_norm: whether features are normalised before the decoder.

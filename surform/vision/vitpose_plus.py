@@ -37,9 +37,7 @@ class ViTPosePlus(Layered):
         experts: number of data sets.
         part_features: features of each block that an expert makes; published: 192, 192, 256, 320
             for S, B, L, H (the released S weights: 96).
-        patch_size, in_channels, dim, depth, heads, mlp_ratio, qkv_bias, drop_path, ratio,
-            last_norm, norm_eps, decoder, deconv_channels, deconv_kernels, upsample,
-            final_kernel, knowledge_dim: as for `ViTPose`.
+        others: as in `ViTPose`.
     """
 
     @record_arguments

@@ -7,7 +7,7 @@ import xarray as xr
 from surform.cli import main
 from surform.cli.info import _COMMON
 from surform.cli.source import read_source
-from surform.registry import lookup
+from surform.registry import list_models, lookup
 
 MODULE = '''
 from typing import Literal
@@ -30,6 +30,20 @@ class Net(Base):
         kind, rate: how hard,
             and how fast.
     """
+
+
+class Wider(Net):
+    """Maps more.
+
+    Args:
+        grid and level: of the mesh.
+        kind: as for `Net`.
+        scale: as for `Absent`.
+        others: as in `Net`.
+    """
+
+    def __init__(self, dim: int, grid: int, level: int, kind: str, scale: int, odd: int) -> None:
+        pass
 
 
 def solve(samples, *, grid: int = 8) -> None:
@@ -59,6 +73,18 @@ def test_the_source_is_read_but_not_run(package):
     assert kind.annotation == "Literal['soft', 'hard']"
     assert kind.default == "'soft'"
     assert kind.doc == rate.doc == "how hard, and how fast."
+
+
+def test_meanings_are_looked_up_in_the_class_that_is_named(package):
+    docs = {a.name: a.doc for a in read_source("toypkg.net:Wider").arguments}
+    assert docs == {
+        "dim": "width; at least one.",
+        "grid": "of the mesh.",
+        "level": "of the mesh.",
+        "kind": "how hard, and how fast.",
+        "scale": "as for `Absent`.",
+        "odd": "",  # Net has none
+    }
 
 
 def test_re_exports_are_followed(package):
@@ -95,6 +121,10 @@ def test_a_solver_hides_what_generate_gives(capsys):
     out = capsys.readouterr().out
     assert "viscosity" in out
     assert "samples " not in out
+    assert main(["info", "heat"]) == 0
+    out = capsys.readouterr().out
+    assert "contrast" in out
+    assert "rng" not in out
 
 
 def test_a_data_file(tmp_path, capsys):
@@ -143,10 +173,12 @@ def test_runs_and_checkpoints_are_described(tmp_path, capsys):
     assert "targets: v" in out
 
 
-@pytest.mark.parametrize("name", ["factformer2d", "factformer2d_steady", "factformer3d"])
-def test_every_argument_has_a_meaning(name):
-    source = read_source(lookup("models", name))
-    assert [a.name for a in source.arguments if not (a.doc or a.name in _COMMON)] == []
+@pytest.mark.parametrize("name", list_models())
+def test_every_argument_of_a_model_has_a_meaning(name):
+    arguments = read_source(lookup("models", name)).arguments
+    meanings = {a.name: a.doc or _COMMON.get(a.name, "") for a in arguments}
+    elsewhere = ("as for `", "as in `", "likewise")
+    assert [n for n, text in meanings.items() if not text or text.startswith(elsewhere)] == []
 
 
 def test_a_shipped_model_says_how_to_make_its_data(capsys):
