@@ -2,8 +2,8 @@
 
 HDF5 keeps texts and lists of attributes in global heaps, and goes through what is in one by the
 sizes that stand there. Free space of the size 0 holds it at one place, and only a kill ends the
-process. So it reads these attributes once from a file that looks at heaps first, and none of a
-type that makes it crash.
+process. So it reads these attributes and texts once from a file that looks at heaps first, and none
+of a type that makes it crash.
 
 Source: HDF Group, "HDF5 File Format Specification 3.0", III.E.
 """
@@ -27,10 +27,11 @@ _HEAD = 16  # bytes of a heap before its first object, and of an object before i
 _LARGE = 1 << 16  # bytes; reads of more are of arrays
 _MOST = 1 << 28  # bytes of a heap
 _KIND, _TEXT = 3, 1  # where an encoded type says 0 for a list and 1 for a text
+_ROWS = 1024  # texts of an array that are in memory together
 
 
 def require_sound_heaps(path: str) -> None:
-    """Read the attributes of a local file that are in heaps.
+    """Read the attributes and the arrays of texts of a local file that are in heaps.
 
     Other damage is left to whoever reads what is damaged.
 
@@ -43,7 +44,10 @@ def require_sound_heaps(path: str) -> None:
             file.visit(names.append)
         for name in names:
             with _but_endless():
-                _read_attributes(file[name])
+                item = file[name]
+                _read_attributes(item)
+                if isinstance(item, h5py.Dataset):
+                    _read_texts(item)
 
 
 class _EndlessError(OSError):
@@ -63,11 +67,31 @@ def _but_endless() -> Iterator[None]:
 def _read_attributes(item: Any) -> None:
     for name in item.attrs:
         kind = item.attrs.get_id(name).get_type()
-        text = kind.get_class() == h5t.STRING and kind.is_variable_str()
-        if text or kind.get_class() == h5t.VLEN:
-            if kind.encode()[_KIND] & 0xF > _TEXT:  # HDF5 crashes where it reads any other
-                raise _EndlessError(f"the attribute {name} of {item.name} has a damaged type")
+        if _is_text(kind) or kind.get_class() == h5t.VLEN:
+            _require_known(kind, f"the attribute {name} of {item.name}")
             item.attrs[name]
+
+
+def _read_texts(array: h5py.Dataset) -> None:
+    kind = array.id.get_type()
+    if not _is_text(kind):
+        return
+    _require_known(kind, f"the array {array.name}")
+    if not array.shape:
+        array[()]
+        return
+    for start in range(0, len(array), _ROWS):
+        array[start : start + _ROWS]
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether texts of this type lie in heaps."""
+    return kind.get_class() == h5t.STRING and kind.is_variable_str()
+
+
+def _require_known(kind: Any, what: str) -> None:
+    if kind.encode()[_KIND] & 0xF > _TEXT:  # HDF5 crashes where it reads any other
+        raise _EndlessError(f"{what} has a damaged type")
 
 
 class _CheckedHeaps(io.FileIO):

@@ -12,6 +12,7 @@ import numpy as np
 
 from surform.data.extras import require_extra
 from surform.data.faults import closest, first_line
+from surform.data.heaps import require_sound_heaps
 from surform.data.scenes_cube import Cube
 from surform.data.scenes_matlab import is_level_5, level_5_arrays
 
@@ -162,6 +163,7 @@ def _without_names(path: Path) -> dict[str, Stored]:
     import h5py
 
     with _readable(path):
+        require_sound_heaps(str(path))  # names of axes lie there
         file = h5py.File(path, "r")
     arrays = {name: item for name, item in file.items() if _is_array(item)}
     if any(axis.label or len(axis) for item in arrays.values() for axis in item.dims):

@@ -13,6 +13,7 @@ import xarray as xr
 from surform.data.demonstrations_files import open_demonstrations
 from surform.data.fields import open_stored
 from surform.data.heaps import require_sound_heaps
+from surform.data.scenes_arrays import named_arrays
 from tests.data.demonstration_files import write_minari
 
 
@@ -55,6 +56,38 @@ def test_free_space_that_leads_nowhere(tmp_path: Path, size: int) -> None:
             open_stored(str(path))
         assert f"free space of {size} bytes" in str(e.value)
         assert "\n" not in str(e.value)
+
+
+def without_end(path: Path, last: bool) -> None:
+    """Damage the first heap of a file, or the last."""
+    whole = path.read_bytes()
+    start = (whole.rindex if last else whole.index)(b"GCOL\x01")
+    at = start + objects(whole[start:])[0]
+    path.write_bytes(whole[:at] + bytes(16) + whole[at + 16 :])
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("words", [(), (400,), (20, 20)])
+def test_arrays_of_texts_that_have_no_end(tmp_path: Path, words: tuple[int, ...]) -> None:
+    path = tmp_path / "texts.h5"
+    with h5py.File(path, "w") as file:
+        file["names"] = np.full(words, "of no importance", dtype=h5py.string_dtype())
+    require_sound_heaps(str(path))
+    without_end(path, last=True)
+    with pytest.raises(OSError, match=r"the global heap at byte \d+ is damaged"):
+        require_sound_heaps(str(path))
+
+
+@pytest.mark.fault
+def test_names_of_axes_of_a_scene_that_have_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "scene.h5"
+    with h5py.File(path, "w") as file:
+        cube = file.create_dataset("cube", data=np.ones((2, 3, 4)))
+        cube.dims[0].label = "row"
+    require_sound_heaps(str(path))
+    without_end(path, last=False)
+    with pytest.raises(ValueError, match=r"scene\.h5 is refused or damaged: the global heap at"):
+        named_arrays(path)
 
 
 @pytest.mark.fault
