@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     line = [word for word in line if word != "--traceback"]
     try:
         code = _answer(line)
-        sys.stdout.flush()  # here, where a reader that has gone is met, not when Python ends
+        _flush()  # here, where a reader that has gone is met, not when Python ends
         return code
     except KeyboardInterrupt:
         print("surform: interrupted", file=sys.stderr)
@@ -73,8 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         if traceback:
             raise
-        print(f"surform {line[0]}{_process()}: {one_line(error)}", file=sys.stderr)
+        print(f"{' '.join(['surform', *line[:1]])}{_process()}: {one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # as it is where the shell has closed it
+        sys.stdout.flush()
 
 
 def _answer(line: list[str]) -> int:

@@ -68,6 +68,24 @@ def test_a_reader_that_has_gone_is_no_error(line: list[str]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.fault
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+@pytest.mark.parametrize(("line", "name"), [([], "surform"), (["--version"], "surform --version")])
+def test_an_output_that_takes_nothing_is_one_line(line: list[str], name: str) -> None:
+    code = f"import sys; from surform.cli.main import main; sys.exit(main({line}))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr == f"{name}: [Errno 28] No space left on device\n"
+
+
+def test_a_closed_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of >&-
+    assert main(["--version"]) == 0
+
+
 def test_misspelt_names_are_refused_before_torch_is_imported() -> None:
     code = (
         "import sys; from surform.cli.main import main\n"
