@@ -74,6 +74,7 @@ def drifts(prediction: xr.Dataset) -> list[Drift]:
 
 def _drift(name: str, own: xr.DataArray, true: xr.DataArray, known: np.ndarray) -> Drift:
     lead = own["lead_time"].values[known]
+    own, true = own.where(true.notnull()), true.where(own.notnull())  # the same runs and times
     one, other = (_over_time(array)[known] for array in (own, true))
     near = np.abs(one - other) <= CLOSE * np.abs(other)
     steps = len(near) if near.all() else int(near.argmin())

@@ -36,6 +36,15 @@ def test_a_run_that_blew_up_does_not_count():
     assert "to the end" in found.sentence()
 
 
+def test_means_are_over_what_is_known_of_both():
+    (found,) = drifts(rolled([[2.0, 2.0, 1.0, 1.0]] * 2, [2.0, 2.0, np.nan, np.nan]))
+    assert found.error == 0.0
+    data = rolled([[2.2, 2.2], [9.0, 9.0]], [2.0] * 2, (-1, 1))
+    data["kinetic_energy_truth"][1] = 4.0
+    (found,) = drifts(data)
+    assert found.error == pytest.approx(0.1)
+
+
 def test_the_first_step_may_be_off_already_and_the_truth_may_end_early():
     (found,) = drifts(rolled([[1.0, 1.0, 1.0]] * 2, [2.0, 2.0, np.nan]))
     assert (found.until, found.end) == (0.0, 1.0)
