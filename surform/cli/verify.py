@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from surform.hub.official.fixture import Fixture
     from surform.hub.verify import find_cases, system_of, verify_case, write_json
 
-    if args.json:
+    if args.json and args.json != "-":
         refuse_folder(args.json, "--json")
     fixtures = [Fixture.load(path, args.files) for path in find_cases(args.paths)]
     for fixture in fixtures:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,14 @@ def test_a_miss_exits_with_one(broken, capsys):
     out = capsys.readouterr().out
     assert "MISS" in out
     assert "1 of 2 cases miss" in out
+
+
+def test_json_for_standard_output_needs_no_folder(tmp_path, capsys, monkeypatch):
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and may(path, mode))
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", str(CASE), "--json", "-", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["passed"]
 
 
 def test_json(broken, tmp_path, capsys):
