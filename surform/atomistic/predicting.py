@@ -65,8 +65,8 @@ def predict_file(
     writers = {".extxyz": write_xyz, ".xyz": write_xyz, ".h5": write_hdf5, ".hdf5": write_hdf5}
     if path.suffix not in writers:
         raise ValueError(f"structures are written to a file {', '.join(writers)}, not to {path}")
-    refuse_folder(path, "--out")
     check_output(path, [source])
+    refuse_folder(path, "--out")
     places = {name: key for name, key in (keys or {}).items() if name in _PLACES}
     read = open_atoms(source, AtomsReading(places, Units.of(units)))
     with replacing(path) as partial, progress_bar(f"predicting {len(read)} structures") as progress:

@@ -242,8 +242,8 @@ def _refuse_overwriting(args: argparse.Namespace) -> None:
     written = [args.out]
     for name, path in (("--report", args.report), ("--statistics", args.statistics)):
         if path:
-            refuse_folder(path, name)
             check_output(path, [*data, *written])
+            refuse_folder(path, name)
             written.append(path)
     if args.statistics:
         check_suffix(args.statistics)

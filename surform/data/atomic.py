@@ -106,12 +106,11 @@ def _exchange(one: Path, other: Path) -> bool:
 def refuse_folder(path: str | os.PathLike[str], name: str) -> None:
     """FileExistsError when a file is to be written where a folder is; `name` is the option's.
 
-    PermissionError where nothing may be written.
+    Raises, too, where nothing may be written: see `check_writable`.
     """
     if Path(path).is_dir():
         raise FileExistsError(f"{name} {path} is an existing folder; give the name of a file")
-    with suppress(NotADirectoryError):  # of data that hold it `check_output` says more
-        check_writable(path, name)
+    check_writable(path, name)
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:

@@ -49,8 +49,8 @@ def text_to_parquet(
         raise ValueError(f"{target} must end in .parquet")
     if layout == "movielens":
         raise ValueError("MovieLens has several files: turn each into Parquet without a layout")
-    refuse_folder(target, "out")
     check_output(target, [source])
+    refuse_folder(target, "out")
     refuse_unreadable(source)
     known = Layout({}) if layout is None else layout_of(layout, source)[1]
     blocks = read_blocks(source, text_format(known, delimiter, columns, types))

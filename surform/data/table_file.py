@@ -52,8 +52,8 @@ def write_table(
     path = Path(out)
     if path.suffix not in _KINDS:
         raise ValueError(f"predictions are written to one of {', '.join(_KINDS)}, not to {path}")
-    refuse_folder(path, "--out")
     check_output(path, sources)
+    refuse_folder(path, "--out")
     if path.suffix == ".parquet":
         require_extra("pyarrow", "tables", "writing .parquet")
     table = make()

@@ -40,8 +40,8 @@ def predict_file(
     if path.suffix == ".zarr":
         check_store(path, [source], _MADE_BY, "a forecast")
     else:
-        refuse_folder(path, "--out")
         check_output(path, [source])
+        refuse_folder(path, "--out")
     if path.suffix == ".parquet":
         _require_pyarrow()
     found = forecast(model, source, **options)

@@ -87,8 +87,8 @@ def predict_file(
     path = Path(out)
     if path.suffix.lower() not in _KINDS:
         raise ValueError(f"maps are written to one of {', '.join(_KINDS)}, not to {path}")
-    refuse_folder(path, "--out")
     check_output(path, [source])
+    refuse_folder(path, "--out")
     cube, about = _opened(model, source, cube_name, sample)
     make = {".nc": _netcdf, ".npy": _numpy}.get(path.suffix.lower(), _tiff)
     with replacing(path) as partial, make(partial, cube, about, source) as write:

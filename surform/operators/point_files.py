@@ -65,8 +65,8 @@ def predict_file(
     elif path.suffix == ".zarr":
         check_store(path, data.paths(), _MADE_BY, "a set of predictions")
     else:
-        refuse_folder(path, "--out")
         check_output(path, data.paths())
+        refuse_folder(path, "--out")
     with progress_bar(f"predicting {data.name}") as progress:
         found = _counted(predictions(model, data, batch_size, chunk), len(data), progress)
         if isinstance(data, MeshPoints):

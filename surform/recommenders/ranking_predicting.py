@@ -65,8 +65,8 @@ def predict_file(
         raise ValueError("the model does not know the columns that it was trained on")
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    refuse_folder(path, "--out")
     check_output(path, [source])
+    refuse_folder(path, "--out")
     log, _ = open_table(source, layout, delimiter, columns, trained_types(about))
     kept = _kept(keep, log, about.group)
     features = (*about.categorical, *about.multivalued, *about.dense)

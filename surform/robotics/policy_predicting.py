@@ -42,8 +42,8 @@ def predict_file(
         raise ValueError(f"{path} must end in .h5 or .hdf5, where predicted actions are written")
     if about is None:
         raise ValueError("the policy does not know what it observes: its data are not described")
-    refuse_folder(path, "--out")
     check_output(path, [source])
+    refuse_folder(path, "--out")
     data = DemonstrationsData(
         source,
         observations=list(about.observations),

@@ -69,8 +69,8 @@ def predict_file(
         return predict_video(make_poser(model, **options), source, path, boxes)
     if path.suffix != ".json":
         raise ValueError(f"poses are written to a .json file, not to {path}")
-    refuse_folder(path, "--out")
     check_output(path, [source, boxes])
+    refuse_folder(path, "--out")
     poser = make_poser(model, **options)
     images = open_pictures(source)
     rows: list[dict[str, Any]] = []

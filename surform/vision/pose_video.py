@@ -32,10 +32,10 @@ def predict_video(poser: Poser, source: str, out: Path, boxes: str | None) -> Pa
     """
     if out.suffix != ".mp4":
         raise ValueError(f"a video with poses is written to a .mp4 file, not to {out}")
-    refuse_folder(out, "--out")
     refuse_unreadable(source)
     for path in (out, out.with_suffix(".json")):
         check_output(path, [source, boxes])
+    refuse_folder(out, "--out")
     av = require_extra("av", "video", "reading and writing videos")
     rows: list[dict[str, Any]] = []
     try:

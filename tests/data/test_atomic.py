@@ -324,10 +324,12 @@ def test_where_nothing_may_be_written_is_told_before_anything_is_made(locked):
         check_writable(locked, "--out", inside=True)
     check_writable(locked)  # it is its parent that changes when it is replaced
     (locked.parent / "file").write_text("")
-    with pytest.raises(
-        NotADirectoryError, match=r"cannot be written: .*file is a file, not a fold"
-    ):
-        check_writable(locked.parent / "file" / "a.zarr")
+    below = locked.parent / "file" / "a.zarr"
+    for act in (check_writable, lambda path: refuse_folder(path, "--out")):
+        with pytest.raises(
+            NotADirectoryError, match=r"cannot be written: .*file is a file, not a fold"
+        ):
+            act(below)
 
 
 @pytest.mark.fault
