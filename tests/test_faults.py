@@ -314,7 +314,7 @@ PROMISED = {
         "cli/test_tune.py::test_mistakes_are_told_before_anything_trains"
     ),
     "two trainings in one folder": (
-        "cli/test_fit_traps.py::test_two_trainings_do_not_share_a_folder"
+        "cli/test_fit_folders.py::test_two_trainings_do_not_share_a_folder"
     ),
 }
 
