@@ -30,7 +30,7 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
     )
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # brackets are those of a path
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -46,7 +46,8 @@ def progress_bar(title: str) -> Iterator[Callable[[float], None]]:
         nonlocal shown, said
         if not bar.console.is_terminal and time.monotonic() - said > _SILENCE:
             said = time.monotonic()
-            bar.console.print(f"{title}: {fraction:.0%}", soft_wrap=True, highlight=False)
+            line = f"{title}: {fraction:.0%}"
+            bar.console.print(line, soft_wrap=True, highlight=False, markup=False)
         if not shown and time.monotonic() - begun > _PATIENCE:
             bar.start()
             shown = True
