@@ -212,9 +212,10 @@ def _saved(source: str, overrides: list[str]) -> Forecaster:
 
 def _with_windows(config: dict[str, Any], model: Forecaster) -> dict[str, Any]:
     """The windows that a finished model takes: those of a recipe are for models to be trained."""
-    given = (config.get("data") or {}).get("init_args") or {}
-    sizes = {n: getattr(model.description, n) for n in ("lookback", "horizon") if n in given}
-    return merge(config, {"data": {"init_args": sizes}}) if sizes else config
+    if not _is_series(config.get("data") or {}):
+        return config
+    sizes = {n: getattr(model.description, n) for n in ("lookback", "horizon")}
+    return merge(config, {"data": {"init_args": sizes}})
 
 
 def _check_unchanged(stored: dict[str, Any], config: dict[str, Any], asked: set[str]) -> None:
@@ -239,12 +240,17 @@ def _bare(model: Any) -> Forecaster:
 
 def _series_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     node = config["data"]
-    if not issubclass(import_class("data", node["class_path"]), SeriesData):
+    if not _is_series(node):
         raise ValueError(f"a backtest needs series data, not {node['class_path']}")
     arguments = dict(node["init_args"])
     if arguments["protocol"] != "clean":
         raise ValueError("a backtest counts every window: give --data.protocol clean")
     return arguments
+
+
+def _is_series(node: Mapping[str, Any]) -> bool:
+    path = node.get("class_path")
+    return path is not None and issubclass(import_class("data", path), SeriesData)
 
 
 def _dlinear(config: dict[str, Any], data: SeriesData) -> dict[str, Any]:

@@ -391,11 +391,14 @@ def test_a_saved_model_takes_its_own_windows_not_those_of_the_recipe(finished, t
     few = ["--folds", "1", "--stride", "20", "--no-dlinear"]
     own = (tmp_path / "own.yaml").read_text()
     assert finished(*few, "--out", "of-run")[0] == 0
-    (tmp_path / "other.yaml").write_text(own.replace("lookback: 48", "lookback: 96"))
-    assert "lookback: 96" in (tmp_path / "other.yaml").read_text()
-    words = ["--ckpt_path", "run/model", "--config", "other.yaml", *few]
-    assert main(["backtest", *words, "--out", "of-model"]) == 0
-    assert scores_of(tmp_path / "of-model") == scores_of(tmp_path / "of-run")
+    other, none = own.replace("lookback: 48", "lookback: 96"), own.replace("lookback: 48, ", "")
+    none = none.replace("horizon: 12, split", "split")
+    assert ("lookback: 96" in other, "lookback" in none.split("data:")[1]) == (True, False)
+    for name, text in {"other": other, "none": none}.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+        words = ["--ckpt_path", "run/model", "--config", f"{name}.yaml", *few]
+        assert main(["backtest", *words, "--out", f"of-{name}"]) == 0
+        assert scores_of(tmp_path / f"of-{name}") == scores_of(tmp_path / "of-run")
 
 
 @pytest.mark.fault
