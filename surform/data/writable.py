@@ -23,7 +23,7 @@ def check_writable(path: str | os.PathLike[str], name: str = "", *, inside: bool
         PermissionError: its folder, or the first one above it that there is, may not be changed.
     """
     final = Path(path).absolute()
-    places = [final, *final.parents] if inside else final.parents
+    places = [final, *final.parents] if inside else final.parents or [final]
     folder = next(place for place in places if os.path.exists(place))
     shown = f"{name} {path}".strip()
     if not folder.is_dir():

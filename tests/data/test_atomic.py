@@ -323,6 +323,7 @@ def test_where_nothing_may_be_written_is_told_before_anything_is_made(locked):
     with pytest.raises(PermissionError, match=r"--out .*locked may not be written"):
         check_writable(locked, "--out", inside=True)
     check_writable(locked)  # it is its parent that changes when it is replaced
+    check_writable(locked.anchor)  # which nothing is above
     (locked.parent / "file").write_text("")
     below = locked.parent / "file" / "a.zarr"
     for act in (check_writable, lambda path: refuse_folder(path, "--out")):
