@@ -14,6 +14,7 @@ from surform.data.atoms_source import AtomsReading, AtomsSource
 from surform.data.atoms_structure import Structure, structure_of
 from surform.data.faults import closest, first_line
 from surform.data.hdf5 import OpenHDF5
+from surform.data.heaps import require_sound_heaps
 from surform.data.open_files import OpenFiles
 
 __all__ = ["ArrayAtoms", "hdf5_atoms", "holds_atoms", "npz_atoms"]
@@ -191,6 +192,7 @@ def hdf5_atoms(path: str, reading: AtomsReading) -> ArrayAtoms:
     """Structures in an HDF5 file; OSError where it is truncated or no HDF5."""
     files = OpenFiles(OpenHDF5, _FILES)
     opened: Any = files[path]
+    require_sound_heaps(path)
     return ArrayAtoms(path, reading, _shapes(opened.file), files, opened.file.attrs)
 
 

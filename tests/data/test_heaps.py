@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from surform.data.atoms_files import open_atoms
 from surform.data.demonstrations_files import open_demonstrations
 from surform.data.fields import open_stored
 from surform.data.heaps import require_sound_heaps
 from surform.data.scenes_arrays import named_arrays
+from surform.data.solvers.written import read_attributes
 from tests.data.demonstration_files import write_minari
 
 
@@ -88,6 +90,20 @@ def test_names_of_axes_of_a_scene_that_have_no_end(tmp_path: Path) -> None:
     without_end(path, last=False)
     with pytest.raises(ValueError, match=r"scene\.h5 is refused or damaged: the global heap at"):
         named_arrays(path)
+
+
+@pytest.mark.fault
+def test_attributes_of_structures_that_have_no_end(tmp_path: Path) -> None:
+    path = tmp_path / "water.h5"
+    with h5py.File(path, "w") as file:
+        file["numbers"], file["positions"] = np.array([[1, 8, 1]]), np.eye(3)[None]
+        file.attrs["note"] = "made by hand"
+    assert len(open_atoms(path)) == 1
+    assert read_attributes(path) == {"note": "made by hand"}
+    without_end(path, last=False)
+    with pytest.raises(OSError, match=r"water\.h5.*: the global heap at byte \d+ is damaged"):
+        open_atoms(path)
+    assert read_attributes(path) == {}
 
 
 @pytest.mark.fault

@@ -14,6 +14,7 @@ import xarray as xr
 import zarr
 
 from surform.data.checked_file import CheckedFile
+from surform.data.heaps import require_sound_heaps
 from surform.data.solvers.written_table import TABLES, table_attributes
 
 __all__ = ["open_store", "read_attributes", "write_file", "write_store"]
@@ -70,6 +71,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
             return dict(json.loads((path / "annotations.json").read_bytes()).get("info") or {})
         if path.is_dir():
             return dict(zarr.open_group(path, mode="r").attrs.asdict())
+        require_sound_heaps(str(path))
         with h5py.File(path, "r") as file:
             return {k: v.item() if hasattr(v, "item") else v for k, v in file.attrs.items()}
     except (OSError, KeyError, ValueError):
