@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ class XYZAtoms(AtomsSource):
         with open(self.name, "rb") as file:
             file.seek(int(self._places[number]))
             text = file.read(int(self._places[number + 1] - self._places[number]))
+        _check_columns(text, self.place(number))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of columns that are not read
@@ -186,6 +188,17 @@ def _frames(path: str) -> tuple[np.ndarray, np.ndarray]:
     if not sizes:
         raise ValueError(f"{path} holds no structures")
     return np.array([*places, end]), np.array(sizes)
+
+
+def _check_columns(frame: bytes, where: str) -> None:
+    """Columns that a frame promises are fewer than its characters: ASE makes room for all."""
+    named = re.search(rb'properties\s*=\s*"?([^\s"]+)', frame, re.IGNORECASE)
+    counts = [int(part[:20]) for part in named[1].split(b":") if part.isdigit()] if named else []
+    if sum(counts) > len(frame):
+        raise ValueError(
+            f"{where} says that each atom has {str(sum(counts))[:40]} columns, more than the frame "
+            "has characters"
+        )
 
 
 def _lines(file: Any) -> Iterator[tuple[int, bytes]]:

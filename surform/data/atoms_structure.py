@@ -16,6 +16,7 @@ LABELS = ("energy", "forces", "stress")
 _SHOWN = 20  # names in a message
 # [Å], a tenth of a millimetre: searches for neighbours count their cells in whole numbers
 _FARTHEST = 1e6
+_LARGEST = 1e30  # of labels: float32 holds them, float64 their squares
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +160,11 @@ def _check_label(
         )
     if not np.isfinite(values).all():
         raise ValueError(f"{where} has {name} with numbers that are not finite")
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > _LARGEST:
+        raise ValueError(
+            f"{where} has {name} of {largest:.3g}, but nothing above {_LARGEST:.0g} can be learnt"
+        )
 
 
 def _array(values: Any, what: str, where: str) -> np.ndarray:

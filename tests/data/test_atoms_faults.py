@@ -195,6 +195,17 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ),
         (lambda t: t.replace("energy", "E_dft"), "no energy (it holds forces, E_dft)", ValueError),
         (lambda t: t.replace("pos:R:3", "pos:R:4", 1), "cannot be read: ", ValueError),
+        (
+            lambda t: t.replace("pos:R:3", "pos:R:" + "9" * 9, 1),
+            "columns, more than the",
+            ValueError,
+        ),
+        (
+            lambda t: t.replace("pos:R:3", "pos:R:" + "9" * 9999, 1),
+            "columns, more than",
+            ValueError,
+        ),
+        (lambda t: t.replace("energy=", "energy=1e300 x=", 1), "energy of 1e+300", ValueError),
         (lambda t: "\n\n", "holds no structures", ValueError),
         (lambda t: '0\nenergy=0.0 pbc="F F F"\n', "has no atoms", ValueError),
     ],
