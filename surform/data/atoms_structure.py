@@ -152,7 +152,7 @@ def _check_label(
     if not wanted and np.isnan(values).all():
         return
     if np.isnan(values).all():
-        names = ", ".join(list(offered())[:_SHOWN])
+        names = ", ".join(map(str, list(offered())[:_SHOWN]))
         held = f" (it holds {names})" if names else ""
         raise ValueError(
             f"{where} has no {name}{held}: set data.keys.{name} to its name there, or leave {name} "
