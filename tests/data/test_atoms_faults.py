@@ -15,6 +15,7 @@ import pytest
 
 from surform.data.atoms_description import AtomsDescription
 from surform.data.atoms_module import AtomsData
+from surform.data.atoms_structure import check_structure, structure_of
 from tests.data.atom_files import NUMBERS, frames, write_hdf5, write_xyz
 from tests.data.test_atoms_files import GRAPH, write_lmdb
 
@@ -346,3 +347,9 @@ def test_paths_by_split(tmp_path: Path) -> None:
     refused({"test": path}, "path names test, but must name train")
     refused({"train": path, "dev": path}, "unknown split 'dev' in path")
     refused({"train": path}, "split divides one set", split={"train": 0.5})
+
+
+def test_names_that_are_no_text_are_shown() -> None:
+    water = structure_of("a.h5", [8, 1, 1], np.eye(3))
+    with pytest.raises(ValueError, match=r"a\.h5 has no energy \(it holds b'x'\)"):
+        check_structure(water, ["energy"], lambda: [b"x"])  # type: ignore[list-item]
