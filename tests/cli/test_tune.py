@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,24 +20,13 @@ from surform.cli.main import main
 from surform.cli.tune_plan import Plan, Start, make_plan
 from surform.cli.tune_space import parse_space
 from surform.cli.tune_study import Study, stored_plan
+from tests.cli.fit_runs import RECIPE, Run
 from tests.training.toy import ToyData
 
-RECIPE = """
-seed_everything: 3
-model:
-  class_path: fields
-  init_args:
-    net: {class_path: tests.training.toy.Smooth, init_args: {dim: 6}}
-    optimizer: {class_path: Adam, init_args: {lr: 1e-2}}
-data: {class_path: tests.training.toy.ToyData}
-trainer: {max_epochs: 2, accelerator: cpu}
-"""
 FIGURE = "validation/relative_l2/clean"
 # Classes that are not registered: the user vouches for them, the folder of a tuning cannot.
 OURS = ("--model.net", "tests.training.toy.Smooth", "--data", "tests.training.toy.ToyData")
 SEARCH = ("model.optimizer.lr=log:1e-4:1e-1", "model.net.dim=[2,6,10]", "model.net.dropout=0:1")
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
